@@ -1,0 +1,73 @@
+"""Scores and decisions: which tracks of a video an expression may mean, and which were chosen.
+
+Two JSON files a video. scores/<video>.json (score_tracks): {"expressions": {id: [candidate, …]}};
+decisions/<video>.json (rerank_tracks): the same with `match`, `final` and `chosen` filled in.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from stages.core import masks
+from stages.core.cache import CacheError, Stamp, mend, read_json, write_json
+from stages.core.graph import BUILD_TRACKS, Layout, Stage
+from stages.core.records import Rle, Source
+from stages.core.track_file import read_masks
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One track that an expression may mean.
+
+    Attributes:
+        source, track: the track file, and the row in it.
+        score: the selector's logit.
+        match: the MLLM's log-odds that the expression refers to it; None = it was not asked.
+        final: what was held against the threshold; None = not decided yet.
+        chosen: part of the answer.
+    """
+
+    source: Source
+    track: int
+    score: float
+    match: float | None = None
+    final: float | None = None
+    chosen: bool = False
+
+
+# Expression id → its candidates.
+Choices = Mapping[str, Sequence[Candidate]]
+
+
+def write_choices(path: Path, stamp: Stamp, choices: Choices) -> None:
+    document = {expression: [asdict(c) for c in candidates] for expression, candidates in choices.items()}
+    write_json(path, {"expressions": document}, stamp)
+
+
+def read_choices(path: Path, stage: Stage) -> dict[str, list[Candidate]]:
+    """Reads a file of `stage` (SCORE_TRACKS or RERANK_TRACKS); raises CacheError where it cannot be used."""
+    document = read_json(path, stage.name, stage.version)
+    try:
+        return {e: [Candidate(**c) for c in candidates] for e, candidates in document["expressions"].items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CacheError(f"{path}: damaged ({error!r}); {mend(stage.name)}") from error
+
+
+def predicted_masks(
+    layout: Layout, video: str, candidates: Sequence[Candidate], size: tuple[int, int], n_frames: int
+) -> list[Rle]:
+    """The answer to one expression: a frame at a time the union of its chosen tracks' masks.
+
+    Returns:
+        `n_frames` RLEs of `size` = (height, width); all empty where no track was chosen.
+    """
+    chosen: dict[Source, list[int]] = {}
+    for candidate in candidates:
+        if candidate.chosen:
+            chosen.setdefault(candidate.source, []).append(candidate.track)
+    tracks = [
+        rles_T
+        for source, rows in chosen.items()
+        for rles_T in read_masks(layout.file(BUILD_TRACKS, video, source), rows)
+    ]
+    return [masks.union([rles_T[t] for rles_T in tracks], size) for t in range(n_frames)]

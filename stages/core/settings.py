@@ -1,0 +1,313 @@
+"""The pydantic models of config.yaml: type, range, unit and meaning of every key.
+
+Values live in config.yaml alone, so no field has a default. `Settings` are the sections a preset or a
+data set may override; `Config` is the whole file.
+"""
+
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Unit = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["float32", "bfloat16"]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Paths(Section):
+    weights: str = Field(description="Folder of model weights")
+    weights_lock: str = Field(description="Lock file of sizes and sha256 of downloaded weights")
+    cache: str = Field(description="Folder of per-video state; safe to delete, costly to rebuild")
+    results: str = Field(description="Folder of deliverables, one subfolder a data set and split")
+
+
+class Run(Section):
+    n_pids: Positive = Field(description="Shards a stage is cut into, each one job")
+    threads: Positive = Field(description="CPU threads of one job")
+    device: Device = Field(description="Where models run; auto = cuda where there is one")
+    on_stale: Literal["recompute", "stop"] = Field(description="What to do with a cache file made by another config")
+
+
+class Frames(Section):
+    fps: PositiveFloat | None = Field(description="Frames a second to keep of a video file; null = all")
+    max_side: Positive | None = Field(
+        description="Longest side in pixels of frames taken from a video file; null = native"
+    )
+    max_frames: Positive | None = Field(description="Frames to keep of a video file, from its start; null = all")
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = Field(description="Quality of the JPEGs written")
+
+
+class GroundTruthPrompts(Section):
+    frame: Literal["first", "largest"] = Field(
+        description="Which frame of an annotation is its prompt: the first it is seen in, or where it is largest"
+    )
+
+
+class FrameChoice(Section):
+    """Either every `step`-th frame or `count` frames evenly spaced from 0 (2 = frames 0 and n//2)."""
+
+    step: Positive | None = Field(description="Every step-th frame; null = use count")
+    count: Positive | None = Field(description="That many frames, i·n//count; null = use step")
+
+    @model_validator(mode="after")
+    def _one_of(self) -> "FrameChoice":
+        if (self.step is None) == (self.count is None):
+            raise ValueError("give exactly one of step and count, the other null")
+        return self
+
+    def select(self, n_frames: int) -> list[int]:
+        """Indices of the chosen frames of a video of `n_frames`."""
+        if self.step is not None:
+            return list(range(0, n_frames, self.step))
+        assert self.count is not None
+        return sorted({i * n_frames // self.count for i in range(self.count)})
+
+
+class GridPrompts(Section):
+    frames_train: FrameChoice = Field(description="Frames that get automatic masks in splits of role train")
+    frames_evaluate: FrameChoice = Field(description="Frames that get automatic masks in splits of role evaluate")
+    points_per_side: Positive = Field(description="Side of the grid of point prompts")
+    points_per_batch: Positive = Field(description="Points decoded together (memory only)")
+    pred_iou_thresh: Unit = Field(description="Masks of lower predicted IoU are dropped")
+    stability_score_thresh: Unit = Field(description="Masks of lower stability are dropped")
+    stability_score_offset: float = Field(description="Shift of the logit threshold that stability is measured with")
+    box_nms_thresh: Unit = Field(description="IoU of boxes above which the worse of two masks is dropped")
+    min_mask_region_area: Annotated[int, Field(ge=0)] = Field(
+        description="Holes and islands below this area in pixels are cleaned; 0 = off"
+    )
+    part_overlap: Unit = Field(
+        description="A mask with more than this share inside a kept larger one is a part, and dropped"
+    )
+
+
+class GroundingDinoPrompts(Section):
+    frames: FrameChoice = Field(description="Frames the detector looks at")
+    box_threshold: Unit = Field(description="Boxes of lower score are dropped")
+    text_threshold: Unit = Field(description="Tokens of lower score are left out of a box's phrase")
+    max_boxes: Positive = Field(description="Best boxes kept a frame and expression")
+    stability_min: Unit = Field(description="Box masks of lower stability are dropped")
+    precision: Precision = Field(description="Arithmetic of the detector")
+
+
+class Prompts(Section):
+    gt: GroundTruthPrompts
+    grid: GridPrompts
+    gdino: GroundingDinoPrompts
+
+
+class MaxTracks(Section):
+    gt: Positive | None = Field(description="Ground-truth tracks a video; null = all")
+    grid: Positive | None = Field(description="Grid tracks a video; null = all")
+    gdino: Positive | None = Field(description="GroundingDINO tracks an expression; null = all")
+
+
+class Tracks(Section):
+    engine: Literal["stock"] = Field(description="stock = the sam2 package's own video predictor")
+    prompts_per_pass: Positive = Field(
+        description="Prompts of one frame propagated together before the IoU filter runs"
+    )
+    covered_iou: Unit = Field(description="A prompt whose IoU with a track in its frame exceeds this is dropped")
+    max_tracks: MaxTracks
+    precision: Precision = Field(description="Arithmetic of SAM2; float32 also stores tokens in float32")
+    label_size: tuple[Positive, Positive] = Field(
+        description="(short, long) side in pixels at which tracks are compared with annotations"
+    )
+
+
+class Text(Section):
+    max_tokens: Positive = Field(description="Longer captions are cut to this many tokens, with a warning")
+
+
+class SelectorSources(Section):
+    train: list[Literal["gt", "grid", "gdino"]] = Field(
+        min_length=1, description="Track sources the selector is trained on"
+    )
+    evaluate: list[Literal["gt", "grid", "gdino"]] = Field(min_length=1, description="Track sources it chooses from")
+
+
+class SelectorModel(Section):
+    hidden_dim: Positive = Field(description="Width of the motion encoder")
+    n_layers: Positive = Field(description="Alignment layers")
+    n_heads: Positive = Field(description="Attention heads")
+    n_groups: Positive = Field(description="Groups of every GroupNorm")
+    n_negatives: Positive = Field(description="Learned negative tokens")
+    dropout: Unit = Field(description="Dropout of the motion encoder")
+    attention_dropout: Unit = Field(description="Dropout inside attention")
+
+
+class SelectorTraining(Section):
+    epochs: Positive = Field(description="Passes over the training expressions")
+    batch_size: Positive = Field(description="Expressions a step; those of one video share its tracks")
+    learning_rate: PositiveFloat = Field(description="AdamW")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(description="AdamW")
+    plateau_factor: Unit = Field(description="Learning rate is multiplied by this on a plateau of the validation loss")
+    plateau_patience: Annotated[int, Field(ge=0)] = Field(description="Epochs without improvement before that")
+    clip_norm: PositiveFloat = Field(description="Gradient norm is clipped to this")
+    positive_iou: Unit = Field(description="A track is positive above this mean IoU with a referred annotation")
+    positive_weight: PositiveFloat = Field(description="Weight of positives in both losses")
+    alignment_weight: Annotated[float, Field(ge=0)] = Field(description="Weight of the alignment loss")
+    temperature: float = Field(description="τ of the alignment loss, used as exp(τ)")
+    validation_threshold: Unit = Field(description="Decision threshold of the J&F that picks the best epoch")
+    seed: int = Field(description="Of initialisation, order and dropout")
+
+
+class Selector(Section):
+    name: Literal["sola"]
+    sources: SelectorSources
+    model: SelectorModel
+    training: SelectorTraining
+    threshold: Unit = Field(description="A track is chosen when sigmoid(score) exceeds this")
+
+
+class Rerank(Section):
+    enabled: bool = Field(description="false = the selector's decision stands")
+    weight: Annotated[float, Field(ge=0)] = Field(description="β: score + β·log-odds of the MLLM")
+    keyframes: Positive = Field(description="Frames the MLLM sees of a video")
+    max_candidates: Annotated[int, Field(ge=1, le=8)] = Field(description="Best tracks shown an expression")
+    frame_side: Positive = Field(description="Longest side in pixels of the images shown")
+    precision: Precision = Field(description="Arithmetic of the MLLM")
+
+
+class Evaluate(Section):
+    boundary_ratio: Unit = Field(description="Tolerance of F as a share of the image diagonal; 0.008 is official")
+
+
+class Render(Section):
+    overlays: bool = Field(description="Draw an overlay video an expression")
+    fps: PositiveFloat = Field(description="Frames a second of overlays where the source has no timestamps")
+    max_side: Positive = Field(description="Longest side of overlays in pixels")
+    opacity: Unit = Field(description="Of the mask's tint")
+    crf: Annotated[int, Field(ge=0, le=51)] = Field(description="H.264 quality of overlays; lower is better")
+
+
+class Settings(Section):
+    """The sections that a preset or a data set may override."""
+
+    run: Run
+    frames: Frames
+    prompts: Prompts
+    tracks: Tracks
+    text: Text
+    selector: Selector
+    rerank: Rerank
+    evaluate: Evaluate
+    render: Render
+
+
+class Model(Section):
+    """One model of a preset: from a hub, from a seed, or from a local path."""
+
+    hub: str | None = Field(description="Repository id on the hub; null = not from a hub")
+    revision: str | None = Field(description="Branch, tag or commit on the hub")
+    files: list[str] = Field(description="Files to fetch, as patterns")
+    seed: int | None = Field(description="Build tiny random weights of the real class from this seed; null = do not")
+    path: str | None = Field(description="Local folder or file that overrides hub and seed; null = none")
+
+    @model_validator(mode="after")
+    def _has_a_source(self) -> "Model":
+        if self.path is None and (self.hub is None) == (self.seed is None):
+            raise ValueError("give exactly one of hub and seed, or a local path")
+        if self.hub is not None and (self.revision is None or not self.files):
+            raise ValueError("a model from a hub needs revision and files")
+        return self
+
+
+class Sam2Model(Model):
+    config: str = Field(description="SAM2 config: a name inside the sam2 package, or a YAML file of this repository")
+
+
+class Models(Section):
+    sam2: Sam2Model
+    grounding_dino: Model
+    text: Model
+    mllm: Model
+
+
+class Preset(Section):
+    models: Models
+    settings: dict[str, Any] = Field(description="Overrides of the sections below, for data sets of this preset")
+
+
+class SplitConfig(Section):
+    role: Literal["train", "evaluate"] = Field(description="Which grid frames it gets")
+    limit: Positive | None = Field(description="Only the first videos of the index; null = all")
+
+
+class SelectorChoice(Section):
+    """Where a data set's selector comes from."""
+
+    weights: str | None = Field(description="A selector's safetensors file; null = train one")
+    train: str | None = Field(description="<dataset>/<split> to train on")
+    validate_on: str | None = Field(description="<dataset>/<split> that chooses the best checkpoint")
+
+    @model_validator(mode="after")
+    def _has_a_source(self) -> "SelectorChoice":
+        if self.weights is None and (self.train is None or self.validate_on is None):
+            raise ValueError("give selector.weights, or both selector.train and selector.validate_on")
+        for reference in (self.train, self.validate_on):
+            if reference is not None and len(PurePosixPath(reference).parts) != 2:
+                raise ValueError(f"{reference!r} is not of the form <dataset>/<split>")
+        return self
+
+
+class Dataset(Section):
+    format: Literal["mevis", "folder"] = Field(description="Layout on disk (stages/datasets)")
+    root: str = Field(description="Folder of the data set")
+    generate: bool = Field(description="true = the embedded data set: made by `stages.make_shapes`")
+    models: str = Field(description="Preset of models")
+    selector: SelectorChoice
+    splits: dict[str, SplitConfig]
+    settings: dict[str, Any] = Field(description="Overrides of the sections below, over the preset's")
+
+    @field_validator("splits")
+    @classmethod
+    def _plain_names(cls, splits: dict[str, SplitConfig]) -> dict[str, SplitConfig]:
+        for name in splits:
+            check_name(name, "split")
+        return splits
+
+
+class Config(Settings):
+    """The whole of config.yaml."""
+
+    paths: Paths
+    presets: dict[str, Preset]
+    datasets: dict[str, Dataset]
+
+    @field_validator("datasets")
+    @classmethod
+    def _plain_names(cls, datasets: dict[str, Dataset]) -> dict[str, Dataset]:
+        for name in datasets:
+            check_name(name, "data set")
+            if name == "cache":
+                raise ValueError("a data set cannot be called 'cache': results/cache holds the per-video state")
+        return datasets
+
+    @model_validator(mode="after")
+    def _references_exist(self) -> "Config":
+        for name, dataset in self.datasets.items():
+            if dataset.models not in self.presets:
+                raise ValueError(
+                    f"datasets.{name}.models: no preset {dataset.models!r}; there are {sorted(self.presets)}"
+                )
+            for reference in (dataset.selector.train, dataset.selector.validate_on):
+                if reference is not None:
+                    self._check_split(reference, f"datasets.{name}.selector")
+        return self
+
+    def _check_split(self, reference: str, where: str) -> None:
+        dataset, split = reference.split("/")
+        if dataset not in self.datasets or split not in self.datasets[dataset].splits:
+            raise ValueError(f"{where}: {reference!r} is not a configured <dataset>/<split>")
+
+
+def check_name(name: str, what: str) -> None:
+    """Data set and split names become folders and Snakemake wildcards."""
+    if not name or not all(c.isalnum() or c in "_-" for c in name):
+        raise ValueError(f"{what} name {name!r}: letters, digits, '_' and '-' only")
