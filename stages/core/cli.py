@@ -42,9 +42,14 @@ def execute(run: Callable[[Job], None], doc: str, argv: Sequence[str] | None = N
         0, or 2 for wrong input (config, data, cache, arguments). Failed videos exit with 1.
     """
     arguments = build_parser(doc, source=source).parse_args(argv)
+    return guarded(lambda: run(parse_job(arguments)))
+
+
+def guarded(action: Callable[[], None]) -> int:
+    """Runs `action` with logging set up; an error of input becomes one line and exit status 2."""
     set_up_logging()
     try:
-        run(parse_job(arguments))
+        action()
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

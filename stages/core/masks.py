@@ -35,7 +35,7 @@ def decode(rle: Rle) -> Bool:
     """RLE → (H, W) bool.
 
     Raises:
-        ValueError: the counts do not fill the size.
+        ValueError: the counts do not fit the size.
     """
     try:
         return coco.decode(_to_coco(rle)).view(np.bool_)

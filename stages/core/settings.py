@@ -84,6 +84,7 @@ class GridPrompts(Section):
     part_overlap: Unit = Field(
         description="A mask with more than this share inside a kept larger one is a part, and dropped"
     )
+    precision: Precision = Field(description="Arithmetic of SAM2 here")
 
 
 class GroundingDinoPrompts(Section):
@@ -92,7 +93,7 @@ class GroundingDinoPrompts(Section):
     text_threshold: Unit = Field(description="Tokens of lower score are left out of a box's phrase")
     max_boxes: Positive = Field(description="Best boxes kept a frame and expression")
     stability_min: Unit = Field(description="Box masks of lower stability are dropped")
-    precision: Precision = Field(description="Arithmetic of the detector")
+    precision: Precision = Field(description="Arithmetic of the detector, and of SAM2 for its boxes")
 
 
 class Prompts(Section):
@@ -171,6 +172,7 @@ class Rerank(Section):
     keyframes: Positive = Field(description="Frames the MLLM sees of a video")
     max_candidates: Annotated[int, Field(ge=1, le=8)] = Field(description="Best tracks shown an expression")
     frame_side: Positive = Field(description="Longest side in pixels of the images shown")
+    questions_per_pass: Positive = Field(description="Questions answered in one forward pass (memory only)")
     precision: Precision = Field(description="Arithmetic of the MLLM")
 
 

@@ -1,0 +1,55 @@
+# `make demo` and `make test` set everything up by themselves; see README.md.
+
+PYTHON ?= python3
+CORES ?= all
+VENV := .venv
+READY := $(VENV)/installed
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# Models and data are local files: nothing in a run may reach for the network by itself.
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: help install demo test lint format schema lock clean
+
+help:
+	@sed -n 's/^\([a-z]*\):.*## /make \1 — /p' Makefile
+
+install: $(READY) ## set up .venv from requirements.lock
+
+# sam2 asks for torch while it is built, so it comes second, and its optional CUDA part is left out.
+$(READY): requirements.lock
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Python 3.11 or newer is needed, this is {sys.version}"'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --upgrade pip setuptools wheel
+	grep -v '^sam2==' requirements.lock > $(VENV)/wheels.txt
+	$(VENV)/bin/python -m pip install --quiet --no-deps --progress-bar on -r $(VENV)/wheels.txt
+	SAM2_BUILD_CUDA=0 $(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation "$$(grep '^sam2==' requirements.lock)"
+	touch $@
+
+demo: $(READY) ## run the embedded data set through every stage
+	snakemake --cores $(CORES) results/shapes/valid_u
+	@echo
+	@echo "Done. Look into results/shapes/valid_u:"
+	@echo "  overlays/          a video an expression"
+	@echo "  metrics.json       the figures (random weights: they say nothing yet)"
+	@echo "  submission.zip     what a server would take"
+
+test: $(READY) ## run everything that CI runs
+	python -m pytest
+
+lint: $(READY) ## formatters, linters and the type checker
+	python -m pytest tests/test_house.py
+
+format: $(READY) ## format the code
+	ruff format .
+	ruff check --fix .
+	snakefmt Snakefile workflow/rules
+
+schema: $(READY) ## write workflow/schemas/config.schema.json from the config models
+	python -m stages.core.schema
+
+lock: ## write requirements.lock anew from pyproject.toml (needs uv, and torch for sam2's metadata)
+	SAM2_BUILD_CUDA=0 uv pip compile --all-extras --no-header --no-build-isolation-package sam2 \
+	  --python-version 3.11 --output-file requirements.lock pyproject.toml
+
+clean: ## delete results and caches; data and weights stay
+	rm -rf results/cache results/[a-z]*/ .snakemake

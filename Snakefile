@@ -1,0 +1,37 @@
+# The pipeline as a DAG: videos and sentences in, results/<dataset>/<split> out. See README.md.
+
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+
+configfile: "config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/inputs.smk"
+include: "workflow/rules/tracks.smk"
+include: "workflow/rules/selector.smk"
+include: "workflow/rules/results.smk"
+
+
+report: "workflow/report/workflow.rst"
+
+
+localrules:
+    help,
+    collect,
+
+
+# Run without a target, Snakemake explains instead of starting days of work.
+rule help:
+    default_target: True
+    log:
+        f"{CACHE}/logs/help.log",
+    localrule: True
+    conda:
+        "envs/referee.yaml"
+    params:
+        targets=TARGETS,
+    shell:
+        "echo 'Name what you want, for example one of:' {params.targets} | tee {log}"

@@ -1,0 +1,106 @@
+"""Assembles the deliverable of one split: results/<dataset>/<split>.
+
+Reads what evaluate and render_predictions left in the cache. Writes
+  predictions/         PNG masks in the layout of the data set's submission (links into the cache)
+  submission.zip       the same, as the data set's server takes it
+  overlays/            an MP4 an expression: outlines, tint and the sentence
+  metrics.json         the official figures, or that there is no ground truth
+  per_expression.csv   a row an expression
+  config.yaml          the config as it held for this data set
+  provenance.json      versions, weights ids, fingerprints, commit
+The folder is built beside its place and renamed: it is there as a whole or not at all.
+"""
+
+import csv
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from stages.core.cache import CacheError
+from stages.core.cli import Job, execute
+from stages.core.graph import RENDER_PREDICTIONS
+from stages.core.provenance import collect_provenance
+from stages.core.records import Video
+from stages.core.resolved import dataset_config
+from stages.core.submission import write_submission
+from stages.datasets import open_split
+from stages.metrics.report import collect_rows, summarise
+
+log = logging.getLogger(__name__)
+
+
+def run(job: Job) -> None:
+    videos = open_split(job.config, job.dataset, job.split).videos()[: job.limit]
+    target = Path(job.config.paths.results) / job.dataset / job.split
+    building = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    clean_leftovers(target)
+    try:
+        make_folder(building)
+        link_renders(job, videos, building)
+        write_scores(job, videos, building)
+        write_submission(building / "predictions", building / "submission.zip")
+        (building / "config.yaml").write_text(dataset_config(job.config, job.dataset), encoding="utf-8")
+        write_document(building / "provenance.json", collect_provenance(job.config, job.layout))
+        if target.exists():
+            shutil.rmtree(target)
+        building.rename(target)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    log.info("%s/%s: results are in %s", job.dataset, job.split, target)
+
+
+def make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise CacheError(
+            f"{folder.parent}: not writable ({error.strerror}); check its rights or paths.results"
+        ) from error
+
+
+def clean_leftovers(target: Path) -> None:
+    """Removes what killed runs left half built."""
+    for leftover in target.parent.glob(f".{target.name}.*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def link_renders(job: Job, videos: Sequence[Video], folder: Path) -> None:
+    """predictions/<video>/… and overlays/<video>/… as hard links: they outlive the cache and cost no space."""
+    for kind in ("predictions", "overlays"):
+        (folder / kind).mkdir()
+        for video in videos:
+            rendered = job.layout.folder(RENDER_PREDICTIONS) / video.id / kind
+            if rendered.is_dir():
+                shutil.copytree(rendered, folder / kind / video.id, copy_function=link_or_copy)
+
+
+def link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copy2(source, target)
+
+
+def write_scores(job: Job, videos: Sequence[Video], folder: Path) -> None:
+    rows = collect_rows(job.layout, videos)
+    write_document(folder / "metrics.json", summarise(rows, job.dataset, job.split))
+    with (folder / "per_expression.csv").open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.DictWriter(handle, fieldnames=list(rows[0]) if rows else ["video", "expression"])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_document(path: Path, document: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return execute(run, __doc__, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,60 @@
+"""Verifies that a task is complete for every video of a split, and records with what.
+
+Reads the stamps of a stage's per-video files. Writes <cache>/<dataset>/<split>/done/<task>.json: video →
+fingerprint. The workflow's later stages depend on this file; it names no shard, so another number of
+shards changes nothing. Every missing or damaged file is listed.
+"""
+
+import argparse
+import logging
+from collections.abc import Sequence
+
+from stages.core.cache import CacheError, read_stamp, write_json
+from stages.core.cli import Job, build_parser, guarded, parse_job
+from stages.core.config import nearest
+from stages.core.graph import STAGES, Stage
+from stages.core.records import SOURCES, Source
+from stages.datasets import open_split
+
+log = logging.getLogger(__name__)
+
+
+def run(job: Job, task: str) -> None:
+    """Collects `task`: a stage's name, followed by "-<source>" where the stage has sources."""
+    stage, source = parse_task(task)
+    fingerprints: dict[str, str] = {}
+    missing: list[str] = []
+    for video in open_split(job.config, job.dataset, job.split).videos()[: job.limit]:
+        try:
+            fingerprints[video.id] = read_stamp(job.layout.file(stage, video.id, source), stage.name).fingerprint
+        except CacheError as error:
+            missing.append(str(error))
+    if missing:
+        raise CacheError(f"{task} is incomplete for {len(missing)} videos:\n  " + "\n  ".join(missing))
+    write_json(job.layout.verified(stage, source), {"task": task, "videos": fingerprints})
+    log.info("%s %s/%s: complete for %d videos", task, job.dataset, job.split, len(fingerprints))
+
+
+def parse_task(task: str) -> tuple[Stage, Source | None]:
+    """ "build_tracks-grid" → the stage and its source."""
+    name, _, source = task.partition("-")
+    if name not in STAGES:
+        raise ValueError(f"no stage {name!r}{nearest(name, STAGES)}")
+    stage = STAGES[name]
+    found = next((known for known in SOURCES if known == source), None)
+    if stage.per_source and found is None:
+        raise ValueError(f"task {task!r}: {name} needs one of the sources {', '.join(SOURCES)}, as {name}-grid")
+    if not stage.per_source and source:
+        raise ValueError(f"task {task!r}: {name} has no sources; write {name}")
+    return stage, found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = build_parser(__doc__)
+    parser.add_argument("--task", required=True, metavar="STAGE[-SOURCE]", help="what to verify, as build_tracks-grid")
+    arguments: argparse.Namespace = parser.parse_args(argv)
+    return guarded(lambda: run(parse_job(arguments), arguments.task))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
