@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from stages.core.config import merge, parse_config, read_yaml
-from stages.core.settings import Config
+from stages.core.config_file import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIPS = ROOT.parent / "shared" / "clips"

@@ -18,12 +18,13 @@ from stages.core import masks
 from stages.core.cache import CacheError, Stamp, State, atomic_path, create_h5, inspect, open_h5, read_json, write_json
 from stages.core.cli import Job
 from stages.core.config import ConfigError, load_config, section_digest, settings_of
+from stages.core.config_file import Config
 from stages.core.devices import lease_slot, scheduler_chose, visible_devices
 from stages.core.graph import EVALUATE, STAGES
 from stages.core.prompt_file import Prompt, read_prompts, write_prompts
 from stages.core.records import Expression, Video, check_id
 from stages.core.runner import StaleError, run_shard
-from stages.core.settings import Config, FrameChoice
+from stages.core.settings import FrameChoice
 from stages.core.sharding import shard
 
 STAMP = Stamp("evaluate", 1, {"config": {"evaluate": {"boundary_ratio": 0.008}}})

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.core.config import check_split, load_config, settings_of
+from stages.core.config_file import Config
 from stages.core.graph import Layout
 from stages.core.records import SOURCES, Source
-from stages.core.settings import Config, Settings
+from stages.core.settings import Settings
 
 
 @dataclass(frozen=True)

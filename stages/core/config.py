@@ -13,7 +13,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from stages.core.cache import digest
-from stages.core.settings import Config, Dataset, Models, Settings
+from stages.core.config_file import Config, Dataset, Models
+from stages.core.settings import Settings
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -31,9 +31,12 @@ def lease_device(device: Device) -> Iterator[str]:
     Raises:
         ValueError: `cuda` was asked for and there is none.
     """
-    import torch
+    if device == "cpu":
+        yield "cpu"
+        return
+    import torch  # late: stages without a model start faster
 
-    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
+    if device == "auto" and not torch.cuda.is_available():
         yield "cpu"
         return
     if not torch.cuda.is_available():

@@ -77,7 +77,7 @@ def load_image(path: Path) -> NDArray[np.uint8]:
     """
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
+            return np.array(image.convert("RGB"))  # writable: torch warns of read-only arrays
     except FileNotFoundError as error:
         raise ValueError(f"{path}: frame is missing; restore it and run extract_frames again") from error
     except (OSError, SyntaxError) as error:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages.core.config_file import Config
 from stages.core.records import Source
-from stages.core.settings import Config
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Stage:
         sections: the config sections that its output depends on; "{source}" is filled in.
         models: roles of the models it loads, by source (None = whatever the source).
         per_source: whether it runs once for every prompt source.
-        gpu: devices a job takes.
+        gpu: devices a job takes (`gpus` knows the exception).
     """
 
     name: str
@@ -43,6 +43,10 @@ class Stage:
     def roles(self, source: Source | None) -> tuple[str, ...]:
         """The models it needs for a source."""
         return self.models.get(source, self.models.get(None, ()))
+
+    def gpus(self, source: Source | None) -> int:
+        """Devices a job takes: none for a source that needs no model."""
+        return 0 if self.per_source and not self.roles(source) else self.gpu
 
 
 EXTRACT_FRAMES = Stage("extract_frames", "frames", ".json", 1, ("frames",), {})

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from stages import __version__
+from stages.core.config_file import Config
 from stages.core.graph import Layout
-from stages.core.settings import Config
 from stages.core.weights import record_path
 
 PACKAGES = ("torch", "torchvision", "sam2", "transformers", "snakemake", "h5py", "numpy", "av", "pycocotools")

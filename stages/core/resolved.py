@@ -6,7 +6,7 @@ import yaml
 
 from stages.core.cache import atomic_path, digest
 from stages.core.config import settings_of
-from stages.core.settings import Config
+from stages.core.config_file import Config
 
 
 def save_config(config: Config) -> Path:

@@ -78,7 +78,7 @@ def _work_through(
     make_worker: Callable[[str], Worker],
     failures: dict[str, str],
 ) -> None:
-    with lease_device(job.settings.run.device if stage.gpu else "cpu") as device, logging_redirect_tqdm():
+    with lease_device(job.settings.run.device if stage.gpus(job.source) else "cpu") as device, logging_redirect_tqdm():
         work = make_worker(device)
         for video, stamp in tqdm(todo, desc=_title(job, stage), unit="video"):
             with _recording(job, stage, video, failures):

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from stages.core.settings import Config
+from stages.core.config_file import Config
 
 SCHEMA = Path("workflow/schemas/config.schema.json")
 

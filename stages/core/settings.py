@@ -1,13 +1,12 @@
-"""The pydantic models of config.yaml: type, range, unit and meaning of every key.
+"""The pydantic models of config.yaml's sections: type, range, unit and meaning of every key.
 
-Values live in config.yaml alone, so no field has a default. `Settings` are the sections a preset or a
-data set may override; `Config` is the whole file.
+Values live in config.yaml alone, so no field has a default. `Settings` are the sections that a preset or
+a data set may override; the rest of the file is in `stages.core.config_file`.
 """
 
-from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -18,13 +17,6 @@ Precision = Literal["float32", "bfloat16"]
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Paths(Section):
-    weights: str = Field(description="Folder of model weights")
-    weights_lock: str = Field(description="Lock file of sizes and sha256 of downloaded weights")
-    cache: str = Field(description="Folder of per-video state; safe to delete, costly to rebuild")
-    results: str = Field(description="Folder of deliverables, one subfolder a data set and split")
 
 
 class Run(Section):
@@ -200,116 +192,3 @@ class Settings(Section):
     rerank: Rerank
     evaluate: Evaluate
     render: Render
-
-
-class Model(Section):
-    """One model of a preset: from a hub, from a seed, or from a local path."""
-
-    hub: str | None = Field(description="Repository id on the hub; null = not from a hub")
-    revision: str | None = Field(description="Branch, tag or commit on the hub")
-    files: list[str] = Field(description="Files to fetch, as patterns")
-    seed: int | None = Field(description="Build tiny random weights of the real class from this seed; null = do not")
-    path: str | None = Field(description="Local folder or file that overrides hub and seed; null = none")
-
-    @model_validator(mode="after")
-    def _has_a_source(self) -> "Model":
-        if self.path is None and (self.hub is None) == (self.seed is None):
-            raise ValueError("give exactly one of hub and seed, or a local path")
-        if self.hub is not None and (self.revision is None or not self.files):
-            raise ValueError("a model from a hub needs revision and files")
-        return self
-
-
-class Sam2Model(Model):
-    config: str = Field(description="SAM2 config: a name inside the sam2 package, or a YAML file of this repository")
-
-
-class Models(Section):
-    sam2: Sam2Model
-    grounding_dino: Model
-    text: Model
-    mllm: Model
-
-
-class Preset(Section):
-    models: Models
-    settings: dict[str, Any] = Field(description="Overrides of the sections below, for data sets of this preset")
-
-
-class SplitConfig(Section):
-    role: Literal["train", "evaluate"] = Field(description="Which grid frames it gets")
-    limit: Positive | None = Field(description="Only the first videos of the index; null = all")
-
-
-class SelectorChoice(Section):
-    """Where a data set's selector comes from."""
-
-    weights: str | None = Field(description="A selector's safetensors file; null = train one")
-    train: str | None = Field(description="<dataset>/<split> to train on")
-    validate_on: str | None = Field(description="<dataset>/<split> that chooses the best checkpoint")
-
-    @model_validator(mode="after")
-    def _has_a_source(self) -> "SelectorChoice":
-        if self.weights is None and (self.train is None or self.validate_on is None):
-            raise ValueError("give selector.weights, or both selector.train and selector.validate_on")
-        for reference in (self.train, self.validate_on):
-            if reference is not None and len(PurePosixPath(reference).parts) != 2:
-                raise ValueError(f"{reference!r} is not of the form <dataset>/<split>")
-        return self
-
-
-class Dataset(Section):
-    format: Literal["mevis", "folder"] = Field(description="Layout on disk (stages/datasets)")
-    root: str = Field(description="Folder of the data set")
-    generate: bool = Field(description="true = the embedded data set: made by `stages.make_shapes`")
-    models: str = Field(description="Preset of models")
-    selector: SelectorChoice
-    splits: dict[str, SplitConfig]
-    settings: dict[str, Any] = Field(description="Overrides of the sections below, over the preset's")
-
-    @field_validator("splits")
-    @classmethod
-    def _plain_names(cls, splits: dict[str, SplitConfig]) -> dict[str, SplitConfig]:
-        for name in splits:
-            check_name(name, "split")
-        return splits
-
-
-class Config(Settings):
-    """The whole of config.yaml."""
-
-    paths: Paths
-    presets: dict[str, Preset]
-    datasets: dict[str, Dataset]
-
-    @field_validator("datasets")
-    @classmethod
-    def _plain_names(cls, datasets: dict[str, Dataset]) -> dict[str, Dataset]:
-        for name in datasets:
-            check_name(name, "data set")
-            if name == "cache":
-                raise ValueError("a data set cannot be called 'cache': results/cache holds the per-video state")
-        return datasets
-
-    @model_validator(mode="after")
-    def _references_exist(self) -> "Config":
-        for name, dataset in self.datasets.items():
-            if dataset.models not in self.presets:
-                raise ValueError(
-                    f"datasets.{name}.models: no preset {dataset.models!r}; there are {sorted(self.presets)}"
-                )
-            for reference in (dataset.selector.train, dataset.selector.validate_on):
-                if reference is not None:
-                    self._check_split(reference, f"datasets.{name}.selector")
-        return self
-
-    def _check_split(self, reference: str, where: str) -> None:
-        dataset, split = reference.split("/")
-        if dataset not in self.datasets or split not in self.datasets[dataset].splits:
-            raise ValueError(f"{where}: {reference!r} is not a configured <dataset>/<split>")
-
-
-def check_name(name: str, what: str) -> None:
-    """Data set and split names become folders and Snakemake wildcards."""
-    if not name or not all(c.isalnum() or c in "_-" for c in name):
-        raise ValueError(f"{what} name {name!r}: letters, digits, '_' and '-' only")

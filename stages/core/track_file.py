@@ -107,6 +107,37 @@ def read_tracks(path: Path) -> Tracks:
         )
 
 
+@dataclass(frozen=True)
+class Membership:
+    """What is known of a video's tracks without reading a token.
+
+    Attributes:
+        size: (height, width) of the masks.
+        shape: N, T, C of the tokens.
+        expression_tracks, labels: as in `Tracks`.
+    """
+
+    size: tuple[int, int]
+    shape: tuple[int, int, int]
+    expression_tracks: tuple[NDArray[np.int32], ...]
+    labels: Labels | None
+
+
+def read_membership(path: Path) -> Membership:
+    """Raises CacheError where the file cannot be used."""
+    with open_h5(path, BUILD_TRACKS.name, BUILD_TRACKS.version) as file:
+        ptr, members = file["expr/ptr"][:], file["expr/track"][:]
+        n, t, c = file["tracks/obj_ptr"].shape
+        labels = _read_labels(file["labels"]) if "labels" in file else None
+        return Membership(_size(file), (n, t, c), tuple(members[a:b] for a, b in pairwise(ptr)), labels)
+
+
+def read_tokens(path: Path) -> NDArray[np.floating]:
+    """The object tokens alone, (N, T, C); raises CacheError where the file cannot be used."""
+    with open_h5(path, BUILD_TRACKS.name, BUILD_TRACKS.version) as file:
+        return np.asarray(file["tracks/obj_ptr"][:])
+
+
 def read_masks(path: Path, tracks: Sequence[int]) -> list[list[Rle]]:
     """The masks of some tracks: T RLEs each."""
     with open_h5(path, BUILD_TRACKS.name, BUILD_TRACKS.version) as file:

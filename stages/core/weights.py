@@ -11,9 +11,9 @@ from typing import Any
 
 from stages.core.cache import digest, read_json
 from stages.core.config import models_of
+from stages.core.config_file import Config, Model
 from stages.core.graph import Stage
 from stages.core.records import Source
-from stages.core.settings import Config, Model
 
 RECORD_STAGE, RECORD_VERSION = "fetch_weights", 1
 

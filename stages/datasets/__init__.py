@@ -1,0 +1,44 @@
+"""Readers: a data set's layout on disk → records. `open_split` is the one door."""
+
+from pathlib import Path
+
+from stages.core.config import check_split, dataset_of
+from stages.core.config_file import Config
+from stages.core.records import Split
+from stages.datasets import folder, mevis
+
+
+def open_split(config: Config, dataset: str, split: str) -> Split:
+    """The reader of one split of a data set of the config; `limit` of the split is applied.
+
+    Raises:
+        ConfigError: the config has no such data set or split.
+        ValueError: its folder or index is missing, or the index cannot be used as a whole; the message
+            names the place and the mend.
+    """
+    check_split(config, dataset, split)
+    entry = dataset_of(config, dataset)
+    root, limit = Path(entry.root), entry.splits[split].limit
+    _check_root(dataset, root, split, generate=entry.generate, in_folders=entry.format == "mevis")
+    if entry.format == "mevis":
+        return mevis.open_split(root, split, limit, counts=mevis.PUBLISHED if dataset.startswith("mevis") else {})
+    return folder.open_split(root, split, limit)
+
+
+def _check_root(dataset: str, root: Path, split: str, *, generate: bool, in_folders: bool) -> None:
+    """Names what is missing of <root>/<split>; `in_folders` says whether a split is a folder."""
+    place = root / split if in_folders and root.is_dir() else root
+    if place.is_dir():
+        return
+    found = "is not a folder" if place.exists() else "does not exist"
+    if generate:
+        mend = f"make it: run `python -m stages.make_shapes --dataset {dataset}`"
+    elif place == root:
+        mend = f"put the data set there, or set datasets.{dataset}.root to where it lies"
+    else:
+        mend = f"the root holds {_folders(root)}; complete the data set, or mend datasets.{dataset}.splits"
+    raise ValueError(f"data set {dataset!r}, split {split!r}: {place} {found}; {mend}")
+
+
+def _folders(root: Path) -> str:
+    return ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())) or "no folder"

@@ -1,0 +1,1 @@
+"""MLLM-guided reranking: which frames are shown, what is drawn on them, what is asked, who answers."""

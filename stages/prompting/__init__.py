@@ -1,0 +1,1 @@
+"""Prompting: where the masks to be tracked come from."""

@@ -1,0 +1,79 @@
+"""Track selectors: functions of cached object tokens and text features that give one logit a track."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.core.config import dataset_of
+from stages.core.config_file import Config
+from stages.core.graph import TRAIN_SELECTOR, Layout
+
+if TYPE_CHECKING:
+    from stages.selectors.batch import Sample
+
+BEST = "best.safetensors"
+MARKER = f"training{TRAIN_SELECTOR.suffix}"
+
+
+class Selector(Protocol):
+    """A trained selector. Legend: N tracks, T frames, C channels of an object token, W words, D text width."""
+
+    def score(self, tokens_NTC: NDArray[np.floating], words_WD: NDArray[np.float32]) -> NDArray[np.float32]:
+        """One logit a track, (N,), for one expression; no track gives no logit."""
+        ...
+
+    def score_all(self, samples: Sequence["Sample"]) -> list[NDArray[np.float32]]:
+        """`score` of many expressions, in padded batches of bounded size."""
+        ...
+
+
+def load(path: Path, device: str = "cpu", weights: Mapping[str, str] | None = None, where: str = "") -> Selector:
+    """A selector's file, ready to score on `device`.
+
+    Args:
+        weights: role ("sam2", "text") → id of what made the features it is about to see, found in `where`.
+
+    Raises:
+        ValueError: the file is missing, not ours, of another architecture, or was trained on features of
+            other weights.
+    """
+    from stages.selectors.scoring import SolaSelector
+
+    return SolaSelector(path, device, weights or {}, where or "the cache")
+
+
+def selector_file(config: Config, dataset: str) -> Path:
+    """The file of a data set's selector: the one given, or the best of its training split."""
+    choice = dataset_of(config, dataset).selector
+    if choice.weights is not None:
+        return Path(choice.weights)
+    assert choice.train is not None  # the config's models hold this
+    return training_folder(config, *choice.train.split("/")) / BEST
+
+
+def finished_selector(config: Config, dataset: str) -> Path:
+    """`selector_file`, once it can be used.
+
+    Raises:
+        ValueError: it is missing, or its training is not finished; the message names the mend.
+    """
+    path, choice = selector_file(config, dataset), dataset_of(config, dataset).selector
+    if choice.weights is not None:
+        if not path.is_file():
+            raise ValueError(f"{path}: does not exist (datasets.{dataset}.selector.weights)")
+        return path
+    assert choice.train is not None
+    if not path.is_file() or not path.with_name(MARKER).is_file():
+        trained_on, split = choice.train.split("/")
+        raise ValueError(
+            f"{path}: no finished selector; run `python -m stages.train_selector --dataset {trained_on} --split {split}`"
+        )
+    return path
+
+
+def training_folder(config: Config, dataset: str, split: str) -> Path:
+    """Where training on a split keeps its state and its best selector."""
+    return Layout.of(config, dataset, split).folder(TRAIN_SELECTOR)

@@ -1,0 +1,1 @@
+"""Tracking: SAM2 engines, the greedy selection of what to track, labels against ground truth."""

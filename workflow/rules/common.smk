@@ -82,7 +82,7 @@ def dataset_ready(wildcards):
     entry = CONFIG.datasets[wildcards.dataset]
     root = Path(entry.root)
     if entry.generate:
-        return [str(root / "made.json")]
+        return [str(root / "shapes.json")]
     if entry.format == "folder":
         return sorted(str(path) for path in root.glob("*") if path.is_file())
     return [str(path) for path in sorted((root / wildcards.split).glob("*.json"))]

@@ -23,7 +23,7 @@ for name, entry in CONFIG.datasets.items():
             name:
                 f"make_{name}"
             output:
-                f"{entry.root}/made.json",
+                f"{entry.root}/shapes.json",
             log:
                 f"{CACHE}/logs/make_{name}.log",
             conda:

@@ -13,7 +13,7 @@ rule generate_prompts:
         "../../envs/referee.yaml"
     threads: threads_of
     resources:
-        gpu=STAGES["generate_prompts"].gpu,
+        gpu=lambda wildcards: STAGES["generate_prompts"].gpus(wildcards.source),
     params:
         config=reads("generate_prompts"),
     shell:

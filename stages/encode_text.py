@@ -1,0 +1,66 @@
+"""Encodes every expression of a split with the frozen text encoder, once.
+
+Reads:  the expressions of the data set's index; weights of the role "text".
+Writes: <cache>/<dataset>/<split>/text/<video>.h5: word features and their mean (stages.core.text_file).
+Why:    the encoder is frozen: training and scoring read features instead of running it at every step.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.core.cache import Stamp
+from stages.core.cli import Job, execute
+from stages.core.fingerprints import expressions_digest
+from stages.core.graph import ENCODE_TEXT
+from stages.core.records import Video
+from stages.core.runner import Worker, run_shard
+from stages.core.weights import find_weights, weights_ids
+from stages.datasets import open_split
+
+if TYPE_CHECKING:
+    from stages.core.text_file import TextFeatures
+    from stages.selectors.text_encoder import TextEncoder
+
+
+def run(job: Job) -> None:
+    split = open_split(job.config, job.dataset, job.split)
+    weights = weights_ids(job.config, job.dataset, ENCODE_TEXT, None)
+
+    def ingredients(video: Video) -> Mapping[str, Any]:
+        return {"expressions": expressions_digest(video), "weights": weights}
+
+    run_shard(job, ENCODE_TEXT, split.videos(), ingredients, lambda device: make_worker(job, device))
+
+
+def make_worker(job: Job, device: str) -> Worker:
+    """Loads the encoder; one call a video after that."""
+    from stages.core.text_file import write_text
+    from stages.selectors.arithmetic import set_up
+    from stages.selectors.text_encoder import TransformersTextEncoder
+
+    set_up(job.settings.run.threads)
+    folder = find_weights(job.config, job.dataset, "text").path
+    encoder = TransformersTextEncoder(folder, job.settings.text.max_tokens, device)
+
+    def work(video: Video, path: Path, stamp: Stamp) -> None:
+        write_text(path, stamp, video, encode_all(encoder, video))
+
+    return work
+
+
+def encode_all(encoder: "TextEncoder", video: Video) -> list["TextFeatures"]:
+    """Features of a video's expressions in their order; a text that repeats is encoded once."""
+    features = {}
+    for expression in video.expressions:
+        if expression.text not in features:
+            features[expression.text] = encoder.encode(expression.text, f"{video.id}, expression {expression.id}")
+    return [features[expression.text] for expression in video.expressions]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return execute(run, __doc__, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,102 @@
+"""Tokenizers made in code: byte-level BPE over the byte alphabet and the merges of a fixed word list.
+
+Every byte is a token, so any text can be encoded; common words are one token each, so captions keep a
+realistic length. Two forms: RoBERTa's for the text encoder, Qwen2's with a chat template for the VLM.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# Words that become one token where a blank stands before them.
+WORDS = (
+    "a an the this that it its they their he she his her and or not no yes is are was one two three four all both "
+    "each other another object objects outlined number numbers image images frame frames video match matches does "
+    "answer only with which who what while then first last of in on at to from by into over under behind near "
+    "between toward towards away across around up down left right back forward top bottom middle side "
+    "red green blue yellow orange purple pink white black grey brown big small large tiny round "
+    "circle square triangle star cross ring shape person man woman child dog cat bird car truck bike horse "
+    "moving moves move still staying stays turning turns turn walking walks running runs jumping going goes "
+    "growing grows shrinking shrinks fast slow faster slower slowly quickly spinning rotating bouncing"
+)
+# Answers are also one token at the start of a reply, where no blank stands before them.
+ANSWERS = ("yes", "no", "Yes", "No", "YES", "NO")
+
+ROBERTA_FIRST = ("<s>", "<pad>", "</s>", "<unk>")  # ids 0 … 3, as published
+QWEN_SPECIAL = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
+CHAT_TEMPLATE = (
+    "{%- for message in messages %}"
+    "{{- '<|im_start|>' + message.role + '\n' }}"
+    "{%- if message.content is string %}{{- message.content }}"
+    "{%- else %}{%- for part in message.content %}"
+    "{%- if part.type == 'image' %}{{- '<|vision_start|><|image_pad|><|vision_end|>' }}"
+    "{%- elif part.type == 'video' %}{{- '<|vision_start|><|video_pad|><|vision_end|>' }}"
+    "{%- elif part.type == 'text' %}{{- part.text }}{%- endif %}"
+    "{%- endfor %}{%- endif %}"
+    "{{- '<|im_end|>\n' }}"
+    "{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"
+)
+
+
+def roberta_tokenizer(max_tokens: int) -> "PreTrainedTokenizerBase":
+    """`<s> text </s>`, padded with `<pad>` (id 1); `max_tokens` is its model_max_length."""
+    from transformers import RobertaTokenizer
+
+    merges = word_merges()
+    tokens = [*ROBERTA_FIRST, *byte_tokens(), *merged(merges), "<mask>"]
+    return RobertaTokenizer(vocab=numbered(tokens), merges=merges, model_max_length=max_tokens)
+
+
+def qwen_tokenizer(max_tokens: int) -> "PreTrainedTokenizerBase":
+    """Qwen2's tokenizer with the special tokens of its chats and of its vision inputs."""
+    from transformers import Qwen2Tokenizer
+
+    merges = word_merges()
+    tokens = [*byte_tokens(), *merged(merges), *QWEN_SPECIAL]
+    return Qwen2Tokenizer(
+        vocab=numbered(tokens),
+        merges=merges,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        extra_special_tokens=[*QWEN_SPECIAL[1:2], *QWEN_SPECIAL[3:]],
+        model_max_length=max_tokens,
+    )
+
+
+def word_merges() -> list[tuple[str, str]]:
+    """Merges that build every word from its left end: (Ġ, r), (Ġr, e), (Ġre, d) for " red".
+
+    All of them grow from the blank "Ġ", so no merge of one word can cut into another; the bare answers
+    come last and only apply where no blank does.
+    """
+    merges: dict[tuple[str, str], None] = {}
+    for word in [f"Ġ{word}" for word in (*WORDS.split(), *ANSWERS)] + list(ANSWERS):
+        for end in range(1, len(word)):
+            merges.setdefault((word[:end], word[end]))
+    return list(merges)
+
+
+def merged(merges: list[tuple[str, str]]) -> list[str]:
+    return [left + right for left, right in merges]
+
+
+def byte_tokens() -> list[str]:
+    """The 256 printable stand-ins for bytes, sorted."""
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    return sorted(ByteLevel.alphabet())
+
+
+def numbered(tokens: list[str]) -> dict[str, int]:
+    assert len(set(tokens)) == len(tokens)
+    return {token: index for index, token in enumerate(tokens)}

@@ -1,0 +1,67 @@
+"""Prompts from ground truth: one mask an annotation. No model is asked."""
+
+from typing import Literal
+
+import numpy as np
+
+from stages.core import masks
+from stages.core.frames import FrameFolder
+from stages.core.prompt_file import Prompt
+from stages.core.records import MaskSequence, Rle, Split, Video
+from stages.core.settings import GroundTruthPrompts
+
+
+class GroundTruthPrompter:
+    """Reads the annotations of a split."""
+
+    def __init__(self, split: Split, settings: GroundTruthPrompts) -> None:
+        require_truth(split)
+        self._split = split
+        self._settings = settings
+
+    def prompts(self, video: Video, frames: FrameFolder) -> list[Prompt]:
+        """A prompt for each annotation that is seen at all, in the order of the annotations.
+
+        Raises:
+            ValueError: an annotation does not fit the frames.
+        """
+        found: list[Prompt] = []
+        for key, annotation in self._split.annotations(video).items():
+            frame = prompt_frame(annotation, self._settings.frame)
+            rle = None if frame is None else annotation[frame]
+            if frame is None or rle is None:
+                continue
+            _check_fit(key, annotation, rle, frames)
+            found.append(Prompt(frame, rle, mask_box(rle), annotation=key))
+        return found
+
+
+def prompt_frame(annotation: MaskSequence, which: Literal["first", "largest"]) -> int | None:
+    """The first frame an object is seen in, or that of its largest mask (the first of equals); None if unseen."""
+    area_T = [0 if rle is None else int(masks.area([rle])[0]) for rle in annotation]
+    if not any(area_T):
+        return None
+    return int(np.argmax(area_T)) if which == "largest" else int(np.flatnonzero(area_T)[0])
+
+
+def mask_box(rle: Rle) -> tuple[float, float, float, float]:
+    """x0 y0 x1 y1 of a mask in pixels, x1 and y1 exclusive."""
+    x0, y0, x1, y1 = map(float, masks.boxes([rle])[0])
+    return x0, y0, x1, y1
+
+
+def require_truth(split: Split) -> None:
+    """Raises ValueError where a split has no ground truth."""
+    if not split.has_truth:
+        raise ValueError(
+            f"split {split.name!r} has no ground truth, so there are no gt prompts for it: use --source grid or "
+            "gdino, and take gt out of selector.sources for splits of its role"
+        )
+
+
+def _check_fit(key: str, annotation: MaskSequence, rle: Rle, frames: FrameFolder) -> None:
+    if len(annotation) != len(frames) or tuple(rle["size"]) != frames.size:
+        raise ValueError(
+            f"annotation {key!r} has {len(annotation)} frames of size {tuple(rle['size'])}, the frame folder "
+            f"{len(frames)} of {frames.size}: extract all frames at native size (config: frames), or mend it"
+        )

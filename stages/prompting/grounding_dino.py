@@ -1,0 +1,231 @@
+"""GroundingDINO (Liu et al., arXiv 2303.05499) through transformers: boxes in a frame for a caption.
+
+Legend: N boxes, Q queries, T caption tokens.
+
+A caption is normalised as the published inference code does: lower case, stripped, ended with ".".
+"." and "?" are the model's separators: words attend to each other only between two of them, so a
+caption with dots inside is read as several phrases that know nothing of each other, and a box may match
+words of any of them. Separators and [CLS], [SEP] are never scored: training gives them no box.
+
+Frames and captions go through the model one pair at a time, so that a result never depends on what else
+was asked; the image backbone, which does not see the caption, runs once a frame.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.core.settings import GroundingDinoPrompts
+from stages.core.weights import Weights
+
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What one caption matched in one frame, best first.
+
+    Attributes:
+        boxes_N4: float32, x0 y0 x1 y1 in pixels, clipped to the image.
+        scores_N: float32 in 0..1, falling; the greatest of a box's token scores.
+        token_scores: of each box, the score of each caption token (words and pieces of words).
+        phrases: of each box, its tokens above the text threshold in words; "" where there is none.
+    """
+
+    boxes_N4: NDArray[np.float32]
+    scores_N: NDArray[np.float32]
+    token_scores: list[tuple[float, ...]]
+    phrases: list[str]
+
+
+class Detector(Protocol):
+    def detect(self, frames: Sequence[NDArray[np.uint8]], captions: Sequence[str]) -> list[list[Detections]]:
+        """Looks for every caption in every frame.
+
+        Args:
+            frames: uint8, height × width × 3, RGB.
+            captions: sentences; one longer than the model's text length is cut, with a warning.
+
+        Returns:
+            One list a frame, with one `Detections` a caption.
+
+        Raises:
+            ValueError: a frame is not such an image, or a caption has no word.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A caption as the model reads it.
+
+    Attributes:
+        inputs: input_ids, token_type_ids and attention_mask, int64 (1, tokens), [CLS] and [SEP] included.
+        words_T: positions of the tokens that are scored.
+        ids_T: their ids.
+    """
+
+    inputs: dict[str, "torch.Tensor"]
+    words_T: list[int]
+    ids_T: list[int]
+
+
+def load_detector(weights: Weights, settings: GroundingDinoPrompts, device: str) -> Detector:
+    """Loads the detector from a folder in the transformers layout (safetensors); nothing is downloaded.
+
+    Raises:
+        ValueError: the folder holds another kind of model, or weights are missing.
+    """
+    import torch
+    from transformers import AutoConfig, AutoProcessor, GroundingDinoForObjectDetection
+
+    kind = AutoConfig.from_pretrained(weights.path, local_files_only=True).model_type
+    if kind != "grounding-dino":
+        raise ValueError(
+            f"{weights.path}: config.json says model_type {kind!r}, not 'grounding-dino'; mend the preset's grounding_dino"
+        )
+    processor = AutoProcessor.from_pretrained(weights.path, local_files_only=True)
+    model, loading = GroundingDinoForObjectDetection.from_pretrained(
+        weights.path, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+    )
+    if loading["missing_keys"]:
+        raise ValueError(f"{weights.path}: weights are missing: {', '.join(sorted(loading['missing_keys']))}")
+    if loading["unexpected_keys"]:
+        log.warning("%s: not used: %s", weights.path, ", ".join(sorted(loading["unexpected_keys"])))
+    _check_separators(weights, processor.tokenizer)
+    return GroundingDino(processor, model.eval().to(device), settings, device)
+
+
+class GroundingDino:
+    """The `Detector` over a transformers model and its processor."""
+
+    def __init__(self, processor: Any, model: Any, settings: GroundingDinoPrompts, device: str) -> None:
+        self.tokenizer, self.image_processor = processor.tokenizer, processor.image_processor
+        self.settings, self.device = settings, device
+        self.max_tokens = int(model.config.max_text_len)
+        model.model.backbone = _remembering(model.model.backbone)
+        self.model = model
+
+    def detect(self, frames: Sequence[NDArray[np.uint8]], captions: Sequence[str]) -> list[list[Detections]]:
+        texts = [self.encode(caption) for caption in captions]
+        return [self._detect_frame(frame, texts) for frame in frames]
+
+    def encode(self, caption: str) -> Caption:
+        """Normalises and tokenises a caption; raises ValueError where it has no word."""
+        encoding = self.tokenizer(normalise(caption), add_special_tokens=True, verbose=False)
+        ids = list(encoding["input_ids"])
+        if len(ids) > self.max_tokens:
+            log.warning(
+                "caption %r has %d tokens; the detector reads %d: its end is cut", caption, len(ids), self.max_tokens
+            )
+            ids = ids[: self.max_tokens - 2] + ids[-2:]  # the closing "." and [SEP] stay
+        separators = _separators()
+        words_T = [i for i, token in enumerate(ids) if token not in separators]
+        if not words_T:
+            raise ValueError(f"caption {caption!r} has no word to look for: mend it in the data set's index")
+        return Caption(_as_inputs(ids, self.device), words_T, [ids[i] for i in words_T])
+
+    def _detect_frame(self, frame: NDArray[np.uint8], texts: Sequence[Caption]) -> list[Detections]:
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+            raise ValueError(f"a frame is uint8, height × width × 3; found {frame.dtype}, {frame.shape}")
+        image = self.image_processor(images=[frame], input_data_format="channels_last", return_tensors="pt")
+        image = {name: tensor.to(self.device) for name, tensor in image.items()}
+        return [self._detections(*self._forward(image, text), text, frame.shape[:2]) for text in texts]
+
+    def _forward(self, image: dict[str, "torch.Tensor"], text: Caption) -> tuple["torch.Tensor", "torch.Tensor"]:
+        """Scores (Q, T) and boxes (Q, 4; cx cy w h in 0..1), float32 on the CPU."""
+        import torch
+
+        half = self.device.startswith("cuda") and self.settings.precision == "bfloat16"
+        with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=half):
+            output = self.model(**image, **text.inputs)
+        scores_QT = output.logits[0].float().sigmoid().cpu()[:, text.words_T]
+        boxes_Q4 = output.pred_boxes[0].float().cpu()
+        if not (scores_QT.isfinite().all() and boxes_Q4.isfinite().all()):
+            raise FloatingPointError("GroundingDINO gave scores or boxes that are not finite: are its weights damaged?")
+        return scores_QT, boxes_Q4
+
+    def _detections(
+        self, scores_QT: "torch.Tensor", boxes_Q4: "torch.Tensor", text: Caption, size: tuple[int, int]
+    ) -> Detections:
+        scores_Q, order_Q = scores_QT.amax(1).sort(descending=True, stable=True)
+        kept_N = order_Q[scores_Q > self.settings.box_threshold][: self.settings.max_boxes]
+        token_scores = [tuple(row) for row in scores_QT[kept_N].tolist()]
+        return Detections(
+            boxes_N4=to_pixels(boxes_Q4[kept_N].numpy(), size),
+            scores_N=scores_QT.amax(1)[kept_N].numpy(),
+            token_scores=token_scores,
+            phrases=[self._phrase(text, scores_T) for scores_T in token_scores],
+        )
+
+    def _phrase(self, text: Caption, scores_T: Sequence[float]) -> str:
+        ids = [token for token, score in zip(text.ids_T, scores_T) if score > self.settings.text_threshold]
+        return str(self.tokenizer.decode(ids)).strip() if ids else ""
+
+
+def normalise(caption: str) -> str:
+    """Lower case, stripped, ended with "." (`preprocess_caption` of the published code)."""
+    caption = caption.lower().strip()
+    return caption if caption.endswith(".") else caption + "."
+
+
+def to_pixels(boxes_N4: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """cx cy w h in 0..1 → x0 y0 x1 y1 in pixels, clipped to an image of `size` = (height, width)."""
+    height, width = size
+    centre_N2, half_N2 = boxes_N4[:, :2], boxes_N4[:, 2:] / 2
+    corners_N4 = np.concatenate([centre_N2 - half_N2, centre_N2 + half_N2], axis=1)
+    limit_4 = np.array([width, height, width, height], np.float32)
+    return np.clip(corners_N4 * limit_4, 0, limit_4).astype(np.float32)
+
+
+def _separators() -> list[int]:
+    """Ids of [CLS], [SEP], "." and "?", which the model's code knows by number."""
+    from transformers.models.grounding_dino.modeling_grounding_dino import SPECIAL_TOKENS
+
+    return list(SPECIAL_TOKENS)
+
+
+def _check_separators(weights: Weights, tokenizer: Any) -> None:
+    found = tokenizer.convert_tokens_to_ids(["[CLS]", "[SEP]", ".", "?"])
+    if found != _separators():
+        raise ValueError(
+            f"{weights.path}: its tokenizer has the ids {found} for [CLS] [SEP] . ?, the model's code wants "
+            f"{_separators()}: fetch the tokenizer that belongs to the weights"
+        )
+
+
+def _as_inputs(ids: list[int], device: str) -> dict[str, "torch.Tensor"]:
+    import torch
+
+    input_ids = torch.tensor([ids], device=device)
+    return {
+        "input_ids": input_ids,
+        "token_type_ids": torch.zeros_like(input_ids),
+        "attention_mask": torch.ones_like(input_ids),
+    }
+
+
+def _remembering(backbone: Any) -> Any:
+    """Wraps an image backbone so that calls with the same tensor reuse its features."""
+    import torch
+
+    class Remembering(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone, self.position_embedding = backbone, backbone.position_embedding
+            self.image: torch.Tensor | None = None
+
+        def forward(self, pixel_values: torch.Tensor, pixel_mask: torch.Tensor) -> tuple[list[Any], list[Any]]:
+            if pixel_values is not self.image:
+                self.image, self.features = pixel_values, self.backbone(pixel_values, pixel_mask)
+            maps, positions = self.features
+            return list(maps), list(positions)  # copies: the model appends its lower resolutions
+
+    return Remembering()

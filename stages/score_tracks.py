@@ -1,0 +1,65 @@
+"""Scores every track of a video against every expression with the trained selector.
+
+Reads:  track files of `selector.sources.evaluate`, text files, and the data set's selector.
+Writes: <cache>/<dataset>/<split>/scores/<video>.json: a logit a candidate (stages.core.choices).
+Why:    scores are kept apart from decisions: another threshold or another MLLM needs no second scoring.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from stages.core.cache import Stamp
+from stages.core.choices import write_choices
+from stages.core.cli import Job, execute
+from stages.core.graph import SCORE_TRACKS
+from stages.core.records import Video
+from stages.core.runner import Worker, run_shard
+from stages.datasets import open_split
+from stages.selectors import finished_selector, load
+
+
+def run(job: Job) -> None:
+    """Brings the score files of the job's shard to their finished state.
+
+    Raises:
+        ValueError: the selector is missing, its training is not finished, or it is not one of ours.
+    """
+    from stages.selectors.checkpoint import read_header, selector_id
+    from stages.selectors.inputs import read_inputs
+
+    path = finished_selector(job.config, job.dataset)
+    header, identifier = read_header(path), selector_id(path)
+    sources = job.settings.selector.sources.evaluate
+
+    def ingredients(video: Video) -> Mapping[str, Any]:
+        inputs = read_inputs(job.layout, [video], sources)
+        header.check_weights(inputs.weights, path, f"{job.dataset}/{job.split}, video {video.id}")
+        return {"selector": identifier, "inputs": dict(inputs.fingerprints)}
+
+    videos = open_split(job.config, job.dataset, job.split).videos()
+    run_shard(job, SCORE_TRACKS, videos, ingredients, lambda device: make_worker(job, path, device))
+
+
+def make_worker(job: Job, selector_path: Path, device: str) -> Worker:
+    """Loads the selector; one call a video after that."""
+    from stages.selectors.arithmetic import set_up
+    from stages.selectors.samples import open_video
+    from stages.selectors.scoring import score_video
+
+    set_up(job.settings.run.threads)
+    selector = load(selector_path, device)
+    sources = job.settings.selector.sources.evaluate
+
+    def work(video: Video, path: Path, stamp: Stamp) -> None:
+        write_choices(path, stamp, score_video(selector, open_video(job.layout, video, sources)))
+
+    return work
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return execute(run, __doc__, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

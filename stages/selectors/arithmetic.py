@@ -1,0 +1,31 @@
+"""Arithmetic that repeats: the same inputs give the same bits on one machine."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+
+def set_up(threads: int) -> None:
+    """Sets the CPU threads of this process, and full float32 in convolutions on CUDA.
+
+    Without the latter torch rounds their inputs to 10 bits (TF32), and a score would depend on the device
+    in its third digit.
+    """
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.allow_tf32 = False
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """Algorithms that add in one order, where torch has them (a warning names the others)."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):  # the fused backward passes add in any order
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])

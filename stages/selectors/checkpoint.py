@@ -1,0 +1,113 @@
+"""A selector's file: safetensors with a header that says what it is and what it was made for.
+
+The header is one metadata entry, "referee", of canonical JSON (the library keeps no order among
+several): {"kind", "version", "name", "model", "token_dim", "text_dim", "weights", "training"}.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+
+from stages.core.cache import atomic_path, canonical_json
+from stages.core.settings import SelectorModel
+from stages.selectors.sola import Sola
+
+ENTRY, KIND, VERSION = "referee", "selector", 1
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a selector's file says of itself.
+
+    Attributes:
+        name: "sola".
+        model: the config's selector.model.
+        token_dim, text_dim: C of an object token, D of the text features.
+        weights: role → id of the models whose tokens and features it was trained on: sam2 and text.
+        training: fingerprint of the training that made it.
+    """
+
+    name: str
+    model: Mapping[str, Any]
+    token_dim: int
+    text_dim: int
+    weights: Mapping[str, str]
+    training: str
+
+    def check_weights(self, found: Mapping[str, str], path: Path, where: str) -> None:
+        """Raises ValueError where tokens or features of `where` come from other weights than it was trained on."""
+        for role, identifier in found.items():
+            if self.weights[role] != identifier:
+                raise ValueError(
+                    f"{path}: this selector was trained on features of {role} weights {self.weights[role]}, but "
+                    f"{where} holds those of {role} weights {identifier}; take a selector trained on them, or "
+                    f"the {role} weights it was trained with"
+                )
+
+
+def save_selector(path: Path, model: Sola, header: Header) -> None:
+    """Writes a selector's file atomically; equal weights and headers give equal bytes."""
+    entry = canonical_json({"kind": KIND, "version": VERSION, **asdict(header)})
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save(tensors, metadata={ENTRY: entry}))
+
+
+def read_header(path: Path) -> Header:
+    """
+    Raises:
+        ValueError: the file is missing, damaged, or not a selector of this version.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            entry = (file.metadata() or {}).get(ENTRY)
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: no such selector; run stages.train_selector or set selector.weights") from error
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: not a readable safetensors file ({error}); train the selector again") from error
+    if entry is None:
+        raise ValueError(f"{path}: not a selector of this project (no {ENTRY!r} entry in its metadata)")
+    try:
+        raw = json.loads(entry)
+        if (raw.pop("kind"), raw.pop("version")) != (KIND, VERSION):
+            raise ValueError(f"{path}: not a selector of layout version {VERSION}; train it again")
+        return Header(**raw)
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: damaged selector header ({error!r}); train it again") from error
+
+
+def selector_id(path: Path) -> str:
+    """16 hex digits of the file's sha256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def load_model(path: Path) -> tuple[Sola, Header]:
+    """The model in evaluation mode, loaded strictly.
+
+    Raises:
+        ValueError: as `read_header`, another architecture, or tensors that do not fit it.
+    """
+    header = read_header(path)
+    if header.name != "sola":
+        raise ValueError(f"{path}: a selector of architecture {header.name!r}; this code knows 'sola'")
+    try:
+        model = Sola(header.token_dim, header.text_dim, SelectorModel.model_validate(header.model))
+        model.load_state_dict(load_file(path))
+    except (ValidationError, RuntimeError, SafetensorError) as error:
+        raise ValueError(f"{path}: its tensors do not fit its header ({error}); train it again") from error
+    return model.eval(), header
+
+
+def build(token_dim: int, text_dim: int, config: SelectorModel, seed: int) -> Sola:
+    """A new model; the same seed gives the same weights."""
+    torch.manual_seed(seed)
+    return Sola(token_dim, text_dim, config)

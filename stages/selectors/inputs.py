@@ -1,0 +1,70 @@
+"""What a selector is made from: fingerprints of track and text files, and the weights behind them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.core.cache import CacheError, Stamp, digest, mend, read_stamp
+from stages.core.graph import BUILD_TRACKS, ENCODE_TEXT, Layout
+from stages.core.records import Source, Video
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Fingerprints by file, and role → id of the weights that made tokens (sam2) and features (text)."""
+
+    fingerprints: Mapping[str, str]
+    weights: Mapping[str, str]
+
+    @property
+    def digest(self) -> str:
+        return digest(self.fingerprints)
+
+
+def read_inputs(layout: Layout, videos: Iterable[Video], sources: Sequence[Source]) -> Inputs:
+    """The stamps of all files that some videos are read from.
+
+    Raises:
+        CacheError: a file is missing (the message names it and the stage that makes it), or files were
+            made with different weights.
+    """
+    fingerprints: dict[str, str] = {}
+    weights: dict[str, str] = {}
+    for video in videos:
+        for path, stage, role in _files(layout, video, sources):
+            stamp = read_stamp(path, stage)
+            fingerprints[str(path.relative_to(layout.cache))] = stamp.fingerprint
+            _join(weights, role, weights_id_of(stamp, role, path), path)
+    return Inputs(fingerprints, weights)
+
+
+def join(parts: Sequence[tuple[Inputs, str]]) -> Inputs:
+    """Several inputs as one; raises CacheError where they were made with different weights."""
+    fingerprints: dict[str, str] = {}
+    weights: dict[str, str] = {}
+    for inputs, where in parts:
+        fingerprints |= inputs.fingerprints
+        for role, identifier in inputs.weights.items():
+            _join(weights, role, identifier, where)
+    return Inputs(fingerprints, weights)
+
+
+def weights_id_of(stamp: Stamp, role: str, path: Path) -> str:
+    """The id of the weights that made a file, from its stamp."""
+    identifier = stamp.ingredients.get("weights", {}).get(role)
+    if not isinstance(identifier, str):
+        raise CacheError(f"{path}: does not say which {role} weights made it; {mend(stamp.stage)}")
+    return identifier
+
+
+def _files(layout: Layout, video: Video, sources: Sequence[Source]) -> list[tuple[Path, str, str]]:
+    tracks = [(layout.file(BUILD_TRACKS, video.id, source), BUILD_TRACKS.name, "sam2") for source in sources]
+    return [*tracks, (layout.file(ENCODE_TEXT, video.id), ENCODE_TEXT.name, "text")]
+
+
+def _join(weights: dict[str, str], role: str, identifier: str, where: Path | str) -> None:
+    if weights.setdefault(role, identifier) != identifier:
+        raise CacheError(
+            f"{where}: made with {role} weights {identifier}, other files with {weights[role]}: a selector needs "
+            "one set of weights; make the older files again"
+        )

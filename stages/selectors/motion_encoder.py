@@ -1,0 +1,60 @@
+"""The short-term motion encoder of SOLA: strided convolutions over the tokens of one track.
+
+Legend: M tracks (of all samples), C channels in, T frames, S = ⌈T/8⌉ steps, D channels out.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from stages.core.settings import SelectorModel
+from stages.selectors.masked_norm import masked_group_norm
+from stages.selectors.weight_standardised_conv import WeightStandardisedConv1d
+
+
+class ShortMotionEncoder(nn.Sequential):
+    """Five convolutions with GroupNorm, LeakyReLU and dropout, and a last 1×1 one (SOLA, arXiv 2412.01136).
+
+    A Sequential, so that parameters bear the names of the published checkpoints. Its forward keeps what
+    lies beyond a track's own length at zero in every layer: each convolution then pads as it would have
+    padded the track alone.
+    """
+
+    def __init__(self, token_dim: int, text_dim: int, config: SelectorModel) -> None:
+        hidden = config.hidden_dim
+        layers: list[nn.Module] = []
+        for channels_in, channels_out, stride in (
+            (token_dim, hidden, 2),
+            (hidden, hidden, 2),
+            (hidden, hidden, 2),
+            (hidden, text_dim, 1),
+            (text_dim, text_dim, 1),
+        ):
+            layers += [
+                WeightStandardisedConv1d(channels_in, channels_out, kernel_size=3, stride=stride, padding=1),
+                nn.GroupNorm(config.n_groups, channels_out),
+                nn.LeakyReLU(),
+                nn.Dropout(config.dropout),
+            ]
+        super().__init__(*layers, WeightStandardisedConv1d(text_dim, text_dim, kernel_size=1))
+
+    def forward(self, x_MTC: Tensor, length_M: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """(M, T, C) and frames of each track → (M, S, D), zero beyond the track, and its steps (M).
+
+        A length of 0 marks a padded track.
+        """
+        x_MCT = (x_MTC * steps_mask(length_M, x_MTC.shape[1])[:, :, None]).transpose(1, 2)
+        for layer in self:
+            if isinstance(layer, WeightStandardisedConv1d):
+                stride = layer.stride[0]
+                x_MCT, length_M = layer(x_MCT), (length_M + stride - 1) // stride
+            elif isinstance(layer, nn.GroupNorm):
+                mask_MT = steps_mask(length_M, x_MCT.shape[2])
+                x_MCT = masked_group_norm(layer, x_MCT.transpose(1, 2), mask_MT).transpose(1, 2)
+            else:
+                x_MCT = layer(x_MCT)  # LeakyReLU and dropout keep zeros
+        return x_MCT.transpose(1, 2) * steps_mask(length_M, x_MCT.shape[2])[:, :, None], length_M
+
+
+def steps_mask(length_M: Tensor, steps: int) -> Tensor:
+    """(M, steps) bool: True within each row's length."""
+    return torch.arange(steps, device=length_M.device)[None] < length_M[:, None]

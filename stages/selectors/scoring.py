@@ -1,0 +1,76 @@
+"""Scoring with a trained selector."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from stages.core.choices import Candidate
+from stages.selectors import Selector
+from stages.selectors.batch import Sample, chunks, collate
+from stages.selectors.checkpoint import load_model
+from stages.selectors.samples import VideoTracks
+from stages.selectors.sola import Sola
+
+# Padded tokens of one forward pass: some hundred MB of activations, whatever a video's size.
+MAX_TOKENS = 1 << 17
+
+
+class SolaSelector:
+    """A trained `sola` selector. Legend: N tracks, T frames, C channels, W words, D text width."""
+
+    def __init__(self, path: Path, device: str, weights: Mapping[str, str], where: str) -> None:
+        model, self.header = load_model(path)
+        self.header.check_weights(weights, path, where)
+        self.path, self.device, self.model = path, device, model.to(device)
+
+    def score(self, tokens_NTC: NDArray[np.floating], words_WD: NDArray[np.float32]) -> NDArray[np.float32]:
+        return self.score_all([Sample(tokens_NTC, np.arange(len(tokens_NTC)), words_WD, words_WD.mean(0))])[0]
+
+    def score_all(self, samples: Sequence[Sample]) -> list[NDArray[np.float32]]:
+        """
+        Raises:
+            ValueError: tokens or words are not of the widths it was trained on.
+        """
+        logits = [np.zeros(0, np.float32) for _ in samples]
+        # A model is never asked about no track at all.
+        full = [i for i, sample in enumerate(samples) if len(sample)]
+        for i in full:
+            self._check(samples[i])
+        for i, scores_N in zip(full, logits_of(self.model, [samples[i] for i in full], self.device), strict=True):
+            logits[i] = scores_N
+        return logits
+
+    def _check(self, sample: Sample) -> None:
+        wanted = (self.header.token_dim, self.header.text_dim)
+        found = (sample.tokens_MTC.shape[-1], sample.words_WD.shape[-1])
+        if found != wanted:
+            raise ValueError(f"{self.path}: made for object tokens and words of widths {wanted}; got {found}")
+
+
+@torch.inference_mode()
+def logits_of(model: Sola, samples: Sequence[Sample], device: str) -> list[NDArray[np.float32]]:
+    """(N,) logits of every sample, in padded batches of bounded size; the model is in evaluation mode."""
+    assert not model.training
+    logits: list[NDArray[np.float32]] = []
+    for indices in chunks(samples, MAX_TOKENS):
+        logits_BN = model(collate([samples[i] for i in indices]).to(device))[0].float().cpu().numpy()
+        logits += [logits_BN[row, : len(samples[i])] for row, i in enumerate(indices)]
+    return logits
+
+
+def score_video(selector: Selector, tracks: VideoTracks) -> dict[str, list[Candidate]]:
+    """Expression id → its candidates, in the order of the sources and then of the tracks."""
+    expressions = tracks.video.expressions
+    samples = tracks.samples(range(len(expressions)), positive_iou=None)
+    return {
+        expression.id: [_candidate(tracks, row, score) for row, score in zip(sample.rows_N, scores_N, strict=True)]
+        for expression, sample, scores_N in zip(expressions, samples, selector.score_all(samples), strict=True)
+    }
+
+
+def _candidate(tracks: VideoTracks, row: int, score: float) -> Candidate:
+    source, track = tracks.origins[row]
+    return Candidate(source, track, float(score))

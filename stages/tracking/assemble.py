@@ -1,0 +1,71 @@
+"""Puts the selected masklets of a video into the arrays of its track file.
+
+Legend: N tracks, T frames, C = 256 token channels.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from stages.core import masks
+from stages.core.frames import FrameFolder
+from stages.core.prompt_file import Prompt
+from stages.core.records import SOURCES, MaskSequence, Rle, Source
+from stages.core.track_file import Tracks
+from stages.tracking.labels import compare
+from stages.tracking.tracker import TOKEN_CHANNELS, Masklet
+
+
+def assemble(
+    chains: Sequence[Sequence[tuple[int, Masklet]]],
+    prompts: Sequence[Prompt],
+    frames: FrameFolder,
+    source: Source,
+    n_expressions: int,
+    annotations: Mapping[str, MaskSequence] | None,
+    label_size: tuple[int, int],
+    token_dtype: DTypeLike,
+) -> tuple[Tracks, list[list[Rle]]]:
+    """The record of a track file, and its masks track by track.
+
+    Args:
+        chains: what each chain selected, as (row of the prompt, masklet), in the order of
+            `stages.tracking.greedy.rows_of_chains`.
+        annotations: None where there is no ground truth; then there are no labels.
+        label_size: see `stages.tracking.labels.compare`.
+        token_dtype: float32 or float16.
+    """
+    selected = [pair for chain in chains for pair in chain]
+    rows_N, masklets = [row for row, _ in selected], [masklet for _, masklet in selected]
+    rles_NT = [masklet.rles_T for masklet in masklets]
+    shape = (len(masklets), len(frames))
+    flat = [rle for rles_T in rles_NT for rle in rles_T]
+    tracks = Tracks(
+        size=frames.size,
+        tokens_NTC=_stack([m.tokens_TC for m in masklets], (*shape, TOKEN_CHANNELS)).astype(token_dtype),
+        score_NT=_stack([m.score_T for m in masklets], shape).astype(np.float16),
+        iou_NT=_stack([m.iou_T for m in masklets], shape).astype(np.float16),
+        area_NT=masks.area(flat).reshape(shape),
+        bbox_NT4=masks.boxes(flat).reshape(*shape, 4),
+        prompt_frame_N=np.array([prompts[row].frame for row in rows_N], np.int16),
+        source_N=np.full(len(masklets), SOURCES.index(source), np.uint8),
+        prompt_id_N=np.array(rows_N, np.int32),
+        expression_tracks=_expression_tracks(chains, source, n_expressions),
+        labels=compare(rles_NT, annotations, frames.size, label_size) if annotations is not None else None,
+    )
+    return tracks, rles_NT
+
+
+def _expression_tracks(
+    chains: Sequence[Sequence[tuple[int, Masklet]]], source: Source, n_expressions: int
+) -> tuple[NDArray[np.int32], ...]:
+    """Tracks of gdino belong to the expression they were detected for, the others to all."""
+    ends = np.cumsum([0, *map(len, chains)])
+    if source == "gdino":
+        return tuple(np.arange(ends[e], ends[e + 1], dtype=np.int32) for e in range(n_expressions))
+    return tuple(np.arange(ends[-1], dtype=np.int32) for _ in range(n_expressions))
+
+
+def _stack(arrays: Sequence[NDArray[np.float32]], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    return np.stack(arrays) if arrays else np.zeros(shape, np.float32)

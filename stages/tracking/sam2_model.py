@@ -1,0 +1,168 @@
+"""SAM2 (arXiv 2408.00714) from local files: build by config name, load strictly, never ask the network.
+
+The only place that builds models of the sam2 package. A config is a name inside that package
+(configs/sam2/sam2_hiera_l.yaml) or a YAML file of this repository (stages/micro/sam2_micro.yaml).
+"""
+
+import logging
+import pickle
+import warnings
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sam2
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from sam2.modeling.sam2_base import SAM2Base
+from sam2.sam2_image_predictor import SAM2ImagePredictor
+from sam2.sam2_video_predictor import SAM2VideoPredictor
+
+import stages
+from stages.core.config import nearest
+from stages.core.config_file import Sam2Model
+from stages.core.settings import Precision
+from stages.core.weights import Weights
+
+M = TypeVar("M", bound=SAM2Base)
+PACKAGE = Path(sam2.__file__).parent
+REPOSITORY = Path(stages.__file__).parent.parent
+SUFFIXES = (".pt", ".safetensors")
+
+# What sam2.build_sam adds to a config ("apply_postprocessing"), with hole filling pinned off: it needs a
+# CUDA extension and without one silently does nothing, so that two machines would give different tracks.
+DECODER_ARGUMENTS = {
+    "dynamic_multimask_via_stability": True,
+    "dynamic_multimask_stability_delta": 0.05,
+    "dynamic_multimask_stability_thresh": 0.98,
+}
+VIDEO_ARGUMENTS = {"binarize_mask_from_pts_for_mem_enc": True, "fill_hole_area": 0}
+
+
+def load_sam2(weights: Weights, device: str, kind: type[M]) -> M:
+    """A SAM2 model with its weights, in evaluation mode on `device`.
+
+    Args:
+        weights: a .pt or .safetensors file, or a folder that holds exactly one.
+        kind: SAM2Base for image prompts, or a video predictor class.
+
+    Raises:
+        ValueError: no such config, no readable checkpoint, or one of another architecture.
+    """
+    assert isinstance(weights.model, Sam2Model)
+    _silence_sam2()
+    model = build_sam2(weights.model.config, kind)
+    file = checkpoint_file(weights.path)
+    _load_strictly(model, read_checkpoint(file), file, weights.model.config)
+    return model.eval().requires_grad_(False).to(device)
+
+
+def load_image_model(weights: Weights, device: str) -> SAM2Base:
+    """The model for image prompts; see `load_sam2`."""
+    return load_sam2(weights, device, SAM2Base)
+
+
+def build_sam2(config: str, kind: type[M]) -> M:
+    """The model of a config with its initial random weights, on the CPU."""
+    return instantiate(model_config(config, kind), _recursive_=True)
+
+
+def model_config(config: str, kind: type[SAM2Base]) -> DictConfig:
+    """What sam2.build_sam would compose from `config`, but without hydra's global state."""
+    raw = OmegaConf.load(config_file(config))
+    if "model" not in raw:
+        raise ValueError(f"{config}: not a SAM2 config; it has no section 'model'")
+    raw.model._target_ = f"{kind.__module__}.{kind.__qualname__}"
+    raw.model.sam_mask_decoder_extra_args = DECODER_ARGUMENTS
+    if issubclass(kind, SAM2VideoPredictor):
+        raw.model.update(VIDEO_ARGUMENTS)
+    OmegaConf.resolve(raw)
+    return raw.model
+
+
+def config_file(config: str) -> Path:
+    """Looks a config up in the sam2 package, then from the current folder, then in this repository."""
+    for file in (PACKAGE / config, Path(config), REPOSITORY / config):
+        if file.is_file():
+            return file
+    known = [str(file.relative_to(PACKAGE)) for file in sorted(PACKAGE.glob("configs/sam2*/sam2*hiera_?*.yaml"))]
+    raise ValueError(f"models.sam2.config: no SAM2 config {config!r}{nearest(config, known)}")
+
+
+def checkpoint_file(path: Path) -> Path:
+    """`path` itself, or the one checkpoint in the folder `path`."""
+    if path.is_file():
+        return path
+    found = [file for file in sorted(path.glob("*")) if file.suffix in SUFFIXES]
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found) or "none"
+        raise ValueError(f"{path}: needs exactly one SAM2 checkpoint ({' or '.join(SUFFIXES)}); found {names}")
+    return found[0]
+
+
+def read_checkpoint(file: Path) -> dict[str, torch.Tensor]:
+    """Tensors by name, on the CPU; nothing in the file is executed."""
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        return torch.load(file, map_location="cpu", weights_only=True)["model"]
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(f"{file}: not readable as a checkpoint ({error}); fetch it again") from error
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{file}: not a SAM2 checkpoint; it has no key 'model'") from error
+
+
+def image_predictor(model: SAM2Base) -> SAM2ImagePredictor:
+    """sam2's image predictor, for any image size."""
+    return with_feature_sizes(SAM2ImagePredictor(model))
+
+
+def with_feature_sizes(predictor: SAM2ImagePredictor) -> SAM2ImagePredictor:
+    """Sets the feature map sizes, which the package fixes at those of 1024 px, to the model's own."""
+    side = predictor.model.image_size
+    predictor._bb_feat_sizes = [(side // stride, side // stride) for stride in (4, 8, 16)]
+    return predictor
+
+
+def autocast(device: str, precision: Precision) -> AbstractContextManager[Any]:
+    """The arithmetic SAM2 runs in: float32, or bfloat16 where torch's autocast allows it."""
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def _load_strictly(model: SAM2Base, state: Mapping[str, torch.Tensor], file: Path, config: str) -> None:
+    wanted = model.state_dict()
+    problems = {
+        "missing": [name for name in wanted if name not in state],
+        "unexpected": [name for name in state if name not in wanted],
+        "of another shape": [
+            f"{name} {tuple(state[name].shape)} for {tuple(wanted[name].shape)}"
+            for name in wanted
+            if name in state and state[name].shape != wanted[name].shape
+        ],
+    }
+    if any(problems.values()):
+        lines = "; ".join(f"{what}: {_first(names)}" for what, names in problems.items() if names)
+        raise ValueError(
+            f"{file}: is not a checkpoint of {config} ({lines}): set models.sam2.config to the config that "
+            "this checkpoint was published with, or fetch the checkpoint of that config"
+        )
+    model.load_state_dict(state)
+
+
+def _first(names: list[str], count: int = 3) -> str:
+    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
+
+
+def _silence_sam2() -> None:
+    """Its notes on every image, and torch's on how it was written, would drown ours."""
+    logging.getLogger().addFilter(_not_from_sam2)
+    warnings.filterwarnings("ignore", message=r".*torch\.jit\.script.*", category=FutureWarning)
+
+
+def _not_from_sam2(record: logging.LogRecord) -> bool:
+    """sam2 logs two lines an image straight to the root logger."""
+    return not Path(record.pathname).is_relative_to(PACKAGE)

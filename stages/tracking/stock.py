@@ -1,0 +1,185 @@
+"""The reference engine: the sam2 package's own video predictor, used as its authors mean it to be used.
+
+One prompt frame a state (with mixed prompt frames it would track an object before its prompt); the whole
+forward sweep first, then the reverse sweep, which reads forward memories next to the prompt frame; never
+non-overlap constraints. It is slow: it encodes every frame again for each batch of prompts. What differs
+from a plain use changes no number: frames are decoded when needed, memories out of reach are dropped, and
+predicted IoUs, which the package computes and throws away, are kept.
+
+Legend: N objects, T frames, C = 256 token channels, S = side of the model's square input.
+"""
+
+import functools
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from sam2 import sam2_video_predictor
+from sam2.sam2_video_predictor import SAM2VideoPredictor
+
+from stages.core import masks as masks_of
+from stages.core.frames import FrameFolder
+from stages.core.records import Rle
+from stages.core.settings import Precision
+from stages.core.weights import Weights
+from stages.tracking.sam2_model import autocast, load_sam2
+from stages.tracking.tracker import TOKEN_CHANNELS, Masklet
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of sam2.utils.misc.load_video_frames
+CACHED_FRAMES = 512  # 3 MiB each at 1024 px
+
+# The package draws two progress bars a batch of prompts.
+sam2_video_predictor.tqdm = functools.partial(sam2_video_predictor.tqdm, disable=True)
+
+State = dict[str, Any]
+
+
+class IouKeepingPredictor(SAM2VideoPredictor):
+    """The stock predictor; a frame's output also holds `pred_iou` (N,), that of the chosen mask."""
+
+    def _track_step(self, *args: Any, **kwargs: Any) -> Any:
+        step = super()._track_step(*args, **kwargs)
+        ious_NM = step[1][2]
+        self._pred_iou = ious_NM.max(-1).values  # the stock choice among M masks: the best predicted IoU
+        return step
+
+    def _run_single_frame_inference(self, *args: Any, **kwargs: Any) -> Any:
+        out, pred_masks = super()._run_single_frame_inference(*args, **kwargs)
+        return {**out, "pred_iou": self._pred_iou}, pred_masks
+
+
+class StockTracker:
+    """`Tracker` over the stock predictor. Keeps the state of the last video, to decode its frames once."""
+
+    def __init__(self, predictor: IouKeepingPredictor, precision: Precision) -> None:
+        self.predictor = predictor
+        self.precision = precision
+        self._frames: FrameFolder | None = None
+        self._state: State = {}
+
+    @classmethod
+    def load(cls, weights: Weights, device: str, precision: Precision) -> "StockTracker":
+        return cls(load_sam2(weights, device, IouKeepingPredictor), precision)
+
+    def propagate(self, frames: FrameFolder, frame_index: int, masks: Sequence[Rle]) -> list[Masklet]:
+        """Tracks masks of one frame through the video; see `Tracker`."""
+        if not masks:
+            return []
+        with autocast(self.predictor.device.type, self.precision):
+            state = self._open(frames)
+            for index, rle in enumerate(masks):
+                self.predictor.add_new_mask(state, frame_index, index, masks_of.decode(rle))
+            recorder = Recorder(len(masks), len(frames))
+            for frame, masks_NHW in self._sweeps(state, frame_index):
+                recorder.record(state, frame, masks_NHW)
+        self.predictor.reset_state(state)
+        return recorder.masklets()
+
+    def _open(self, frames: FrameFolder) -> State:
+        if self._frames != frames:
+            self._state = {}  # free the last video first
+            self._state, self._frames = open_state(self.predictor, frames), frames
+        return self._state
+
+    def _sweeps(self, state: State, start: int) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+        """Every frame once, with its masks (N, H, W): from `start` to the end, then back to frame 0."""
+        reach = memory_reach(self.predictor)
+        for reverse in (False, True):
+            for frame, _, logits_N1HW in self.predictor.propagate_in_video(state, start, reverse=reverse):
+                if not (reverse and frame == start):
+                    yield frame, (logits_N1HW[:, 0] > 0).cpu().numpy()
+                forgotten = frame + reach if reverse else frame - reach
+                if reverse or forgotten > start + reach:  # the reverse sweep reads the first forward memories
+                    for outputs in state["output_dict_per_obj"].values():
+                        outputs["non_cond_frame_outputs"].pop(forgotten, None)
+
+
+class Recorder:
+    """Collects what a sweep yields; masks become RLE at once, so memory does not grow with H and W."""
+
+    def __init__(self, n: int, t: int) -> None:
+        self.rles_NT: list[list[Rle | None]] = [[None] * t for _ in range(n)]
+        self.tokens_NTC = np.zeros((n, t, TOKEN_CHANNELS), np.float32)
+        self.score_NT = np.zeros((n, t), np.float32)
+        self.iou_NT = np.zeros((n, t), np.float32)
+
+    def record(self, state: State, frame: int, masks_NHW: NDArray[np.bool_]) -> None:
+        outputs_N = [_output(state, index, frame) for index in range(len(masks_NHW))]
+        self.tokens_NTC[:, frame] = _gather(outputs_N, "obj_ptr")
+        self.score_NT[:, frame] = _gather(outputs_N, "object_score_logits")[:, 0]
+        self.iou_NT[:, frame] = _gather(outputs_N, "pred_iou")
+        for row, rle in zip(self.rles_NT, masks_of.encode_all(masks_NHW)):
+            row[frame] = rle
+
+    def masklets(self) -> list[Masklet]:
+        found: list[Masklet] = []
+        for index, row in enumerate(self.rles_NT):
+            rles_T = [rle for rle in row if rle is not None]
+            assert len(rles_T) == len(row), "a frame was never tracked"
+            found.append(Masklet(rles_T, self.tokens_NTC[index], self.score_NT[index], self.iou_NT[index]))
+        return found
+
+
+class ModelFrames:
+    """What `init_state` keeps as `images`, equal to the last bit, but decoded when first needed.
+
+    `self[i]` is a float32 (3, S, S) tensor on the model's device. The first `CACHED_FRAMES` frames are kept
+    as uint8.
+    """
+
+    def __init__(self, frames: FrameFolder, side: int, device: torch.device) -> None:
+        self.frames, self.side, self.device = frames, side, device
+        self._resized: dict[int, torch.Tensor] = {}
+        # On a GPU torch multiplies by the reciprocal of a plain number, which rounds otherwise.
+        self._white = torch.tensor(255.0, dtype=torch.float64, device=device)
+        self._mean_311 = torch.tensor(MEAN, device=device)[:, None, None]
+        self._std_311 = torch.tensor(STD, device=device)[:, None, None]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        pixels_SS3 = self._resize(index).to(self.device)
+        # The loader divides in float64 and rounds once; memory order decides which convolution runs.
+        image_3SS = (pixels_SS3.double() / self._white).permute(2, 0, 1).float().contiguous()
+        return (image_3SS - self._mean_311) / self._std_311
+
+    def _resize(self, index: int) -> torch.Tensor:
+        if index in self._resized:
+            return self._resized[index]
+        image = Image.fromarray(self.frames.load(index)).resize((self.side, self.side))
+        resized = torch.from_numpy(np.array(image))
+        if len(self._resized) < CACHED_FRAMES:
+            self._resized[index] = resized
+        return resized
+
+
+def open_state(predictor: SAM2VideoPredictor, frames: FrameFolder) -> State:
+    """The stock `init_state` for any frame folder: it only takes JPEGs whose names are numbers."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "0.jpg").symlink_to(frames.path(0).resolve())  # told from its bytes if it is a PNG
+        state: State = predictor.init_state(folder)
+    state["images"] = ModelFrames(frames, predictor.image_size, predictor.device)
+    state["num_frames"] = len(frames)
+    return state
+
+
+def memory_reach(predictor: SAM2VideoPredictor) -> int:
+    """No frame reads memories or pointers of frames that are further away than this."""
+    memories = predictor.num_maskmem * predictor.memory_temporal_stride_for_eval + 2
+    return max(memories, predictor.max_obj_ptrs_in_encoder)
+
+
+def _output(state: State, index: int, frame: int) -> dict[str, Any]:
+    outputs = state["output_dict_per_obj"][index]
+    kind = "cond_frame_outputs" if frame in outputs["cond_frame_outputs"] else "non_cond_frame_outputs"
+    return outputs[kind][frame]
+
+
+def _gather(outputs_N: Sequence[dict[str, Any]], name: str) -> NDArray[np.float32]:
+    return torch.cat([output[name] for output in outputs_N]).float().cpu().numpy()

@@ -1,0 +1,217 @@
+"""Brings the weights of one model into place, verifies them, and writes its record.
+
+A record is written last, and removed as soon as its files turn out wrong: what has one is good.
+"""
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stages.core.cache import Stamp, State, inspect, read_json, write_json
+from stages.core.config import ConfigError, nearest
+from stages.core.config_file import Config, Model
+from stages.core.weights import RECORD_STAGE, RECORD_VERSION, record_path, weights_id
+from stages.weights.build import build, recipe
+from stages.weights.files import RECORD, WEIGHT_SUFFIXES, FetchError, FileFacts, exclusive, facts_in, files_in
+from stages.weights.from_hub import fetch_from_hub, take_from
+from stages.weights.lock import Lock
+
+log = logging.getLogger(__name__)
+
+SEEDED = ".seeded"  # marks a folder of random weights
+ROLES = ("sam2", "grounding_dino", "text", "mllm")
+KINDS: Mapping[str, tuple[str, ...]] = {"grounding_dino": ("grounding-dino",)}  # model_type in config.json
+
+
+@dataclass(frozen=True)
+class Request:
+    """One model of a preset that must be in place.
+
+    Attributes:
+        role: sam2, grounding_dino, text or mllm.
+        model: its entry in the config.
+        folder: where it goes; the record lies there too.
+        lock: what downloaded bytes must be.
+        overwrite: fetch or build again what is already good.
+        source: folder to take hub files from instead of the network.
+    """
+
+    role: str
+    model: Model
+    folder: Path
+    lock: Lock
+    overwrite: bool
+    source: Path | None
+
+    @property
+    def record(self) -> Path:
+        return self.folder / RECORD
+
+    @property
+    def stamp(self) -> Stamp:
+        return Stamp(RECORD_STAGE, RECORD_VERSION, {"source": _ingredients(self.model)})
+
+
+def fetch_preset(config: Config, preset: str, *, overwrite: bool, source: Path | None) -> None:
+    """Brings all models of a preset into place; one job at a time for a weights folder.
+
+    Raises:
+        FetchError: some are not in place; one message names all of them, after the others were fetched.
+    """
+    if preset not in config.presets:
+        raise ConfigError(f"no preset {preset!r} in config.presets{nearest(preset, config.presets)}")
+    failures = []
+    with exclusive(Path(config.paths.weights) / ".lock"):
+        for role in ROLES:
+            model = getattr(config.presets[preset].models, role)
+            folder = record_path(config, preset, role).parent
+            request = Request(
+                role, model, folder, Lock(Path(config.paths.weights_lock)), overwrite, source and source / role
+            )
+            try:
+                fetch(request)
+            except FetchError as error:
+                log.error("%s of preset %s is not in place", role, preset)
+                failures.append(f"{role}: {error}")
+    if failures:
+        again = f"python -m stages.fetch_weights --preset {preset}"
+        raise FetchError(
+            f"weights of preset {preset!r} are not in place:\n" + "\n".join(failures) + f"\nthen run `{again}` again; "
+            "for files fetched elsewhere add `--from DIR`, where DIR/<role>/ holds those of a role"
+        )
+
+
+def fetch(request: Request) -> None:
+    """Brings one model into place; one that is there, whole and from the same source, is left alone."""
+    if not request.overwrite and _is_intact(request):
+        log.info("%s: in place and verified (%s)", request.role, request.folder)
+    elif request.model.path is not None:
+        _take_in_place(request, Path(request.model.path))
+    elif request.model.seed is not None:
+        _build(request)
+    else:
+        _fetch(request)
+
+
+def _ingredients(model: Model) -> dict[str, Any]:
+    """Where a model comes from, as its record says it."""
+    if model.path is not None:
+        return {"path": model.path}
+    if model.seed is not None:
+        return dict(recipe(model))
+    return {"hub": model.hub, "revision": model.revision, "patterns": model.files}
+
+
+def _is_intact(request: Request) -> bool:
+    """Whether the record is of the same source and every file has the recorded (and locked) bytes."""
+    state, reason = inspect(request.record, request.stamp)
+    if state is not State.COMPLETE:
+        if state is not State.MISSING:
+            log.warning("%s: fetched again: %s", request.role, reason)
+        return False
+    raw = read_json(request.record, RECORD_STAGE, RECORD_VERSION)
+    path, wanted = Path(raw["path"]), raw["files"]
+    folder = path.parent if request.role == "sam2" else path
+    try:
+        found = facts_in(folder, wanted)
+    except FileNotFoundError as error:
+        log.warning("%s: fetched again: %s is gone", request.role, error.filename)
+        return False
+    changed = [name for name in wanted if found[name] != wanted[name]]
+    if changed:
+        log.warning("%s: fetched again: %s in %s changed", request.role, ", ".join(changed), folder)
+    return not changed and _is_locked(request, wanted)
+
+
+def _is_locked(request: Request, files: Mapping[str, FileFacts]) -> bool:
+    """Whether all files of a model from the hub are in the lock as they are here."""
+    if "hub" not in request.stamp.ingredients["source"]:
+        return True
+    assert request.model.hub is not None and request.model.revision is not None
+    locked = request.lock.entry(request.model.hub, request.model.revision).files
+    by_name = {Path(name).name: facts for name, facts in locked.items()} if request.role == "sam2" else locked
+    return all(by_name.get(name) == facts for name, facts in files.items())
+
+
+def _take_in_place(request: Request, path: Path) -> None:
+    """Records a file or folder of the user's where it lies."""
+    if path.is_file():
+        folder, names = path.parent, [path.name]
+    else:
+        folder, names = path, files_in(path, request.model.files or ["*"])
+    if not names:
+        raise FetchError(f"{path}: does not exist or holds none of the model's files; mend `path` in the config")
+    _finish(request, folder, folder, facts_in(folder, names))
+
+
+def _build(request: Request) -> None:
+    """Builds random weights beside the final folder and swaps them in, finished."""
+    if request.folder.exists() and not _is_replaceable(request.folder):
+        raise FetchError(
+            f"{request.folder}: holds files that were not built from a seed: move them away, or set the model's "
+            "`path` to them"
+        )
+    temporary = request.folder.with_name(f".{request.folder.name}.building")
+    shutil.rmtree(temporary, ignore_errors=True)
+    build(request.role, request.model, temporary)
+    (temporary / SEEDED).touch()
+    _finish(request, temporary, request.folder, facts_in(temporary, files_in(temporary, ["*"])))
+    shutil.rmtree(request.folder, ignore_errors=True)
+    temporary.rename(request.folder)
+
+
+def _fetch(request: Request) -> None:
+    """Fetches a model of the hub into its folder."""
+    if request.folder.exists() and _is_replaceable(request.folder):
+        shutil.rmtree(request.folder)  # files of a random model must not mix with the real one's
+    request.folder.mkdir(parents=True, exist_ok=True)
+    request.record.unlink(missing_ok=True)
+    if request.source is not None:
+        files = take_from(request.source, request.model, request.folder, request.lock)
+    else:
+        files = fetch_from_hub(request.model, request.folder, request.lock, force=request.overwrite)
+    _finish(request, request.folder, request.folder, files)
+
+
+def _is_replaceable(folder: Path) -> bool:
+    """Whether a folder holds nothing but what this module can make again from a seed, or a bare record."""
+    # the record alone does not tell: Snakemake deletes declared outputs before it runs a job again
+    return (folder / SEEDED).exists() or not any(path.name != RECORD for path in folder.iterdir())
+
+
+def _finish(request: Request, folder: Path, final: Path, files: Mapping[str, FileFacts]) -> None:
+    """Checks that the files in `folder` are of the role's kind and writes the record, which names them in `final`."""
+    if request.role == "sam2":
+        name = _only_weights(folder, files)
+        path, files = final / name, {Path(name).name: files[name]}
+    else:
+        path = final
+        _check_kind(request.role, folder / "config.json")
+    # a folder that is taken in place keeps no record of ours
+    record = (folder if request.model.path is None else request.folder) / RECORD
+    write_json(record, {"path": str(path), "files": dict(files)}, request.stamp)
+    log.info("%s: %d files in %s, id %s", request.role, len(files), path, weights_id(files))
+
+
+def _only_weights(folder: Path, names: Mapping[str, FileFacts]) -> str:
+    found = [name for name in names if name.endswith(WEIGHT_SUFFIXES)]
+    if len(found) != 1:
+        raise FetchError(
+            f"{folder}: SAM2 is one .pt or .safetensors file; found {', '.join(found) or 'none'}: name it in "
+            "`path` or `files` of the config"
+        )
+    return found[0]
+
+
+def _check_kind(role: str, config: Path) -> None:
+    """Holds model_type in a transformers config.json against what the role is written for."""
+    try:
+        kind = json.loads(config.read_text(encoding="utf-8"))["model_type"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FetchError(f"{config}: not the config.json of a transformers model ({error!r})") from error
+    if kind not in KINDS.get(role, (kind,)):
+        raise FetchError(f"{config}: model_type is {kind!r}, {role} must be {' or '.join(KINDS[role])}")
