@@ -42,9 +42,11 @@ def jobs_of(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
     return {rule: int(n) for rule, n in rows if rule not in ("job", "total")}
 
 
-def overlay(place: Path, name: str, settings: dict[str, object]) -> str:
-    """Another config file: the tiny one with other settings of its data set."""
-    raw = yaml.safe_load((ROOT / "tests/configs/tiny.yaml").read_text())
+def overlay(place: Path, name: str, settings: dict[str, object], **entry: object) -> str:
+    """Another config file: the workspace's own with other settings, or entries, of its data set."""
+    own = place / "tiny.yaml"
+    raw = yaml.safe_load((own if own.exists() else ROOT / "tests/configs/tiny.yaml").read_text())
+    raw["datasets"]["tiny"] |= entry
     for section, values in settings.items():
         raw["datasets"]["tiny"]["settings"].setdefault(section, {}).update(values)
     (place / name).write_text(yaml.safe_dump(raw))
@@ -57,7 +59,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("workspace")
     for name in LINKS:
         (place / name).symlink_to(ROOT / name)
-    overlay(place, "tiny.yaml", {})
+    overlay(place, "tiny.yaml", {}, root=str(place / "data" / "tiny"))  # the data stay where they are
     write_tree(place / "data" / "tiny")
     done = snakemake(place, VALID_U, VALID)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-20000:]
@@ -66,7 +68,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def workspace(finished: Path, tmp_path: Path) -> Iterator[Path]:
-    """A copy to disturb. Inodes and times tell afterwards what was made again."""
+    """A copy of its state to disturb. Inodes and times tell afterwards what was made again."""
     place = tmp_path / "copy"
     shutil.copytree(finished, place, symlinks=True)
     yield place
@@ -249,6 +251,7 @@ def test_a_killed_stage_goes_on_where_it_stopped(
 
 
 def test_a_broken_video_fails_alone_and_is_listed(workspace: Path) -> None:
+    overlay(workspace, "tiny.yaml", {}, root=str(workspace / "data" / "tiny"))
     frame = next((workspace / "data/tiny/valid_u/JPEGImages/video1").glob("*.jpg"))
     frame.write_bytes(frame.read_bytes()[:300])
     shutil.rmtree(workspace / "results/cache/tiny/valid_u/frames")

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from stages.core.settings import Device
+from stages.core.settings import Run
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 0.2
@@ -23,20 +23,20 @@ SCHEDULER_VARIABLES = ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "PBS_GPUFILE", "SGE_
 
 
 @contextmanager
-def lease_device(device: Device) -> Iterator[str]:
+def lease_device(run: Run) -> Iterator[str]:
     """Yields "cuda" or "cpu"; with "cuda" exactly one device is visible to this process.
 
-    Must run before CUDA is initialised: it sets CUDA_VISIBLE_DEVICES.
+    Must run before CUDA is initialised: it sets CUDA_VISIBLE_DEVICES. Also pins torch's CPU threads to
+    `run.threads`: their number decides how sums are split, and so the last bits of a result.
 
     Raises:
         ValueError: `cuda` was asked for and there is none.
     """
-    if device == "cpu":
-        yield "cpu"
-        return
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # else the question whether there is a device initialises CUDA
     import torch  # late: stages without a model start faster
 
-    if device == "auto" and not torch.cuda.is_available():
+    torch.set_num_threads(run.threads)
+    if run.device == "cpu" or (run.device == "auto" and not torch.cuda.is_available()):
         yield "cpu"
         return
     if not torch.cuda.is_available():

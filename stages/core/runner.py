@@ -7,6 +7,7 @@ recorded and passed over; the shard ends with exit status 1 and a list of what f
 import logging
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,8 @@ def _work_through(
     make_worker: Callable[[str], Worker],
     failures: dict[str, str],
 ) -> None:
-    with lease_device(job.settings.run.device if stage.gpus(job.source) else "cpu") as device, logging_redirect_tqdm():
+    leased = lease_device(job.settings.run) if stage.gpus(job.source) else nullcontext("cpu")
+    with leased as device, logging_redirect_tqdm():
         work = make_worker(device)
         for video, stamp in tqdm(todo, desc=_title(job, stage), unit="video"):
             with _recording(job, stage, video, failures):

@@ -94,7 +94,7 @@ class Session:
         quality = TrackQuality(validation.layout, validation.split, jaccard, boundary_f)
         data = Data(train.open(), validation.open(), quality)
         check(data, train, validation, self.config.training.positive_iou)
-        with lease_device(self.job.settings.run.device) as device:
+        with lease_device(self.job.settings.run) as device:
             progress = self._run(data, device)
         best = progress.best
         assert best is not None

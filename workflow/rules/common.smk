@@ -25,7 +25,9 @@ VERIFIED = f"{SPLIT}/done/{{task}}.json"
 LOGS = f"{SPLIT}/logs"
 
 # What every per-video stage is told; a shard's state is undeclared, see "State" in docs/architecture.md.
-JOB = f"--config {CONFIG_FILE} --dataset {{wildcards.dataset}} --split {{wildcards.split}}"
+# Through the environment: in a rule's text or params, any change of the config would rerun every rule.
+shell.prefix(f"set -euo pipefail; export REFEREE_CONFIG={CONFIG_FILE}; ")
+JOB = "--config $REFEREE_CONFIG --dataset {wildcards.dataset} --split {wildcards.split}"
 SHARDED_JOB = f"{JOB} --pid {{wildcards.pid}} --n-pids {{wildcards.n}}"
 
 

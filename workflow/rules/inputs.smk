@@ -13,7 +13,7 @@ rule fetch_weights:
             wildcards.preset
         ].models.model_dump_json(),
     shell:
-        f"python -m stages.fetch_weights --config {CONFIG_FILE} --preset {{wildcards.preset}} 2>&1 | tee {{log}}"
+        "python -m stages.fetch_weights --config $REFEREE_CONFIG --preset {wildcards.preset} 2>&1 | tee {log}"
 
 
 for name, entry in CONFIG.datasets.items():
@@ -31,7 +31,7 @@ for name, entry in CONFIG.datasets.items():
             params:
                 dataset=name,
             shell:
-                f"python -m stages.make_shapes --config {CONFIG_FILE} --dataset {{params.dataset}} 2>&1 | tee {{log}}"
+                "python -m stages.make_shapes --config $REFEREE_CONFIG --dataset {params.dataset} 2>&1 | tee {log}"
 
 
 rule extract_frames:
