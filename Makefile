@@ -26,7 +26,7 @@ $(READY): requirements.lock
 	touch $@
 
 demo: $(READY) ## run the embedded data set through every stage
-	snakemake --cores $(CORES) results/shapes/valid_u
+	snakemake results/shapes/valid_u --cores $(CORES)
 	@echo
 	@echo "Done. Look into results/shapes/valid_u:"
 	@echo "  overlays/          a video an expression"

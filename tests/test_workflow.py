@@ -289,3 +289,12 @@ def test_a_track_file_cut_short_is_made_again(workspace: Path, finished: Path) -
     _, log = job.communicate()
     assert job.returncode == 0 and "1 of 3 videos to do" in log.decode()
     same_files(finished / "results/cache/tiny/valid_u/tracks/grid", place)
+
+
+def test_a_results_folder_in_the_way_is_named(workspace: Path) -> None:
+    """Root writes anywhere, so a file stands where the folder of results should be made."""
+    shutil.rmtree(workspace / "results/tiny")
+    (workspace / "results/tiny").write_text("in the way")
+    job = start(workspace, "assemble")
+    _, log = job.communicate()
+    assert job.returncode == 2 and "paths.results" in log.decode()
