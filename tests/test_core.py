@@ -196,6 +196,15 @@ def test_one_bad_video_fails_alone(config: Config, caplog: pytest.LogCaptureFixt
     assert not record.exists(), "a mended video loses its record"
 
 
+def test_what_a_killed_run_left_half_made_is_removed(config: Config) -> None:
+    path = make_job(config).layout.file(EVALUATE, "a")
+    path.parent.mkdir(parents=True)
+    leftover = path.with_name(f".{path.name}.123.tmp")
+    leftover.write_text("half")
+    run(make_job(config), [make_video("a")], Recorder())
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
 def test_no_work_loads_no_model(config: Config) -> None:
     run(make_job(config), [make_video("a")], Recorder())
 

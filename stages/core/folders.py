@@ -35,7 +35,7 @@ def replaced_folder(folder: Path, record: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes the temporary folders that killed runs left of `folder`: one process works on a video at a time."""
+    """Removes what killed runs left half made of a folder or file: one process works on a video at a time."""
     if not folder.parent.is_dir():
         return
     pattern = re.compile(rf"\.{re.escape(folder.name)}\.\d+\.tmp")

@@ -18,6 +18,7 @@ from stages.core.cache import CacheError, Stamp, State, inspect, write_json
 from stages.core.cli import Job
 from stages.core.config import section
 from stages.core.devices import lease_device
+from stages.core.folders import remove_leftovers
 from stages.core.graph import Stage
 from stages.core.records import Video
 from stages.core.sharding import shard
@@ -84,7 +85,9 @@ def _work_through(
         work = make_worker(device)
         for video, stamp in tqdm(todo, desc=_title(job, stage), unit="video"):
             with _recording(job, stage, video, failures):
-                work(video, job.layout.file(stage, video.id, job.source), stamp)
+                path = job.layout.file(stage, video.id, job.source)
+                remove_leftovers(path)
+                work(video, path, stamp)
 
 
 class _recording:
