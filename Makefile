@@ -15,14 +15,10 @@ help:
 
 install: $(READY) ## set up .venv from requirements.lock
 
-# sam2 asks for torch while it is built, so it comes second, and its optional CUDA part is left out.
-$(READY): requirements.lock
+$(READY): requirements.lock envs/install.sh
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Python 3.11 or newer is needed, this is {sys.version}"'
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --upgrade pip setuptools wheel
-	grep -v '^sam2==' requirements.lock > $(VENV)/wheels.txt
-	$(VENV)/bin/python -m pip install --quiet --no-deps --progress-bar on -r $(VENV)/wheels.txt
-	SAM2_BUILD_CUDA=0 $(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation "$$(grep '^sam2==' requirements.lock)"
+	envs/install.sh $(VENV)/bin/python
 	touch $@
 
 demo: $(READY) ## run the embedded data set through every stage

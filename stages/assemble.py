@@ -2,7 +2,7 @@
 
 Reads what evaluate and render_predictions left in the cache. Writes
   predictions/         PNG masks in the layout of the data set's submission (links into the cache)
-  submission.zip       the same, as the data set's server takes it
+  submission.zip       the same, as the data set's server takes it (stages/exchange/layouts.py)
   overlays/            an MP4 an expression: outlines, tint and the sentence
   metrics.json         the official figures, or that there is no ground truth
   per_expression.csv   a row an expression
@@ -26,15 +26,17 @@ from stages.core.graph import RENDER_PREDICTIONS
 from stages.core.provenance import collect_provenance
 from stages.core.records import Video
 from stages.core.resolved import dataset_config
-from stages.core.submission import write_submission
 from stages.datasets import open_split
-from stages.metrics.report import collect_rows, summarise
+from stages.exchange.importing import imported_record
+from stages.exchange.submission import write_submissions
+from stages.metrics.report import collect, summarise
 
 log = logging.getLogger(__name__)
 
 
 def run(job: Job) -> None:
-    videos = open_split(job.config, job.dataset, job.split).videos()[: job.limit]
+    split = open_split(job.config, job.dataset, job.split)
+    videos = split.videos()[: job.limit]
     target = Path(job.config.paths.results) / job.dataset / job.split
     building = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     clean_leftovers(target)
@@ -42,9 +44,9 @@ def run(job: Job) -> None:
         make_folder(building)
         link_renders(job, videos, building)
         write_scores(job, videos, building)
-        write_submission(building / "predictions", building / "submission.zip")
+        write_submissions(job.layout, split, videos, building / "predictions", building)
         (building / "config.yaml").write_text(dataset_config(job.config, job.dataset), encoding="utf-8")
-        write_document(building / "provenance.json", collect_provenance(job.config, job.layout))
+        write_document(building / "provenance.json", provenance_of(job))
         if target.exists():
             shutil.rmtree(target)
         building.rename(target)
@@ -86,12 +88,20 @@ def link_or_copy(source: str, target: str) -> None:
 
 
 def write_scores(job: Job, videos: Sequence[Video], folder: Path) -> None:
-    rows = collect_rows(job.layout, videos)
-    write_document(folder / "metrics.json", summarise(rows, job.dataset, job.split))
+    evaluation = collect(job.layout, videos)
+    rows = evaluation.rows
+    write_document(folder / "metrics.json", summarise(evaluation, job.dataset, job.split))
     with (folder / "per_expression.csv").open("w", newline="", encoding="utf-8") as handle:
         writer = csv.DictWriter(handle, fieldnames=list(rows[0]) if rows else ["video", "expression"])
         writer.writeheader()
         writer.writerows(rows)
+
+
+def provenance_of(job: Job) -> dict[str, Any]:
+    """Of imported predictions it says where they came from, and names no weights: none of ours made them."""
+    provenance = collect_provenance(job.config, job.layout)
+    imported = imported_record(job.layout)
+    return provenance if imported is None else {**provenance, "weights": {}, "imported": imported}
 
 
 def write_document(path: Path, document: Mapping[str, Any]) -> None:

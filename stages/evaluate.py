@@ -1,27 +1,34 @@
 """Scores the chosen tracks of every expression against the ground truth.
 
 Reads:  the decisions (rerank_tracks), the masks of the chosen tracks (build_tracks), the annotations.
-Writes: <cache>/<dataset>/<split>/evaluation/<video>.json: a row an expression (see stages/metrics/report.py).
+Writes: <cache>/<dataset>/<split>/evaluation/<video>.json: a row an expression, and what the data set's protocol
+        needs of the video as a whole (see stages/metrics/report.py and docs/metrics.md).
 
 Why: J and F are the costly part of a report; a video at a time they can be resumed and sharded, and what
 collects them has nothing left but means. A split without ground truth gets the same rows without scores.
+An expression that an import left out counts as predicted empty, and is listed.
 """
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from stages.core.cache import Stamp, write_json
-from stages.core.choices import Candidate, Choices, predicted_masks, read_choices
+from stages.core.cache import Stamp, digest, write_json
+from stages.core.choices import Candidate, Choices, predicted_masks, read_answers, read_choices
 from stages.core.cli import Job, execute
 from stages.core.fingerprints import annotations_digest, upstream
 from stages.core.frames import open_frames
 from stages.core.graph import EVALUATE, RERANK_TRACKS
-from stages.core.records import Split, Video
+from stages.core.records import Expression, Split, Video
 from stages.core.runner import run_shard
 from stages.datasets import open_split
+
+if TYPE_CHECKING:
+    from stages.metrics.scene import Answer, Comparison, Scene
 
 log = logging.getLogger(__name__)
 
@@ -30,41 +37,106 @@ def run(job: Job) -> None:
     split = open_split(job.config, job.dataset, job.split)
     if not split.has_truth:
         log.info("%s/%s has no ground truth: rows are written without scores", job.dataset, job.split)
+    run_shard(job, EVALUATE, split.videos(), partial(ingredients, job, split), lambda _: partial(evaluate, job, split))
 
-    def ingredients(video: Video) -> Mapping[str, Any]:
+
+def ingredients(job: Job, split: Split, video: Video) -> Mapping[str, Any]:
+    """What a video's scores depend on: the decisions, everything they are held against, and by which rules."""
+    if not split.has_truth:
         return {
             "decisions": upstream(job.layout, RERANK_TRACKS, video.id),
-            "annotations": annotations_digest(video, split.annotations(video)),
+            "annotations": None,
+            "rules": split.protocol,
         }
+    groups = [[expression.id, expression.group] for expression in video.expressions]
+    masks = [split.void(video), split.foreground(video)]
+    scored = split.scored_frames(video)
+    return {
+        "decisions": upstream(job.layout, RERANK_TRACKS, video.id),
+        "annotations": annotations_digest(video, split.annotations(video)),
+        "rules": digest([split.protocol, groups, masks, None if scored is None else list(scored)]),
+    }
 
-    run_shard(job, EVALUATE, split.videos(), ingredients, lambda device: partial(evaluate_video, job, split))
 
+def evaluate(job: Job, split: Split, video: Video, path: Path, stamp: Stamp) -> None:
+    """Writes the scores of one video; raises ValueError, naming the expression, where masks do not fit the frames."""
+    from stages.metrics.protocols import protocol_of
 
-def evaluate_video(job: Job, split: Split, video: Video, path: Path, stamp: Stamp) -> None:
-    """Writes the rows of one video; raises ValueError, naming the expression, where masks do not fit the frames."""
-    from stages.metrics.expression import Truth, score_expression
-
-    frames = open_frames(job.layout, video.id)
-    truth = Truth(split.annotations(video), frames.size, len(frames))
+    protocol, ratio = protocol_of(split.protocol), job.settings.evaluate.boundary_ratio
+    scene = open_scene(job, split, video)
     decisions = job.layout.file(RERANK_TRACKS, video.id)
     choices = read_choices(decisions, RERANK_TRACKS)
-    rows = []
-    for expression in video.expressions:
-        candidates = _candidates(choices, expression.id, decisions)
-        try:
-            masks_T = predicted_masks(job.layout, video.id, candidates, frames.size, len(frames))
-            row = score_expression(expression, masks_T, truth.of(expression), job.settings.evaluate.boundary_ratio)
-        except ValueError as error:
-            raise ValueError(f"video {video.id!r}, expression {expression.id!r}: {error}") from error
-        chosen = sum(candidate.chosen for candidate in candidates)
-        rows.append({**row, "tracks": chosen, "frames": len(frames)})
-    write_json(path, {"rows": rows}, stamp)
+    read_answers(decisions, video)  # raises where anything but an import left an expression out
+    unknown = sorted(choices.keys() - {expression.id for expression in video.expressions})
+    if unknown:
+        raise ValueError(f"{decisions}: decides about expressions {unknown}, which the data set does not hold")
+    with ThreadPoolExecutor(job.settings.run.threads) as pool:
+        scores = list(pool.map(partial(score, job, split, scene, video, choices), video.expressions))
+    rows = [row for row, _, _ in scores]
+    missing = [row["expression"] for row in rows if row["missing"]]
+    if missing:
+        log.warning("video %s: no prediction for expressions %s: scored as empty", video.id, ", ".join(missing))
+    scored = [(answer, comparison) for _, answer, comparison in scores if answer is not None and comparison is not None]
+    extra = protocol.extra(scene, scored, ratio) if protocol.extra and split.has_truth else None
+    write_json(path, {"protocol": split.protocol, "rows": rows, "extra": extra}, stamp)
 
 
-def _candidates(choices: Choices, expression: str, path: Path) -> Sequence[Candidate]:
-    if expression not in choices:
-        raise ValueError(f"{path}: decides nothing about expression {expression!r}; run rerank_tracks again")
-    return choices[expression]
+def open_scene(job: Job, split: Split, video: Video) -> "Scene":
+    """What a video's answers are held against."""
+    from stages.metrics.scene import Scene
+
+    frames = open_frames(job.layout, video.id)
+    if not split.has_truth:
+        return Scene({}, frames.size, len(frames))
+    return Scene(
+        split.annotations(video),
+        frames.size,
+        len(frames),
+        void=split.void(video),
+        foreground=split.foreground(video),
+        scored=split.scored_frames(video),
+    )
+
+
+def score(
+    job: Job, split: Split, scene: "Scene", video: Video, choices: Choices, expression: Expression
+) -> tuple[dict[str, Any], "Answer | None", "Comparison | None"]:
+    """One expression's row; with it, where the protocol looks at the video as a whole, what it looks at."""
+    from stages.metrics.protocols import protocol_of
+    from stages.metrics.scene import base_row, compare_answer
+
+    protocol, ratio = protocol_of(split.protocol), job.settings.evaluate.boundary_ratio
+    candidates = choices.get(expression.id)
+    try:
+        answer = answer_of(job, scene, video, expression, candidates)
+        comparison = compare_answer(scene, answer, ratio, holding_only=protocol.holding_only)
+        row = base_row(answer, comparison, ratio)
+        if comparison is not None and protocol.columns is not None:
+            row |= protocol.columns(scene, answer, comparison)
+    except ValueError as error:
+        raise ValueError(f"video {video.id!r}, expression {expression.id!r}: {error}") from error
+    row |= {"tracks": sum(c.chosen for c in candidates or ()), "frames": scene.n_frames}
+    return (row, answer, comparison) if protocol.extra is not None else (row, None, None)
+
+
+def answer_of(
+    job: Job, scene: "Scene", video: Video, expression: Expression, candidates: Sequence[Candidate] | None
+) -> "Answer":
+    """The chosen tracks as one answer; None = nothing was predicted."""
+    from stages.metrics.clips import from_rles
+    from stages.metrics.scene import Answer
+
+    rles_T = predicted_masks(job.layout, video.id, candidates or (), scene.size, scene.n_frames)
+    return Answer(expression, from_rles(rles_T, scene.size), confidence(candidates or ()), candidates is None)
+
+
+def confidence(candidates: Sequence[Candidate]) -> float:
+    """Sigmoid of the best chosen track's final score; 0 where none was chosen."""
+    finals = [c.score if c.final is None else c.final for c in candidates if c.chosen]
+    if not finals:
+        return 0.0
+    best = max(finals)
+    return 1 / (1 + math.exp(-best)) if best > 0 else math.exp(best) / (1 + math.exp(best))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,14 +1,15 @@
 """Makes the embedded data set: generated clips of moving shapes, in the layout of MeViS v2.
 
 Reads:  nothing but the config, for the place (datasets.<dataset>.root).
-Writes: <root>/{train,valid_u,valid}/…, at once when all is made. What is there already, made with the same
-        flags, is left alone.
+Writes: <root>/{train,valid_u,valid}/…, at once when all is made. What is there already is left alone, whatever
+        its size, unless --size or --seed ask for another.
 
-Why: the whole pipeline runs, is tested and is shown on a machine that holds no data set.
+Why: the whole pipeline runs, is tested and is measured on a machine that holds no data set.
 """
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,12 +19,23 @@ from stages.core.config import dataset_of, load_config
 
 log = logging.getLogger(__name__)
 
+# Videos a split. The smaller one is where the larger one begins: the same videos, byte for byte.
+SIZES = {
+    "demo": {"train": 12, "valid_u": 4, "valid": 2},
+    "full": {"train": 400, "valid_u": 80, "valid": 40},
+}
 
-def run(root: Path, seed: int, counts: dict[str, int]) -> None:
-    from stages.datasets.shapes.write import Parameters, make_data_set
 
-    made = make_data_set(root, Parameters(seed, counts))
-    log.info("%s: %s (%s)", root, "made" if made else "is there already", counts)
+def run(root: Path, seed: int | None, counts: dict[str, int] | None, n_jobs: int | None) -> None:
+    """Makes the data set; None = as what is there was made, or else seed 0, the demo's size, and all cores."""
+    from stages.datasets.shapes.write import Parameters, make_data_set, read_stamp
+
+    found = read_stamp(root) or {"seed": 0, "counts": SIZES["demo"]}
+    counts = counts or found["counts"]
+    few = sum(counts.values()) // 25 + 1  # a process takes a second to start
+    parameters = Parameters(found["seed"] if seed is None else seed, counts)
+    made = make_data_set(root, parameters, n_jobs or min(few, os.cpu_count() or 1))
+    log.info("%s: %s (seed %d, %s)", root, "made" if made else "is there already", parameters.seed, counts)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,10 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ValueError(
                 f"datasets.{arguments.dataset}.generate is false: its root {entry.root} is not ours to write"
             )
-        counts = {"train": arguments.train, "valid_u": arguments.valid_u, "valid": arguments.valid}
-        if min(counts.values()) < 1:
-            raise ValueError(f"every split needs a video or more; got {counts}")
-        run(Path(entry.root), arguments.seed, counts)
+        if not arguments.statistics:
+            run(Path(entry.root), arguments.seed, SIZES.get(arguments.size), arguments.jobs)
+        else:
+            from stages.datasets.shapes.statistics import statistics
+
+            print(statistics(Path(entry.root)))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -50,11 +64,18 @@ def _build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--config", action="append", type=Path, metavar="FILE", help="config file (default: config.yaml); repeatable")
     add("--dataset", default="shapes", help="a data set of the config with generate: true (default: shapes)")
-    add("--train", type=int, default=12, metavar="N", help="videos to train on (default: 12)")
-    add("--valid-u", type=int, default=4, metavar="N", help="videos to evaluate on, with ground truth (default: 4)")
-    add("--valid", type=int, default=2, metavar="N", help="videos without ground truth (default: 2)")
-    add("--seed", type=int, default=0, help="of everything random (default: 0)")
+    sizes = "; ".join(f"{name}: {', '.join(map(str, counts.values()))} videos" for name, counts in SIZES.items())
+    add("--size", choices=SIZES, help=f"{sizes} of train, valid_u, valid (default: what is there, or else demo)")
+    add("--seed", type=int, help="of everything random (default: that of what is there, or else 0)")
+    add("--jobs", type=_positive, metavar="N", help="processes (default: one a core)")
+    add("--statistics", action="store_true", help="makes nothing: prints what the data set at the root holds")
     return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"needs a number of 1 or more; got {text!r}")
+    return int(text)
 
 
 if __name__ == "__main__":

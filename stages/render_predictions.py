@@ -7,10 +7,9 @@ Writes: <cache>/<dataset>/<split>/render/<video>/: predictions/<expression>/<fra
 Why:    the PNGs are what evaluation servers take, the overlays what a person judges.
 """
 
-import io
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stages.core import masks
-from stages.core.cache import CacheError, Stamp, digest, mend, write_json
-from stages.core.choices import predicted_masks, read_choices
+from stages.core.cache import Stamp, digest, write_json
+from stages.core.choices import predicted_masks, read_answers
 from stages.core.cli import Job, execute
 from stages.core.fingerprints import upstream
 from stages.core.folders import check_disjoint, replaced_folder
@@ -30,9 +29,9 @@ from stages.core.records import Expression, Rle, Video
 from stages.core.runner import run_shard
 from stages.core.settings import Render
 from stages.datasets import open_split
+from stages.exchange.png import mask_png
 
 PREDICTIONS, OVERLAYS = "predictions", "overlays"
-FAST = 1  # zlib level: masks are flat, and higher levels win little
 
 log = logging.getLogger(__name__)
 
@@ -80,11 +79,8 @@ def answers(layout: Layout, video: Video, frames: FrameFolder) -> Iterator[tuple
     Raises:
         CacheError: the decisions know nothing of an expression, or cannot be used.
     """
-    path = layout.file(RERANK_TRACKS, video.id)
-    choices = read_choices(path, RERANK_TRACKS)
+    choices = read_answers(layout.file(RERANK_TRACKS, video.id), video)
     for expression in video.expressions:
-        if expression.id not in choices:
-            raise CacheError(f"{path}: holds no decision for expression {expression.id!r}; {mend(RERANK_TRACKS.name)}")
         yield expression, predicted_masks(layout, video.id, choices[expression.id], frames.size, len(frames))
 
 
@@ -93,15 +89,6 @@ def write_masks(folder: Path, names: Sequence[str], rles_T: Sequence[Rle]) -> No
     folder.mkdir(parents=True)
     for name, rle in zip(names, rles_T, strict=True):
         (folder / f"{name}.png").write_bytes(mask_png(rle["size"], rle["counts"]))
-
-
-@lru_cache(maxsize=64)  # absent objects and still ones repeat from frame to frame
-def mask_png(size: tuple[int, int], counts: str) -> bytes:
-    """The PNG of a mask given as RLE; equal masks give equal bytes."""
-    buffer = io.BytesIO()
-    mask_HW = masks.decode({"size": size, "counts": counts})
-    Image.fromarray(mask_HW.astype(np.uint8) * 255).save(buffer, "PNG", compress_level=FAST)
-    return buffer.getvalue()
 
 
 def write_overlay(

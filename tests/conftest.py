@@ -6,11 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from stages.core.config import merge, parse_config, read_yaml
 from stages.core.config_file import Config
 
 ROOT = Path(__file__).resolve().parents[1]
+# Random examples are the same in every run; HYPOTHESIS_PROFILE=explore draws new ones.
+settings.register_profile("repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
 CLIPS = ROOT.parent / "shared" / "clips"
 
 

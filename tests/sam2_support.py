@@ -14,7 +14,7 @@ CONFIG = "stages/micro/sam2_micro.yaml"
 
 
 def sam2_model(config=CONFIG):
-    return Sam2Model(hub=None, revision=None, files=[], seed=0, path=None, config=config)
+    return Sam2Model(hub=None, revision=None, files=[], seed=0, path=None, license=None, config=config)
 
 
 def micro_weights(folder: Path, seed: int = 0) -> Weights:

@@ -147,7 +147,7 @@ def go_online(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
 
 
 def model(**given: Any) -> dict[str, Any]:
-    base: dict[str, Any] = {"hub": None, "revision": None, "files": [], "seed": None, "path": None}
+    base: dict[str, Any] = {"hub": None, "revision": None, "files": [], "seed": None, "path": None, "license": None}
     return {**base, **given}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -21,17 +21,19 @@ from stages.core.weights import Weights
 from stages.micro.grounding_dino import build_random_grounding_dino, vocabulary
 from stages.micro.text import build_random_text
 from stages.prompting.grounding_dino import GroundingDino, load_detector, normalise, to_pixels
+from stages.prompting.groundingdino_transformers import published_positions
 
 CAPTIONS = ["The red circle moving left", "two dogs, run away. a zebra? yes", "zzyzx"]
 
 
 def prompts(**over: Any) -> GroundingDinoPrompts:
     base = {"box_threshold": 0.0, "text_threshold": 0.0, "max_boxes": 100, "stability_min": 0.0, "precision": "float32"}
+    base |= {"backend": "transformers"}
     return GroundingDinoPrompts(frames=FrameChoice(step=4, count=None), **{**base, **over})
 
 
 def weights(folder: Path) -> Weights:
-    return Weights(folder, "id", Model(hub=None, revision=None, files=[], seed=0, path=None))
+    return Weights(folder, "id", Model(hub=None, revision=None, files=[], seed=0, path=None, license=None))
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +57,15 @@ def frames() -> list[np.ndarray]:
 @pytest.fixture(scope="module")
 def reference(folder: Path) -> Any:
     """transformers' own way from image and text to boxes."""
-    from transformers import AutoProcessor, GroundingDinoForObjectDetection
+    from transformers import AutoProcessor, GroundingDinoForObjectDetection, GroundingDinoImageProcessorPil
 
     processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+    processor.image_processor = GroundingDinoImageProcessorPil.from_pretrained(folder, local_files_only=True)
     model = GroundingDinoForObjectDetection.from_pretrained(folder, local_files_only=True).eval()
 
     def run(frame: np.ndarray, caption: str) -> tuple[Any, Any, list[str]]:
         inputs = processor(images=frame, text=caption, return_tensors="pt")
-        with torch.inference_mode():
+        with torch.inference_mode(), published_positions():
             outputs = model(**inputs)
         result = processor.post_process_grounded_object_detection(
             outputs, threshold=0.0, text_threshold=0.0, target_sizes=[frame.shape[:2]]
@@ -114,7 +117,7 @@ def test_a_result_does_not_depend_on_what_else_is_asked(detector: GroundingDino,
 
 def test_the_image_backbone_runs_once_a_frame(detector: GroundingDino, frames: list[np.ndarray]) -> None:
     calls = []
-    inner = detector.model.model.backbone.backbone
+    inner = detector.network.model.model.backbone.backbone
     handle = inner.register_forward_hook(lambda *_: calls.append(1))
     try:
         detector.detect(frames, CAPTIONS)
@@ -152,7 +155,7 @@ def test_sentences_between_dots_do_not_see_each_other(detector: GroundingDino) -
     # The detector reads a caption with dots as a list; the text backbone gives "a dog" one encoding in all.
     def features(caption: str) -> torch.Tensor:
         seen: list[torch.Tensor] = []
-        handle = detector.model.model.text_backbone.register_forward_hook(
+        handle = detector.network.model.model.text_backbone.register_forward_hook(
             lambda _module, _inputs, output: seen.append(output.last_hidden_state)
         )
         try:
@@ -203,6 +206,7 @@ def test_bfloat16_is_for_cuda_alone(folder: Path, detector: GroundingDino, frame
     )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(arrays.arrays(np.float32, (5, 4), elements=st.floats(0, 1, width=32)))
 def test_boxes_in_pixels_lie_in_the_image(boxes_N4: np.ndarray) -> None:
     found_N4 = to_pixels(boxes_N4, (30, 40))
@@ -232,7 +236,7 @@ def test_missing_weights_are_refused(tmp_path: Path) -> None:
     state = load_file(tmp_path / "model.safetensors")
     del state["model.text_projection.weight"]
     save_file(state, tmp_path / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ValueError, match=r"weights are missing: model.text_projection.weight"):
+    with pytest.raises(ValueError, match=r"it lacks model.text_projection.weight"):
         load_detector(weights(tmp_path), prompts(), "cpu")
 
 

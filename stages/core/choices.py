@@ -9,10 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from stages.core import masks
-from stages.core.cache import CacheError, Stamp, mend, read_json, write_json
-from stages.core.graph import BUILD_TRACKS, Layout, Stage
-from stages.core.records import Rle, Source
+from stages.core.cache import CacheError, Stamp, mend, read_json, read_stamp, write_json
+from stages.core.graph import BUILD_TRACKS, RERANK_TRACKS, Layout, Stage
+from stages.core.records import Rle, Source, Video
 from stages.core.track_file import read_masks
+
+IMPORTED = "imported"  # ingredient of the stamp of decisions that are another system's (stages/exchange/importing.py)
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,22 @@ def read_choices(path: Path, stage: Stage) -> dict[str, list[Candidate]]:
         return {e: [Candidate(**c) for c in candidates] for e, candidates in document["expressions"].items()}
     except (KeyError, TypeError, AttributeError) as error:
         raise CacheError(f"{path}: damaged ({error!r}); {mend(stage.name)}") from error
+
+
+def read_answers(path: Path, video: Video) -> dict[str, list[Candidate]]:
+    """The decisions on all expressions of a video, in its order.
+
+    What an import left out was not predicted by the other system, and has no candidates; rerank_tracks
+    leaves nothing out.
+
+    Raises:
+        CacheError: the file cannot be used, or lacks an expression that it should decide.
+    """
+    choices = read_choices(path, RERANK_TRACKS)
+    for expression in video.expressions:
+        if expression.id not in choices and IMPORTED not in read_stamp(path, RERANK_TRACKS.name).ingredients:
+            raise CacheError(f"{path}: holds no decision for expression {expression.id!r}; {mend(RERANK_TRACKS.name)}")
+    return {expression.id: choices.get(expression.id, []) for expression in video.expressions}
 
 
 def predicted_masks(

@@ -23,6 +23,7 @@ class Model(Section):
     files: list[str] = Field(description="Files to fetch, as patterns")
     seed: int | None = Field(description="Build tiny random weights of the real class from this seed; null = do not")
     path: str | None = Field(description="Local folder or file that overrides hub and seed; null = none")
+    license: str | None = Field(description="SPDX id of the weights' licence; null = not known, or made from a seed")
 
     @model_validator(mode="after")
     def _has_a_source(self) -> "Model":
@@ -72,7 +73,9 @@ class SelectorChoice(Section):
 
 
 class Dataset(Section):
-    format: Literal["mevis", "folder"] = Field(description="Layout on disk (stages/datasets)")
+    format: Literal["mevis", "folder", "ytvos", "davis17", "revos", "long_rvos", "a2d", "jhmdb"] = Field(
+        description="Layout on disk (stages/datasets)"
+    )
     root: str = Field(description="Folder of the data set")
     generate: bool = Field(description="true = the embedded data set: made by `stages.make_shapes`")
     models: str = Field(description="Preset of models")

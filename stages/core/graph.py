@@ -68,7 +68,7 @@ SCORE_TRACKS = Stage("score_tracks", "scores", ".json", 1, ("selector.sources.ev
 RERANK_TRACKS = Stage(
     "rerank_tracks", "decisions", ".json", 1, ("rerank", "selector.threshold"), {None: ("mllm",)}, gpu=1
 )
-EVALUATE = Stage("evaluate", "evaluation", ".json", 1, ("evaluate",), {})
+EVALUATE = Stage("evaluate", "evaluation", ".json", 2, ("evaluate",), {})
 RENDER_PREDICTIONS = Stage("render_predictions", "render", ".json", 1, ("render",), {})
 
 STAGES: Mapping[str, Stage] = {

@@ -14,6 +14,60 @@ from stages.core.records import Rle
 
 Bool = NDArray[np.bool_]
 
+MAX_PIXELS = 1 << 28  # 16384 × 16384: decoded, a quarter of a gigabyte
+MAX_SIDE = 0xFFFF  # boxes are uint16
+DIGITS = 7  # base-32 digits of a run: 35 bits hold a difference of two runs of 32 bits
+
+
+def check(rle: Rle) -> Rle:
+    """Returns `rle` if its counts fill its size exactly.
+
+    To be called on every RLE from a file: pycocotools reads past the end of cut counts, fills what short ones
+    leave open from memory that was never set, and takes areas and boxes of broken ones as they come.
+
+    Raises:
+        ValueError: the size is no pair of positive integers or too large, a character is none of the
+            encoding's, the last run is cut, a run is negative, or the runs do not add up to the size.
+    """
+    height, width = rle["size"]
+    if not (type(height) is type(width) is int and min(height, width) > 0 and max(height, width) <= MAX_SIDE):
+        raise ValueError(f"RLE size {rle['size']}: needs (height, width), integers from 1 to {MAX_SIDE}")
+    if height * width > MAX_PIXELS:
+        raise ValueError(f"RLE size {rle['size']}: more than {MAX_PIXELS} pixels; is it a size at all?")
+    runs = _runs(rle["counts"])
+    if runs.min() < 0:
+        raise ValueError(f"RLE of size {rle['size']}: run {int(np.argmax(runs < 0))} is negative; restore the mask")
+    if runs.sum() != height * width:
+        raise ValueError(
+            f"RLE of size {rle['size']}: its runs hold {runs.sum()} pixels instead of {height * width}; restore the mask"
+        )
+    return rle
+
+
+def _runs(counts: str) -> NDArray[np.int64]:
+    """Lengths of the runs that COCO's compressed counts spell (rleFrString of maskApi.c).
+
+    A run is a number of base-32 digits, lowest first, in characters from "0": bit 5 says that another digit
+    follows, bit 4 of the last digit is the sign. From the fourth run on it is the difference to the run
+    before the last.
+    """
+    codes = np.frombuffer(counts.encode("utf-8", "replace"), np.uint8).astype(np.int64) - 48
+    if not len(codes) or codes.min() < 0 or codes.max() > 63:
+        raise ValueError("RLE counts are empty or hold characters outside '0' … 'o'; restore the mask")
+    ends = np.flatnonzero(codes & 32 == 0)
+    if not len(ends) or ends[-1] != len(codes) - 1:
+        raise ValueError("RLE counts are cut inside their last run; restore the mask")
+    lengths = np.diff(ends, prepend=-1)
+    if lengths.max() > DIGITS:
+        raise ValueError(f"RLE counts hold a run of more than {DIGITS} digits; restore the mask")
+    starts = ends - lengths + 1
+    place = np.arange(len(codes)) - np.repeat(starts, lengths)
+    runs: NDArray[np.int64] = np.add.reduceat((codes & 31) << (5 * place), starts)
+    runs -= np.where(codes[ends] & 16, np.int64(1) << (5 * lengths), 0)
+    runs[1::2] = np.cumsum(runs[1::2])
+    runs[2::2] = np.cumsum(runs[2::2])
+    return runs
+
 
 def encode(mask_HW: NDArray[np.generic]) -> Rle:
     """Mask (H, W), nonzero = object → COCO compressed RLE. An empty mask is a valid RLE."""
@@ -50,7 +104,9 @@ def empty(size: tuple[int, int]) -> Rle:
 
 def area(rles: Sequence[Rle]) -> NDArray[np.uint32]:
     """(N,) areas in pixels."""
-    return np.asarray(coco.area([_to_coco(rle) for rle in rles]), dtype=np.uint32) if rles else np.zeros(0, np.uint32)
+    # pycocotools 2.0.11 keeps the number of masks in a uint8: more than 255 at once are an OverflowError.
+    parts = [coco.area([_to_coco(rle) for rle in rles[i : i + 255]]) for i in range(0, len(rles), 255)]
+    return np.concatenate([np.zeros(0, np.uint32), *parts]).astype(np.uint32)
 
 
 def boxes(rles: Sequence[Rle]) -> NDArray[np.uint16]:

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal, Protocol, TypedDict
 
-Source = Literal["gt", "grid", "gdino"]
+# Where tracks come from. SOURCES are those that prompts are made from; "import" is another system's prediction,
+# which no stage makes: see stages/exchange/importing.py.
+Source = Literal["gt", "grid", "gdino", "import"]
 SOURCES: tuple[Source, ...] = ("gt", "grid", "gdino")
+MAX_NAME = 200  # bytes of a part of an id: file systems take 255, and names get endings
 
 
 class Rle(TypedDict):
@@ -28,12 +31,18 @@ def check_id(identifier: str, what: str) -> str:
     """
     path = PurePosixPath(identifier)
     unsafe = not identifier or path.is_absolute() or "\\" in identifier or "\0" in identifier
+    unsafe = unsafe or not _is_unicode(identifier) or any(len(part.encode()) > MAX_NAME for part in path.parts)
     if unsafe or str(path) != identifier or any(part in ("..", ".") or part[0] == "." for part in path.parts):
         raise ValueError(
-            f"{what} {identifier!r} cannot be used as a path: ids are relative, without '..', without "
-            "parts that start with a dot; rename it in the data set's index"
+            f"{what} {identifier[:300]!r} cannot be used as a path: ids are relative, without '..', without "
+            f"parts that start with a dot or are longer than {MAX_NAME} bytes; rename it in the data set's index"
         )
     return identifier
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether text can be written: JSON can spell halves of a surrogate pair, which no file or model takes."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +55,16 @@ class Expression:
         annotations: keys of the referred annotations; `()` says that nothing is referred to (no
             target), `None` that the truth is unknown.
         raw: the caption as the data set wrote it (drawn on overlays).
+        group: what scores are broken down by, in the data set's own words (ReVOS "reasoning", Long-RVOS
+            "dynamic", Ref-DAVIS17 the annotator "0" … "3"); "" where the set has no groups. It is no part of
+            `expressions_digest`: nothing that a model computes depends on it.
     """
 
     id: str
     text: str
     annotations: tuple[str, ...] | None
     raw: str
+    group: str = ""
 
     def __post_init__(self) -> None:
         check_id(self.id, "expression id")
@@ -59,6 +72,8 @@ class Expression:
             raise ValueError(f"expression id {self.id!r} holds a '/': it names one folder of the submission")
         if not self.text:
             raise ValueError(f"expression {self.id!r} is empty: give it a caption or delete it from the index")
+        if not _is_unicode(self.raw):
+            raise ValueError(f"expression {self.id!r}: {self.raw!r} holds half a character; write its caption again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +112,18 @@ MaskSequence = Sequence[Rle | None]
 
 
 class Split(Protocol):
-    """What a reader of `stages.datasets` returns for one split of a data set."""
+    """What a reader of `stages.datasets` returns for one split of a data set.
+
+    Attributes:
+        name: as in the config.
+        has_truth: whether `annotations` gives the referred masks.
+        protocol: how the set's authors score it: "mevis", "ytvos", "davis17", "revos", "long_rvos", "a2d",
+            "jhmdb", or "none".
+    """
 
     name: str
     has_truth: bool
+    protocol: str
 
     def videos(self) -> list[Video]:
         """All videos, in the order of the index."""
@@ -108,6 +131,18 @@ class Split(Protocol):
 
     def annotations(self, video: Video) -> Mapping[str, MaskSequence]:
         """Annotation key → one RLE (or None) a frame. Empty where the split has no ground truth."""
+        ...
+
+    def void(self, video: Video) -> MaskSequence | None:
+        """Pixels that are not scored, one RLE (or None) a frame; None where the set has no such thing."""
+        ...
+
+    def scored_frames(self, video: Video) -> Sequence[int] | None:
+        """Indices of the frames that are scored, ascending; None = all."""
+        ...
+
+    def foreground(self, video: Video) -> MaskSequence | None:
+        """All objects of each frame, for ReVOS' robustness score; None where the set has no such masks."""
         ...
 
 

@@ -80,6 +80,9 @@ class GridPrompts(Section):
 
 
 class GroundingDinoPrompts(Section):
+    backend: Literal["transformers", "groundingdino"] = Field(
+        description="What runs the detector: transformers, or the authors' package; the weights are the same"
+    )
     frames: FrameChoice = Field(description="Frames the detector looks at")
     box_threshold: Unit = Field(description="Boxes of lower score are dropped")
     text_threshold: Unit = Field(description="Tokens of lower score are left out of a box's phrase")

@@ -4,12 +4,12 @@ Legend: N tracks, T frames, C = 256 channels of an object token, E expressions, 
 
 | dataset | dtype, shape | meaning |
 |---|---|---|
-| /tracks/obj_ptr | f2 or f4 (N,T,C) | SAM2 object tokens; f4 when SAM2 ran in float32 |
+| /tracks/obj_ptr | f2 or f4 (N,T,C) | SAM2 object tokens; f4 when SAM2 ran in float32; C = 0 for imported masks |
 | /tracks/score | f2 (N,T) | object-score logits; ≤ 0 = absent |
 | /tracks/iou | f2 (N,T) | predicted IoU |
 | /tracks/area | u4 (N,T) | mask area in pixels |
 | /tracks/bbox | u2 (N,T,4) | x0 y0 x1 y1, x1 and y1 exclusive |
-| /tracks/prompt_frame, source, prompt_id | i2, u1, i4 (N) | where the track began; index into SOURCES; row in the prompt file |
+| /tracks/prompt_frame, source, prompt_id | i2, u1, i4 (N) | where the track began; index into SOURCES (255 = imported); row in the prompt file |
 | /rle/{bytes,offset} | | N·T masks, track by track |
 | /expr/{ptr,track} | i4 (E+1), i4 | CSR: which tracks belong to which expression |
 | /labels/{iou,precision,recall} | f4 (N,A) | means over frames against each annotation, where there is ground truth |

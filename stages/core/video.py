@@ -80,6 +80,33 @@ def decode(
             yield TimedFrame(shrink(_to_rgb(frame), max_side), time)
 
 
+class Measure(NamedTuple):
+    """Number of frames and (height, width) as a video file declares them, before any turn."""
+
+    n_frames: int
+    size: tuple[int, int]
+
+
+def measure(path: Path) -> Measure:
+    """Counts frames without decoding them: a packet that is shown is a frame.
+
+    Raises:
+        ValueError: the file is missing, empty, no video, without a video stream, or cut short.
+    """
+    check_complete(path)
+    progress = _Progress()
+    with _open(path) as container:
+        stream = _video_stream(container, path)
+        try:
+            for packet in container.demux(stream):
+                _count(progress, packet, stream)
+        except av.FFmpegError as error:
+            raise ValueError(
+                f"{path}: broken after packet {progress.packets} ({error.strerror}); {REENCODE}"
+            ) from error
+        return Measure(progress.shown, (stream.height, stream.width))
+
+
 class _Decoded(NamedTuple):
     frame: av.VideoFrame
     time: float

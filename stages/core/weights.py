@@ -66,3 +66,18 @@ def weights_id(files: Mapping[str, Mapping[str, Any]]) -> str:
 def weights_ids(config: Config, dataset: str, stage: Stage, source: Source | None) -> dict[str, str]:
     """role → id of every model a stage loads: the weights' part of its fingerprint."""
     return {role: find_weights(config, dataset, role).id for role in stage.roles(source)}
+
+
+def transformer_folder(folder: Path) -> Path:
+    """`folder`, or the one in it that holds the transformer: older sentence-transformers keep it in 0_Transformer.
+
+    Raises:
+        ValueError: no config.json in either.
+    """
+    if (folder / "config.json").is_file():
+        return folder
+    # 1_Pooling and the like have a config.json too, but no model_type in it
+    found = [file.parent for file in sorted(folder.glob("*/config.json")) if "model_type" in file.read_text("utf-8")]
+    if len(found) != 1:
+        raise ValueError(f"{folder / 'config.json'}: missing; give the folder of a transformers model")
+    return found[0]

@@ -1,11 +1,38 @@
 """Readers: a data set's layout on disk → records. `open_split` is the one door."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from stages.core.config import check_split, dataset_of
-from stages.core.config_file import Config
+from stages.core.config_file import Config, Dataset
 from stages.core.records import Split
-from stages.datasets import folder, mevis
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a `format:` of the config is read.
+
+    Attributes:
+        module: of stages.datasets, with open_split(root, split, limit) -> Split; imported when it is asked for.
+        split_folders: whether a split is the folder <root>/<split>.
+    """
+
+    module: str
+    split_folders: bool = False
+
+
+FORMATS: Mapping[str, Format] = {
+    "mevis": Format("mevis", split_folders=True),
+    "folder": Format("folder"),
+    "ytvos": Format("ref_youtube_vos", split_folders=True),
+    "davis17": Format("ref_davis17"),
+    "revos": Format("revos"),
+    "long_rvos": Format("long_rvos", split_folders=True),
+    "a2d": Format("a2d"),
+    "jhmdb": Format("jhmdb"),
+}
 
 
 def open_split(config: Config, dataset: str, split: str) -> Split:
@@ -18,20 +45,22 @@ def open_split(config: Config, dataset: str, split: str) -> Split:
     """
     check_split(config, dataset, split)
     entry = dataset_of(config, dataset)
-    root, limit = Path(entry.root), entry.splits[split].limit
-    _check_root(dataset, root, split, generate=entry.generate, in_folders=entry.format == "mevis")
-    if entry.format == "mevis":
-        return mevis.open_split(root, split, limit, counts=mevis.PUBLISHED if dataset.startswith("mevis") else {})
-    return folder.open_split(root, split, limit)
+    _check_root(dataset, entry, split)
+    reader = import_module(f"{__name__}.{FORMATS[entry.format].module}")
+    # Anyone's data may come in MeViS layout: only MeViS itself has its counts.
+    counts = {"counts": reader.PUBLISHED} if entry.format == "mevis" and dataset.startswith("mevis") else {}
+    opened: Split = reader.open_split(Path(entry.root), split, entry.splits[split].limit, **counts)
+    return opened
 
 
-def _check_root(dataset: str, root: Path, split: str, *, generate: bool, in_folders: bool) -> None:
-    """Names what is missing of <root>/<split>; `in_folders` says whether a split is a folder."""
-    place = root / split if in_folders and root.is_dir() else root
+def _check_root(dataset: str, entry: Dataset, split: str) -> None:
+    """Names what is missing of <root>, or of <root>/<split>."""
+    root = Path(entry.root)
+    place = root / split if FORMATS[entry.format].split_folders and root.is_dir() else root
     if place.is_dir():
         return
     found = "is not a folder" if place.exists() else "does not exist"
-    if generate:
+    if entry.generate:
         mend = f"make it: run `python -m stages.make_shapes --dataset {dataset}`"
     elif place == root:
         mend = f"put the data set there, or set datasets.{dataset}.root to where it lies"

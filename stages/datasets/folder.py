@@ -16,8 +16,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from stages.core.records import Expression, MaskSequence, Video, check_id, clean_caption
+from stages.core.records import Expression, Video, check_id, clean_caption
 from stages.datasets.index_file import load_index
+from stages.datasets.split import SplitDefaults
 
 INDEX = "expressions.json"
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".gif")
@@ -29,24 +30,7 @@ Listing = Callable[[Path], dict[str, list[Path]]]
 log = logging.getLogger(__name__)
 
 
-class FolderSplit:
-    """The one split of such a folder, whatever it is called (see `stages.core.records.Split`)."""
-
-    has_truth = False
-
-    def __init__(self, root: Path, name: str, videos: list[Video]) -> None:
-        self.root, self.name = root, name
-        self._videos = videos
-
-    def videos(self) -> list[Video]:
-        return list(self._videos)
-
-    def annotations(self, video: Video) -> Mapping[str, MaskSequence]:
-        """Empty: nobody has drawn the truth."""
-        return {}
-
-
-def open_split(root: Path, split: str, limit: int | None) -> FolderSplit:
+def open_split(root: Path, split: str, limit: int | None) -> SplitDefaults:
     """Reads the index and looks its videos up.
 
     Args:
@@ -68,7 +52,7 @@ def open_split(root: Path, split: str, limit: int | None) -> FolderSplit:
         named.setdefault(_stem(name), []).append(name)
     videos = [_read_video(root, names, entries, listing) for names in named.values()]
     _warn_of_unlisted(root, videos, listing)
-    return FolderSplit(root, split, videos[:limit])
+    return SplitDefaults(split, videos[:limit])
 
 
 def _list_videos(folder: Path) -> dict[str, list[Path]]:
@@ -138,7 +122,10 @@ def _read_expressions(value: Any, where: str, index: Path) -> tuple[list[Express
     for identifier, text in value.items():
         _checked(identifier, "expression", index)
         if isinstance(text, str) and clean_caption(text):
-            expressions.append(Expression(identifier, clean_caption(text), None, " ".join(text.split())))
+            try:
+                expressions.append(Expression(identifier, clean_caption(text), None, " ".join(text.split())))
+            except ValueError as error:
+                defects.append(f"{where}: {error}")
         else:
             found = "is empty" if isinstance(text, str) else f"is not a sentence but {text!r}"
             defects.append(f"{where}: expression {identifier!r} {found}; write one or delete it")

@@ -20,6 +20,8 @@ def load_index(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}:{error.lineno}:{error.colno}: broken JSON ({error.msg}); mend that line") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise ValueError(f"{path}: broken JSON ({error}); mend the index") from error
     except OSError as error:
         raise ValueError(f"{path}: not readable ({error.strerror}); check its kind and its rights") from error
     except RecursionError as error:

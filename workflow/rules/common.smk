@@ -24,6 +24,16 @@ SHARD = f"{SPLIT}/shards/{{task}}/{{pid}}-of-{{n}}"
 VERIFIED = f"{SPLIT}/done/{{task}}.json"
 LOGS = f"{SPLIT}/logs"
 
+# Where the formats of stages/datasets keep their indexes, below a data set's root.
+INDEX_FILES = {
+    "mevis": ["{split}/*.json", "*.json"],
+    "folder": ["*"],
+    "ytvos": ["meta_expressions/*/*.json", "{split}/*.json"],
+    "davis17": ["*.txt", "*.json", "meta_expressions/*/*.json"],
+    "a2d": ["text_annotations/*.txt", "Release/*.csv"],
+    "jhmdb": ["*.txt"],
+}
+
 # What every per-video stage is told; a shard's state is undeclared, see "State" in docs/architecture.md.
 # Through the environment: in a rule's text or params, any change of the config would rerun every rule.
 shell.prefix(f"set -euo pipefail; export REFEREE_CONFIG={CONFIG_FILE}; ")
@@ -80,14 +90,19 @@ def shards_of(wildcards):
 
 
 def dataset_ready(wildcards):
-    """The embedded data set is made first. Of others, what is there: the stage says what is missing."""
+    """The embedded data set is made first. Of others, the index files that are there: when one changes,
+    frames are checked again. What is missing, the stage explains."""
     entry = CONFIG.datasets[wildcards.dataset]
     root = Path(entry.root)
     if entry.generate:
         return [str(root / "shapes.json")]
-    if entry.format == "folder":
-        return sorted(str(path) for path in root.glob("*") if path.is_file())
-    return [str(path) for path in sorted((root / wildcards.split).glob("*.json"))]
+    patterns = INDEX_FILES.get(entry.format, INDEX_FILES["mevis"])
+    found = {
+        path
+        for pattern in patterns
+        for path in root.glob(pattern.format(split=wildcards.split))
+    }
+    return sorted(str(path) for path in found if path.is_file())
 
 
 def weights(*roles):

@@ -1,170 +1,49 @@
-"""What the words mean, evaluated on a scene: true, false, or unclear (None) of an object.
+"""Which objects of a scene a description fits: exactly these, or unclear.
 
-A word is true where everyone would say it and false where no one would. In between it is unclear, and a
-sentence for which any object is unclear is not used: what remains fits exactly the objects it names.
+Three truths, ordered: false 0 < unclear 1 < true 2, so that "and" is the minimum. A description of which any
+object is unclear fits nothing that could be said (code −1).
 
-Legend: T frames; paths are (T, 2) of x (right) and y (down) in pixels.
+Legend: N objects, L looks, C clauses.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.datasets.shapes.draw import footprint, visible_masks
-from stages.datasets.shapes.motion import DIRECTIONS, HEIGHT, WIDTH
-from stages.datasets.shapes.scene import Scene
+from stages.datasets.shapes.clauses import CLAUSES, EDGES_OF_TIME, FASTEST, ORDERS, OUTERMOST, RELATIONS, Order
+from stages.datasets.shapes.facts import Truth, facts_of
+from stages.datasets.shapes.motion import DIRECTIONS
+from stages.datasets.shapes.scene import Scene, Thing
 
-Truth = bool | None
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What the words look at: an object's path, and the shares of it in the image and in sight, by frame."""
-
-    radius: float
-    path_T2: NDArray[np.float64]
-    coverage_T: NDArray[np.float64]
-    sight_T: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, scene: Scene) -> list["Facts"]:
-        """Of all objects of a scene."""
-        masks_NTHW, full_N = visible_masks(scene.things)
-        facts = []
-        for thing, masks_THW, full in zip(scene.things, masks_NTHW, full_N):
-            areas = [footprint(thing.shape, thing.radius, x, y).sum() for x, y in thing.path_T2]
-            sight_T = np.count_nonzero(masks_THW, axis=(1, 2)) / full
-            facts.append(cls(thing.radius, thing.path_T2, np.array(areas) / full, sight_T))
-        return facts
-
-    @property
-    def in_plain_sight(self) -> bool:
-        """Whether it can be watched: little of it is hidden for three quarters of its time in the image."""
-        shown_T = self.sight_T >= 0.5 * self.coverage_T
-        return bool(shown_T[self.coverage_T > 0].mean() >= 0.75)
-
-    @property
-    def steps_S2(self) -> NDArray[np.float64]:
-        return np.diff(self.path_T2, axis=0)
-
-    @property
-    def speed_S(self) -> NDArray[np.float64]:
-        return np.hypot(*self.steps_S2.T)
-
-
-def moves(direction: str, facts: Facts) -> Truth:
-    """Steadily and mainly that way; false where it never gets 4 pixels that way."""
-    unit = np.array(DIRECTIONS[direction])
-    along_T = facts.path_T2 @ unit
-    across = abs(facts.path_T2[-1] - facts.path_T2[0]) @ (1 - abs(unit))
-    gained = along_T[-1] - along_T[0]
-    if (np.diff(along_T) >= 0).all() and gained >= 15 and across <= gained / 2:
-        return True
-    best = (along_T - np.minimum.accumulate(along_T)).max()
-    return False if best < 4 else None
-
-
-def stops(facts: Facts) -> Truth:
-    """Stands for 4 steps or more after it has moved; false where no step is short."""
-    steps = "".join("s" if speed < 0.1 else "m" for speed in facts.speed_S)
-    if "ssss" in steps.lstrip("s"):
-        return True
-    return False if (facts.speed_S > 0.8).all() else None
-
-
-def bounces(facts: Facts) -> Truth:
-    """Turns back at once, at the border; false where it never turns sharply."""
-    before, after = facts.steps_S2[:-1], facts.steps_S2[1:]
-    moving = (np.hypot(*before.T) > 0.1) & (np.hypot(*after.T) > 0.1)
-    turn = _turns(before, after)[moving]
-    x, y = facts.path_T2[1:-1][moving].T
-    near = np.minimum.reduce([x, WIDTH - x, y, HEIGHT - y]) <= facts.radius + 6
-    if ((abs(turn) > 100) & near).any():
-        return True
-    return False if (abs(turn) < 60).all() else None
-
-
-def circles(facts: Facts) -> Truth:
-    """Turns one way all the time, 240° or more in all; false where it keeps its line or turns at one point."""
-    turn = _turns(facts.steps_S2[:-1], facts.steps_S2[1:])
-    if (facts.speed_S > 0.5).all() and abs(turn.sum()) >= 240 and (turn * np.sign(turn.sum()) > 0).all():
-        return True
-    return False if (abs(turn) > 8).sum() <= 2 else None
-
-
-def enters(facts: Facts) -> Truth:
-    """Starts out of the image and ends well inside; false where it is seen in it at the start."""
-    if facts.coverage_T[0] == 0 and facts.coverage_T[-1] >= 0.5:
-        return True
-    return False if min(facts.coverage_T[0], 2 * facts.sight_T[0]) >= 0.9 else None
-
-
-def leaves(facts: Facts) -> Truth:
-    """Starts well inside the image and ends out of it; false where it is seen in it at the end."""
-    return enters(Facts(facts.radius, facts.path_T2[::-1], facts.coverage_T[::-1], facts.sight_T[::-1]))
-
-
-def lies(direction: str, facts: Facts) -> Truth:
-    """In that part of the image whenever it is seen; false where always in the other half."""
-    unit = np.array(DIRECTIONS[direction])
-    half = abs(unit) @ np.array([WIDTH, HEIGHT]) / 2
-    offset_T = ((facts.path_T2 - np.array([WIDTH, HEIGHT]) / 2) @ unit)[facts.coverage_T > 0]
-    if (offset_T >= 0.3 * half).all():
-        return True
-    return False if (offset_T <= 0).all() else None
+Truths = NDArray[np.uint8]  # (N,)
+FALSE, UNCLEAR, TRUE = 0, 1, 2
+ASPECTS = ("size", "colour", "texture", "shape")
 
 
 @dataclass(frozen=True)
-class Clause:
-    """What may follow a noun: its wordings in singular and plural, and its meaning."""
+class Looks:
+    """What a noun with its adjectives says; None leaves an aspect out."""
 
-    wordings: tuple[tuple[str, str], ...]
-    means: Callable[[Facts], Truth]
-    of_motion: bool = True
+    size: str | None = None
+    colour: str | None = None
+    texture: str | None = None
+    shape: str | None = None
 
-    def holds(self, facts: Facts) -> Truth:
-        """Of a motion that can hardly be watched, nothing is said to be true."""
-        truth = self.means(facts)
-        return None if truth and self.of_motion and not facts.in_plain_sight else truth
-
-
-def _heading(direction: str, words: str) -> Clause:
-    wordings = (f"moving {direction}",) * 2, (f"that moves {words}", f"that move {words}")
-    return Clause(wordings, partial(moves, direction))
-
-
-def _place(words: str, direction: str) -> Clause:
-    return Clause(((words,) * 2,), partial(lies, direction), of_motion=False)
-
-
-CLAUSES: Mapping[str, Clause] = {
-    "moves left": _heading("left", "to the left"),
-    "moves right": _heading("right", "to the right"),
-    "moves up": _heading("up", "upwards"),
-    "moves down": _heading("down", "downwards"),
-    "stops": Clause((("that stops", "that stop"), ("that halts for a while", "that halt for a while")), stops),
-    "bounces": Clause((("that bounces", "that bounce"), ("bouncing off the edge",) * 2), bounces),
-    "circles": Clause((("moving in a circle", "moving in circles"), ("that goes round", "that go round")), circles),
-    "enters": Clause((("entering the picture",) * 2, ("that comes in from the edge", "that come in from the edge")), enters),
-    "leaves": Clause((("leaving the picture",) * 2, ("that goes off the edge", "that go off the edge")), leaves),
-    "lies left": _place("on the left", "left"),
-    "lies right": _place("on the right", "right"),
-    "lies up": _place("at the top", "up"),
-    "lies down": _place("at the bottom", "down"),
-}  # fmt: skip
+    @property
+    def n_words(self) -> int:
+        return sum(getattr(self, aspect) is not None for aspect in ASPECTS)
 
 
 @dataclass(frozen=True)
 class Description:
-    """A noun phrase without its number; None leaves a part out."""
+    """A noun phrase: looks, a clause by its name (None = looks alone), and the landmark where it has one."""
 
-    size: str | None = None
-    colour: str | None = None
-    shape: str | None = None
+    looks: Looks
     clause: str | None = None
+    landmark: Looks | None = None
 
 
 class Judge:
@@ -172,22 +51,154 @@ class Judge:
 
     def __init__(self, scene: Scene) -> None:
         self.things = scene.things
-        facts = Facts.of(scene)
-        self._clauses = {name: [clause.holds(f) for f in facts] for name, clause in CLAUSES.items()}
+        self.facts = facts_of(scene)
+        objects = self.facts.objects
+        self._clauses = {name: _truths(c.holds(f) for f in objects) for name, c in CLAUSES.items()}
+        n = range(len(objects))
+        self._relations = {
+            name: np.stack([_truths(False if i == j else r.holds(self.facts, i, j) for i in n) for j in n])
+            for name, r in RELATIONS.items()
+        }
 
     def referred(self, description: Description) -> tuple[int, ...] | None:
         """The objects that the description is true of; None where it is unclear of any."""
-        truths = [self._fits(description, i) for i in range(len(self.things))]
-        return None if None in truths else tuple(i for i, truth in enumerate(truths) if truth)
+        nouns_N, clause, landmark = self.fits(description.looks), description.clause, description.landmark
+        if clause is None:
+            truths_N: Truths | None = nouns_N
+        elif clause in CLAUSES:
+            truths_N = np.minimum(nouns_N, self._clauses[clause])
+        elif landmark is not None:
+            at = members(self.fits(landmark))
+            truths_N = np.minimum(nouns_N, self._relations[clause][at[0]]) if at and len(at) == 1 else None
+        else:
+            truths_N = self.among(clause, nouns_N)
+        return None if truths_N is None else members(truths_N)
 
-    def _fits(self, description: Description, i: int) -> Truth:
-        for part in ("size", "colour", "shape"):
-            if getattr(description, part) not in (None, getattr(self.things[i], part)):
-                return False
-        return True if description.clause is None else self._clauses[description.clause][i]
+    def fits(self, looks: Looks) -> Truths:
+        """(N,) of each object, whether it looks so. Of one that grows or shrinks no size is said."""
+        return np.array([self._fits(thing, looks) for thing in self.things], np.uint8)
+
+    def _fits(self, thing: Thing, looks: Looks) -> int:
+        if any(getattr(looks, a) not in (None, getattr(thing, a)) for a in ASPECTS[1:]):
+            return FALSE
+        if looks.size is not None and np.ptp(thing.radius_T) > 0:
+            return UNCLEAR
+        return TRUE if looks.size in (None, thing.size) else FALSE
+
+    def clause(self, name: str) -> Truths:
+        """(N,) of each object."""
+        return self._clauses[name]
+
+    def relation(self, name: str, landmark: int) -> Truths:
+        """(N,) of each object to that one."""
+        return self._relations[name][landmark]
+
+    def among(self, name: str, nouns_N: Truths) -> Truths | None:
+        """(N,) of clauses that compare the objects of the noun with each other; None = unclear."""
+        chosen = members(nouns_N)
+        if chosen is None or len(chosen) < 2:
+            return None
+        if name in ORDERS:
+            found = self._in_order(ORDERS[name], chosen)
+        elif name in RELATIONS:
+            found = self._mutual(name, chosen)
+        elif name in FASTEST:
+            found = self._by_speed(chosen, fastest=name == "fastest")
+        else:
+            found = self._outermost(name, chosen)
+        if found is None:
+            return None
+        truths_N = np.zeros(len(self.things), np.uint8)
+        truths_N[list(found)] = TRUE
+        return truths_N
+
+    def _in_order(self, order: Order, chosen: tuple[int, ...]) -> tuple[int, ...] | None:
+        """The first or last of two or more that do it, by a tenth of the clip."""
+        truths = self._clauses[order.clause][list(chosen)]
+        if (truths == UNCLEAR).any() or (truths == TRUE).sum() < 2:
+            return None
+        doers = [i for i, truth in zip(chosen, truths) if truth == TRUE]
+        times = {i: order.time(self.facts.objects[i]) * (-1 if order.last else 1) for i in doers}
+        first, second = sorted(doers, key=lambda i: times[i])[:2]
+        clear = max(3, 0.1 * len(self.facts.objects[0].radius_T))
+        return (first,) if times[second] - times[first] >= clear else None
+
+    def _mutual(self, name: str, chosen: tuple[int, ...]) -> tuple[int, ...] | None:
+        """The only two of them that do it, or none."""
+        pairs = [(i, j) for i in chosen for j in chosen if i < j]
+        truths = [int(self._relations[name][j, i]) for i, j in pairs]
+        if UNCLEAR in truths or truths.count(TRUE) > 1:
+            return None
+        return pairs[truths.index(TRUE)] if TRUE in truths else ()
+
+    def _by_speed(self, chosen: tuple[int, ...], *, fastest: bool) -> tuple[int, ...] | None:
+        """The one that travels half as far again as the next; all of them move and can be watched."""
+        objects = [self.facts.objects[i] for i in chosen]
+        if not all(f.in_plain_sight and not f.gone_T.any() and f.travel >= 8 for f in objects):
+            return None
+        ranks = np.argsort([-f.travel if fastest else f.travel for f in objects], kind="stable")
+        best, next_best = objects[ranks[0]].travel, objects[ranks[1]].travel
+        return (chosen[ranks[0]],) if max(best, next_best) >= 1.5 * min(best, next_best) else None
+
+    def _outermost(self, name: str, chosen: tuple[int, ...]) -> tuple[int, ...] | None:
+        """The one that is farthest that way, by 5 pixels: all the time, or at one end of the clip."""
+        side, _, when = name.partition(" ")
+        times = slice(None) if not when else [EDGES_OF_TIME[when][0]]
+        unit = np.array(DIRECTIONS[OUTERMOST[side][0]])
+        objects = [self.facts.objects[i] for i in chosen]
+        if not all((f.coverage_T[times] >= 0.5).all() and f.shown_T[times].mean() > 0.7 for f in objects):
+            return None
+        along_NT = np.stack([f.image_T2[times] @ unit for f in objects])
+        best = int(along_NT.mean(1).argmax())
+        others_NT = np.delete(along_NT, best, 0)
+        return (chosen[best],) if (along_NT[best] - others_NT >= 5).all() else None
 
 
-def _turns(before_S2: NDArray[np.float64], after_S2: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(S,) signed angles between steps in degrees, 0 where one of them is none."""
-    cross = before_S2[:, 0] * after_S2[:, 1] - before_S2[:, 1] * after_S2[:, 0]
-    return np.degrees(np.arctan2(cross, (before_S2 * after_S2).sum(1)))
+# Clauses that compare the objects of a noun with each other, by name.
+AMONG: tuple[str, ...] = (
+    *ORDERS,
+    *FASTEST,
+    *OUTERMOST,
+    *(f"{side} {when}" for side, when in product(OUTERMOST, EDGES_OF_TIME)),
+    *(name for name, relation in RELATIONS.items() if relation.mutual),
+)
+
+
+def members(truths_N: Truths) -> tuple[int, ...] | None:
+    """Where it is true; None where it is unclear of any."""
+    return None if (truths_N == UNCLEAR).any() else tuple(int(i) for i in np.flatnonzero(truths_N))
+
+
+def all_looks(things: tuple[Thing, ...]) -> list[Looks]:
+    """Every choice of words that some object of the scene bears, of three aspects at most."""
+    values = [(None, *dict.fromkeys(getattr(thing, aspect) for thing in things)) for aspect in ASPECTS]
+    return [looks for looks in (Looks(*words) for words in product(*values)) if looks.n_words <= 3]
+
+
+def shorter(looks: Looks) -> Iterator[tuple[str, Looks]]:
+    """It without one of its words, each time with the aspect that went."""
+    for aspect in ASPECTS:
+        if getattr(looks, aspect) is not None:
+            yield aspect, replace(looks, **{aspect: None})
+
+
+def kind_of(clause: str | None) -> str:
+    """Of a sentence that refers to one object: appearance, position, motion, relation or order."""
+    if clause is None:
+        return "appearance"
+    if clause in CLAUSES:
+        return CLAUSES[clause].kind
+    if clause in RELATIONS:
+        return "relation"
+    return "order" if clause in ORDERS else "motion" if clause in FASTEST else "position"
+
+
+def needs_motion(clause: str | None) -> bool:
+    """Whether one frame is not enough to tell."""
+    if clause is not None and clause in RELATIONS:
+        return RELATIONS[clause].of_motion
+    return kind_of(clause) in ("motion", "order") or (clause or "").endswith(tuple(EDGES_OF_TIME))
+
+
+def _truths(truths: Iterable[Truth]) -> Truths:
+    return np.array([UNCLEAR if t is None else TRUE if t else FALSE for t in truths], np.uint8)

@@ -1,120 +1,218 @@
-"""Paths of moving objects: each function gives the centre of an object in every frame.
+"""Courses of single objects: each program gives the centre of an object in every frame, in the world.
 
-Coordinates are in pixels, x to the right and y down, rounded to 1/16 so that drawing is exact arithmetic
-and gives the same masks on every machine.
+Programs scale with the number of frames: a long clip is a slower one. Pixels, x to the right and y down.
 
-Legend: T frames; a path is (T, 2) float64 of x, y.
+Legend: T frames; a path is (T, 2) float64.
 """
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Path_T2 = NDArray[np.float64]
-Generator = np.random.Generator
+from stages.datasets.shapes.scene import Float, Generator, Size, rounded
 
-HEIGHT, WIDTH = 96, 128
-SUBPIXEL = 16
 # Direction words as unit steps.
 DIRECTIONS: Mapping[str, tuple[int, int]] = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
-MARGIN = 2.0  # pixels between an object and the border, for those that stay inside
+MARGIN = 7.0  # pixels between an object and the border, for those that stay inside: more than the camera drifts
 
 
-def straight(rng: Generator, n_frames: int, radius: float) -> Path_T2:
-    """Along one axis, slightly slanted, at constant speed, inside the image."""
-    return _run(rng, radius, np.linspace(0, 1, n_frames))
+@dataclass(frozen=True)
+class Stage:
+    """What a program has to know.
+
+    Attributes:
+        radius: of the object at its largest.
+        when: 0 … 1 = from the earliest to the latest moment for what it does; None = any.
+    """
+
+    rng: Generator
+    n_frames: int
+    size: Size
+    radius: float
+    when: float | None = None
+
+    @property
+    def room(self) -> Float:
+        """(2,) pixels that a centre can travel along x and y."""
+        height, width = self.size
+        return np.array([width, height]) - 2 * (self.radius + MARGIN)
+
+    def uniform(self, low: float, high: float) -> float:
+        return float(self.rng.uniform(low, high))
+
+    def frame(self, low: float, high: float) -> int:
+        """A frame between two shares of the clip."""
+        share = self.uniform(low, high) if self.when is None else low + (high - low) * self.when
+        return round(share * self.n_frames)
+
+    def axis(self) -> tuple[Float, Float, float]:
+        """A direction along an axis, the one across it, and the room along it."""
+        dx, dy = list(DIRECTIONS.values())[self.rng.integers(4)]
+        return np.array([dx, dy], float), np.array([abs(dy), abs(dx)], float), float(self.room[0 if dx else 1])
+
+    def place(self, relative_T2: Float) -> Float:
+        """Somewhere inside, made smaller where it does not fit."""
+        span_2 = np.maximum(np.ptp(relative_T2, axis=0), 1e-6)
+        relative_T2 = relative_T2 * min(1.0, float((self.room / span_2).min()))
+        free_2 = self.room - np.ptp(relative_T2, axis=0)
+        return relative_T2 - relative_T2.min(0) + self.radius + MARGIN + free_2 * self.rng.random(2)
 
 
-def stop_and_go(rng: Generator, n_frames: int, radius: float) -> Path_T2:
-    """As `straight`, with a stand of 5 or 6 frames in the middle."""
-    stand = int(rng.integers(5, 7))
-    before = int(rng.integers(3, n_frames - stand - 2))
-    steps = np.ones(n_frames - 1)
-    steps[before : before + stand] = 0
-    return _run(rng, radius, np.concatenate([[0], np.cumsum(steps)]) / steps.sum())
+def still(stage: Stage) -> Float:
+    return stage.place(np.zeros((stage.n_frames, 2)))
 
 
-def bounce(rng: Generator, n_frames: int, radius: float) -> Path_T2:
+def straight(stage: Stage) -> Float:
+    """Along one axis, slightly slanted, at constant speed."""
+    return _run(stage, np.linspace(0, 1, stage.n_frames))
+
+
+def curve(stage: Stage) -> Float:
+    """An arc of 70° to 130°."""
+    turn = math.radians(stage.uniform(70, 130)) * stage.rng.choice([-1, 1])
+    return stage.place(arc(stage, turn, stage.uniform(50, 75), stage.n_frames))
+
+
+def stop_and_go(stage: Stage) -> Float:
+    """With a stand of a quarter of the clip or more."""
+    stand = max(5, stage.frame(0.25, 0.4))
+    return _run(stage, _progress(stage, stage.frame(0.2, 0.45), stand))
+
+
+def stop(stage: Stage) -> Float:
+    """Stands from some frame to the end."""
+    before = stage.frame(0.2, 0.7)
+    return _run(stage, _progress(stage, before, stage.n_frames))
+
+
+def set_off(stage: Stage) -> Float:
+    """Stands at first: a stop played backwards."""
+    return stop(stage)[::-1].copy()
+
+
+def turn_round(stage: Stage) -> Float:
+    """Goes, and turns back in mid-air."""
+    turn, speed = stage.frame(0.3, 0.7), stage.uniform(45, 65) / stage.n_frames
+    along, across, room = stage.axis()
+    along_T = speed * np.minimum(np.arange(stage.n_frames), 2 * turn - np.arange(stage.n_frames))
+    drift_T = stage.uniform(-0.08, 0.08) * np.arange(stage.n_frames) * speed
+    along_T *= min(1.0, (room - 12) / np.ptp(along_T))  # room left before the border, lest it seem to bounce
+    path_T2 = stage.place(along_T[:, None] * along + drift_T[:, None] * across)
+    near = _to_border(stage, path_T2[turn], along) < stage.radius + MARGIN + 12
+    return path_T2 - 12 * near * along
+
+
+def bounce(stage: Stage) -> Float:
     """Straight to the border and back."""
-    dx, dy = _axis(rng)
-    hit = int(rng.integers(n_frames // 2 - 1, n_frames // 2 + 2))
-    speed = rng.uniform(3.0, 4.5)
-    along_T = _extent(dx) / 2 - radius - speed * np.abs(np.arange(n_frames) - hit)
-    across = _spread(rng, _extent(dy) / 2 - radius - MARGIN)
-    return _round(_centre() + along_T[:, None] * np.array([dx, dy]) + across * np.array([abs(dy), abs(dx)]))
+    hit, speed = stage.frame(0.3, 0.7), stage.uniform(50, 70) / stage.n_frames
+    along, across, room = stage.axis()
+    speed = min(speed, room / max(hit, stage.n_frames - hit))
+    path_T2 = stage.place(np.zeros((stage.n_frames, 2)))
+    path_T2 += along * (_to_border(stage, path_T2[0], along) - stage.radius)
+    slide_T = np.linspace(0, stage.uniform(-6, 6), stage.n_frames)
+    return path_T2 - speed * abs(np.arange(stage.n_frames) - hit)[:, None] * along + slide_T[:, None] * across
 
 
-def orbit(rng: Generator, n_frames: int, radius: float) -> Path_T2:
-    """A full turn, or a bit less or more, around a point."""
-    reach = rng.uniform(12, 18)
-    sweep = math.radians(rng.uniform(320, 420)) * (1 if rng.random() < 0.5 else -1)
-    angle_T = rng.uniform(0, 2 * math.pi) + np.linspace(0, sweep, n_frames)
-    room = np.array([WIDTH / 2, HEIGHT / 2]) - radius - reach - MARGIN
-    centre = _centre() + np.array([_spread(rng, room[0]), _spread(rng, room[1])])
-    return _round(centre + reach * np.stack([np.cos(angle_T), np.sin(angle_T)], 1))
+def orbit(stage: Stage) -> Float:
+    """A full turn or more around a point."""
+    return stage.place(round_trip(stage, stage.uniform(13, 20)))
 
 
-def enter(rng: Generator, n_frames: int, radius: float) -> Path_T2:
-    """From outside the image into it."""
-    dx, dy = _axis(rng)
-    outside = int(rng.integers(2, 4))
-    # Frame `outside` is the last one out of sight; 1.5 radii clear every shape's corners.
-    along_T = (np.arange(n_frames) - outside) * rng.uniform(4.5, 6.0) - _extent(dx) / 2 - 1.5 * radius
-    across = _spread(rng, _extent(dy) / 2 - radius - MARGIN)
-    return _round(_centre() + along_T[:, None] * np.array([dx, dy]) + across * np.array([abs(dy), abs(dx)]))
+def enter(stage: Stage) -> Float:
+    """From outside the image to well inside."""
+    along, _, room = stage.axis()
+    outside = stage.frame(0.12, 0.58)  # the last frame out of sight
+    depth = stage.uniform(0.45, 0.9) * room + 2.5 * stage.radius
+    along_T = (np.arange(stage.n_frames) - outside) * depth / (stage.n_frames - 1 - outside)
+    return _from_border(stage, along, along_T)
 
 
-def leave(rng: Generator, n_frames: int, radius: float) -> Path_T2:
+def leave(stage: Stage) -> Float:
     """Out of the image: an entrance played backwards."""
-    return enter(rng, n_frames, radius)[::-1].copy()
+    return enter(stage)[::-1].copy()
 
 
-MOTIONS: Mapping[str, Callable[[Generator, int, float], Path_T2]] = {
+def leave_and_return(stage: Stage) -> Float:
+    """Out of the image, and back where it came from."""
+    along, _, room = stage.axis()
+    away = max(4, stage.frame(0.2, 0.35))
+    gone = stage.frame(0.25, 0.5)
+    t_T = np.arange(stage.n_frames)
+    outside_T = np.clip(np.minimum(t_T - gone, gone + away - t_T), None, 1)
+    speed = min((0.8 * room + 2.5 * stage.radius) / max(gone, stage.n_frames - gone - away), 5.0)
+    speed = max(speed, 2.6 * stage.radius / max(1, min(gone, stage.n_frames - gone - away)))
+    return _from_border(stage, along, -speed * outside_T)
+
+
+PROGRAMS: Mapping[str, Callable[[Stage], Float]] = {
+    "still": still,
     "straight": straight,
+    "curve": curve,
     "stop and go": stop_and_go,
+    "stop": stop,
+    "set off": set_off,
+    "turn round": turn_round,
     "bounce": bounce,
     "orbit": orbit,
     "enter": enter,
     "leave": leave,
+    "leave and return": leave_and_return,
+    "grow": still,
+    "shrink": still,
+    "spin": still,
 }
+# The last radius over the first, of those that change it.
+GROWTH: Mapping[str, float] = {"grow": 1.75, "shrink": 1 / 1.75}
 
 
-def inside(path_T2: Path_T2, radius: float) -> bool:
-    """Whether the object stays in the image all the time."""
-    room = np.array([WIDTH, HEIGHT]) - radius
-    return bool((path_T2 >= radius).all() and (path_T2 <= room).all())
+def path_of(motion: str, stage: Stage) -> Float:
+    """(T, 2) centres, in multiples of 1/16. Who grows or spins stands or moves."""
+    program = PROGRAMS[motion]
+    if motion in ("grow", "shrink", "spin") and stage.rng.random() < 0.5:
+        program = straight
+    return rounded(program(stage))
 
 
-def _run(rng: Generator, radius: float, progress_T: NDArray[np.float64]) -> Path_T2:
+def arc(stage: Stage, turn: float, length: float, n: int) -> Float:
+    """(n, 2) an arc from the origin that turns by `turn` radians over `length` pixels."""
+    heading_T = stage.uniform(0, 2 * math.pi) + np.linspace(0, turn, n)
+    steps_T2 = np.stack([np.cos(heading_T), np.sin(heading_T)], 1) * length / (n - 1)
+    return np.concatenate([np.zeros((1, 2)), np.cumsum(steps_T2, 0)[:-1]])
+
+
+def round_trip(stage: Stage, reach: float) -> Float:
+    """(T, 2) around the origin at a distance, 330° to 480° either way."""
+    sweep = math.radians(stage.uniform(330, 480)) * stage.rng.choice([-1, 1])
+    angle_T = stage.uniform(0, 2 * math.pi) + np.linspace(0, sweep, stage.n_frames)
+    return reach * np.stack([np.cos(angle_T), np.sin(angle_T)], 1)
+
+
+def _run(stage: Stage, progress_T: Float) -> Float:
     """A straight line through a random place, travelled as `progress_T` (0 … 1) says."""
-    dx, dy = _axis(rng)
-    room = np.array([WIDTH, HEIGHT]) - 2 * (radius + MARGIN)
-    travel = room[0 if dx else 1] * rng.uniform(0.55, 0.95)
-    slant = rng.uniform(-0.2, 0.2) * travel
-    span = np.array([dx * travel + abs(dy) * slant, dy * travel + abs(dx) * slant])
-    free = room - np.abs(span)
-    low = radius + MARGIN + np.maximum(-span, 0) + free * rng.random(2)
-    return _round(low + progress_T[:, None] * span)
+    along, across, room = stage.axis()
+    travel = min(stage.uniform(0.45, 1.0) * room, 85.0)
+    span_2 = along * travel + across * stage.uniform(-0.2, 0.2) * travel
+    return stage.place(progress_T[:, None] * span_2)
 
 
-def _axis(rng: Generator) -> tuple[int, int]:
-    return list(DIRECTIONS.values())[rng.integers(4)]
+def _progress(stage: Stage, before: int, stand: int) -> Float:
+    """0 … 1, moving for `before` steps, standing for `stand`, and moving again for what is left."""
+    steps_S = np.ones(stage.n_frames - 1)
+    steps_S[before : before + stand] = 0
+    return np.concatenate([[0], np.cumsum(steps_S)]) / steps_S.sum()
 
 
-def _extent(component: int) -> int:
-    """The image's extent along the axis that has this component: the width for x ≠ 0."""
-    return WIDTH if component else HEIGHT
+def _to_border(stage: Stage, at_2: Float, along: Float) -> float:
+    """Pixels from a place to the border of the image in a direction along an axis."""
+    height, width = stage.size
+    ahead = at_2 @ along
+    return float(max(along @ np.array([width, height]), 0.0) - ahead)
 
 
-def _spread(rng: Generator, room: float) -> float:
-    return float(rng.uniform(-1, 1) * room)
-
-
-def _centre() -> NDArray[np.float64]:
-    return np.array([WIDTH / 2, HEIGHT / 2])
-
-
-def _round(path_T2: Path_T2) -> Path_T2:
-    return np.round(path_T2 * SUBPIXEL) / SUBPIXEL
+def _from_border(stage: Stage, along: Float, along_T: Float) -> Float:
+    """Moves by `along_T` inwards from where the object has just left the image."""
+    path_T2 = stage.place(np.zeros((stage.n_frames, 2)))
+    outside = _to_border(stage, path_T2[0], -along) + 1.35 * stage.radius + 5
+    return path_T2 + (along_T - outside)[:, None] * along

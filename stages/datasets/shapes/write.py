@@ -1,4 +1,10 @@
-"""Writes the data set in the layout of MeViS v2 (see `stages.datasets.mevis`).
+"""Writes the data set in the layout of MeViS v2 (see `stages.datasets.mevis`), with a few keys more.
+
+    <root>/shapes.json                         what it was made with; it is there when all is
+    <root>/<split>/JPEGImages/<video>/*.jpg
+    <root>/<split>/meta_expressions.json       also "kind" and "motion" of every expression
+    <root>/<split>/mask_dict.json              not of valid, nor the next
+    <root>/<split>/scenes.json                 what was drawn: for probes and training, never for evaluation
 
 A video depends on the seed and on its own id alone, so that a larger data set begins with the smaller one.
 """
@@ -8,8 +14,12 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +29,23 @@ from tqdm import tqdm
 
 from stages.core import masks
 from stages.core.cache import canonical_json
-from stages.datasets.shapes.draw import draw_frames, visible_masks
+from stages.datasets.shapes.clip import Clip, draw_clip
 from stages.datasets.shapes.grammar import Sentence, sample_sentences
-from stages.datasets.shapes.motion import Generator
 from stages.datasets.shapes.sample import sample_scene
-from stages.datasets.shapes.scene import Scene
+from stages.datasets.shapes.scene import Float, Generator, Scene, Size
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # of the generator: raise it when the same parameters give other clips
+VERSION = 2  # of the generator: raise it when the same parameters give other clips
 STAMP = "shapes.json"
+TWIN = ".shapes.json"  # the same once more: Snakemake deletes the first, a declared output, before it calls us
+SPLITS = ("train", "valid_u", "valid")
 WITHOUT_TRUTH = ("valid",)  # as in MeViS, whose ground truth of this split lies on a server
-JPEG_QUALITY = 95
+SIZES: tuple[Size, ...] = ((128, 128), (128, 160))
+FRAMES = (16, 40)
+JPEG_QUALITY = 92
 MASKS_A_VIDEO = 10  # annotation ids of a video start at its number times this
+FEWEST_SENTENCES = 4
 
 
 @dataclass(frozen=True)
@@ -45,8 +59,21 @@ class Parameters:
         return {"generator": VERSION, **asdict(self)}
 
 
-def make_data_set(root: Path, parameters: Parameters) -> bool:
+@dataclass(frozen=True)
+class Made:
+    """What a worker gives back of a video: its entries in the three files of a split."""
+
+    video: str
+    entry: dict[str, Any]
+    masks: dict[str, Any]
+    scene: dict[str, Any]
+
+
+def make_data_set(root: Path, parameters: Parameters, n_jobs: int = 1) -> bool:
     """Brings `root` to hold the data set; it is complete or untouched, never in between.
+
+    Args:
+        n_jobs: processes that draw; how many makes no difference to what is drawn.
 
     Returns:
         Whether it was made; False = it was there already, made with the same parameters.
@@ -55,16 +82,19 @@ def make_data_set(root: Path, parameters: Parameters) -> bool:
         ValueError: the folder holds something that this generator did not make.
     """
     root = root.resolve()
-    found = _read_stamp(root)
+    found = read_stamp(root)
     if found == parameters.stamp():
+        if not (root / STAMP).exists():
+            _write_json(root / STAMP, found, indent=1)
         return False
     if found is None and root.exists() and any(root.iterdir()):
         raise ValueError(f"{root}: holds files that make_shapes did not make; move them, or set another root")
     temporary, old = (root.with_name(f".{root.name}.{os.getpid()}.{kind}") for kind in ("new", "old"))
     try:
         for split, count in parameters.counts.items():
-            write_split(temporary / split, split, count, parameters.seed)
-        (temporary / STAMP).write_text(json.dumps(parameters.stamp(), indent=1) + "\n", encoding="utf-8")
+            write_split(temporary / split, split, count, parameters.seed, n_jobs)
+        for name in (STAMP, TWIN):
+            _write_json(temporary / name, parameters.stamp(), indent=1)
         if root.exists():
             log.info("%s: made with other parameters, replaced: %s", root, found)
             root.rename(old)
@@ -75,34 +105,54 @@ def make_data_set(root: Path, parameters: Parameters) -> bool:
     return True
 
 
-def write_split(folder: Path, split: str, count: int, seed: int) -> None:
-    """Writes one split: frames, meta_expressions.json and, where it has ground truth, mask_dict.json."""
+def write_split(folder: Path, split: str, count: int, seed: int, n_jobs: int = 1) -> None:
+    """Writes one split: frames, index, and where it has ground truth the masks and scenes."""
     with_truth = split not in WITHOUT_TRUTH
-    index: dict[str, Any] = {}
-    annotations: dict[str, Any] = {}
-    for number in tqdm(range(count), desc=f"make_shapes {split}", unit="video"):
-        video = f"{split}_{number:04d}"
-        scene, sentences = make_clip(seed, video)
-        first = number * MASKS_A_VIDEO
-        masks_NTHW, _ = visible_masks(scene.things)
-        index[video] = _entry(number, scene, sentences, first if with_truth else None)
-        annotations |= {str(first + i): [_rle(mask) for mask in masks_THW] for i, masks_THW in enumerate(masks_NTHW)}
-        frames_THW3 = draw_frames(_stream(seed, f"{video}/texture"), scene.things, masks_NTHW)
-        _write_frames(folder / "JPEGImages" / video, frames_THW3)
+    make = partial(_make_video, folder / "JPEGImages", split, seed)
+    made = list(tqdm(_mapped(make, count, n_jobs), total=count, desc=f"make_shapes {split}", unit="video"))
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "meta_expressions.json").write_text(json.dumps({"videos": index}, indent=1), encoding="utf-8")
+    _write_json(folder / "meta_expressions.json", {"videos": {one.video: one.entry for one in made}}, indent=1)
     if with_truth:
-        (folder / "mask_dict.json").write_text(json.dumps(annotations), encoding="utf-8")
+        _write_json(folder / "mask_dict.json", {key: rles for one in made for key, rles in one.masks.items()})
+        _write_json(folder / "scenes.json", {one.video: one.scene for one in made})
 
 
-def make_clip(seed: int, video: str) -> tuple[Scene, list[Sentence]]:
-    """The scene of a video and 3 to 5 sentences about it."""
-    rng = _stream(seed, video)
+def _mapped(make: Any, count: int, n_jobs: int) -> Iterator[Made]:
+    """In order, over processes where there are several."""
+    with ExitStack() as stack:
+        if n_jobs == 1:
+            yield from map(make, range(count))
+        else:  # never forked: what the parent has loaded may hold threads and locks
+            pool = stack.enter_context(ProcessPoolExecutor(n_jobs, mp_context=get_context("spawn")))
+            yield from pool.map(make, range(count), chunksize=4)
+
+
+def _make_video(images: Path, split: str, seed: int, number: int) -> Made:
+    video = f"{split}_{number:04d}"
+    scene, sentences = make_scene(seed, video)
+    clip = draw_clip(stream(seed, f"{video}/pixels"), scene)
+    _write_frames(images / video, clip.frames_THW3)
+    first, with_truth = number * MASKS_A_VIDEO, split not in WITHOUT_TRUTH
+    rles = {str(first + i): [_rle(mask) for mask in masks_THW] for i, masks_THW in enumerate(clip.masks_NTHW)}
+    return Made(
+        video, _entry(number, scene, sentences, first if with_truth else None), rles, scene_record(clip, sentences)
+    )
+
+
+def make_scene(seed: int, video: str) -> tuple[Scene, list[Sentence]]:
+    """The scene of a video and 4 to 7 sentences about it."""
+    rng = stream(seed, video)
     while True:
-        scene = sample_scene(rng)
+        scene = sample_scene(rng, _n_frames(rng), SIZES[int(rng.integers(len(SIZES)))])
         sentences = sample_sentences(rng, scene)
-        if len(sentences) >= 3:
+        if len(sentences) >= FEWEST_SENTENCES:
             return scene, sentences
+
+
+def _n_frames(rng: Generator) -> int:
+    """16 to 40, 22 on the average: long clips are the rarer."""
+    low, high = FRAMES
+    return min(high, low + int(rng.exponential(6.5)))
 
 
 def content_digest(folder: Path) -> str:
@@ -112,12 +162,35 @@ def content_digest(folder: Path) -> str:
     return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:16]
 
 
+def scene_record(clip: Clip, sentences: list[Sentence]) -> dict[str, Any]:
+    """What was drawn, as JSON: objects in the order of obj_id, pixels of the image, one value a frame."""
+    areas_NT = np.count_nonzero(clip.masks_NTHW, axis=(2, 3))
+    objects = [
+        {
+            "size": thing.size,
+            "colour": thing.colour,
+            "texture": thing.texture,
+            "shape": thing.shape,
+            "motion": thing.motion,
+            "centre": _listed(clip.scene.seen_path(thing)),
+            "radius": _listed(thing.radius_T),
+            "angle": _listed(thing.angle_T),
+            "visible_area": areas_T.tolist(),
+        }
+        for thing, areas_T in zip(clip.scene.things, areas_NT)
+    ]
+    meanings = [[asdict(part) for part in sentence.parts] for sentence in sentences]
+    walls = [asdict(wall) for wall in clip.scene.walls]
+    return {"objects": objects, "walls": walls, "camera": _listed(clip.scene.camera_T2), "meanings": meanings}
+
+
 def _entry(number: int, scene: Scene, sentences: list[Sentence], first: int | None) -> dict[str, Any]:
     """A video's entry in the index; `first` is the annotation id of its first object, None without truth."""
     expressions: dict[str, dict[str, Any]] = {str(i): {"exp": sentence.text} for i, sentence in enumerate(sentences)}
     if first is not None:
         for expression, sentence in zip(expressions.values(), sentences):
             expression |= {"obj_id": [*sentence.referred], "anno_id": [first + i for i in sentence.referred]}
+            expression |= {"kind": sentence.kind, "motion": sentence.motion}
     frames = [f"{t:05d}" for t in range(scene.n_frames)]
     return {"vid_id": number, "frames": frames, "expressions": expressions}
 
@@ -135,15 +208,25 @@ def _write_frames(folder: Path, frames_THW3: np.ndarray[Any, np.dtype[np.uint8]]
         Image.fromarray(frame_HW3).save(folder / f"{t:05d}.jpg", quality=JPEG_QUALITY, subsampling=0)
 
 
-def _stream(seed: int, name: str) -> Generator:
+def _write_json(path: Path, content: Any, indent: int | None = None) -> None:
+    path.write_text(json.dumps(content, indent=indent), encoding="utf-8")
+
+
+def _listed(values: Float) -> Any:
+    return np.round(values, 4).tolist()
+
+
+def stream(seed: int, name: str) -> Generator:
     """A random stream of its own for every name."""
     return np.random.default_rng(int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:16]))
 
 
-def _read_stamp(root: Path) -> dict[str, Any] | None:
+def read_stamp(root: Path) -> dict[str, Any] | None:
+    """What the data set at `root` was made with; None = none is there."""
+    path = root / TWIN if (root / TWIN).exists() else root / STAMP
     try:
-        return dict(json.loads((root / STAMP).read_text(encoding="utf-8")))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{root / STAMP}: damaged ({error}); delete the folder to make it again") from error
+        raise ValueError(f"{path}: damaged ({error}); delete the folder to make it again") from error

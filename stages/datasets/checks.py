@@ -1,0 +1,45 @@
+"""What every reader asserts: the published counts, and that masks are of the size of the frames."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from stages.core.records import Video
+
+log = logging.getLogger(__name__)
+
+# Split → the (videos, expressions) that its versions have as published; None = that number is not published.
+Counts = Mapping[str, Sequence[tuple[int, int | None]]]
+
+
+def warn_of_counts(index: Path, videos: int, expressions: int, expected: Sequence[tuple[int, int | None]]) -> None:
+    """Logs a warning that names expected and found, where no published version has these counts."""
+    if not expected or any(videos == v and e in (expressions, None) for v, e in expected):
+        return
+    published = " or ".join(f"{v} videos" + (f" with {e} expressions" if e is not None else "") for v, e in expected)
+    log.warning("%s: holds %d videos with %d expressions; published: %s", index, videos, expressions, published)
+
+
+def check_frame_size(video: Video, size: tuple[int, int] | None, where: str) -> None:
+    """Returns when masks of `size` = (height, width) fit the first frame; no frame on disk, no check.
+
+    Raises:
+        ValueError: starting with `where`, naming the frame's file and both sizes.
+    """
+    frame = _first_frame(video)
+    if size is None or frame is None:
+        return
+    try:
+        with Image.open(frame) as image:
+            found = (image.height, image.width)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{frame}: frame is not readable ({error}); replace it") from error
+    if found != tuple(size):
+        raise ValueError(f"{where}: masks are of size {tuple(size)} (height, width), but {frame} is {found}; mend one")
+
+
+def _first_frame(video: Video) -> Path | None:
+    candidates = (video.location / f"{name}{suffix}" for name in video.frames[:1] for suffix in (".jpg", ".png"))
+    return next((path for path in candidates if path.is_file()), None)

@@ -1,0 +1,66 @@
+"""A split whose ground truth is one label PNG a frame: <annotations>/<video>/<frame>.png (Ref-YouTube-VOS, Ref-DAVIS17)."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from stages.core.records import MaskSequence, Video
+from stages.datasets.checks import check_frame_size
+from stages.datasets.palette import label_masks
+from stages.datasets.split import SplitDefaults
+
+log = logging.getLogger(__name__)
+
+
+class LabelSplit(SplitDefaults):
+    """Annotation keys are labels: `Expression.annotations` holds "2", the pixels are those of palette index 2.
+
+    The masks of the last video that was asked for are kept: stages ask for fingerprints first, then for work.
+
+    Args:
+        annotations: None = the split has no ground truth.
+    """
+
+    def __init__(self, name: str, videos: Sequence[Video], annotations: Path | None) -> None:
+        super().__init__(name, videos, has_truth=annotations is not None)
+        self._annotations = annotations
+        self._labels = lru_cache(maxsize=1)(self._read)
+
+    def annotations(self, video: Video) -> Mapping[str, MaskSequence]:
+        """Label → one RLE (or None) a frame, for what the video's expressions refer to; all None if never seen.
+
+        Raises:
+            ValueError: a label image is missing, damaged, or of another size than the others or the frames; the
+                message names file and video.
+        """
+        if not self.has_truth:
+            return {}
+        labels, folder = self._labels(video), self._folder(video)
+        found: dict[str, MaskSequence] = {}
+        for expression in video.expressions:
+            for key in expression.annotations or ():
+                if int(key) not in labels and key not in found:
+                    log.warning(
+                        "%s: video %r, expression %r: no frame shows object %s", *(folder, video.id, expression.id, key)
+                    )
+                found[key] = labels.get(int(key), [None] * len(video.frames))
+        return found
+
+    def _folder(self, video: Video) -> Path:
+        assert self._annotations is not None
+        return self._annotations / video.id
+
+    def _read(self, video: Video) -> Mapping[int, MaskSequence]:
+        """All labels of a video."""
+        folder = self._folder(video)
+        where = f"{folder}: video {video.id!r}"
+        if not folder.is_dir():
+            raise ValueError(f"{where}: its folder of label images does not exist; restore it")
+        try:
+            labels = label_masks([folder / f"{name}.png" for name in video.frames])
+        except ValueError as error:
+            raise ValueError(f"video {video.id!r}: {error}") from error
+        size = next((rle["size"] for masks in labels.values() for rle in masks if rle is not None), None)
+        check_frame_size(video, size, where)
+        return labels

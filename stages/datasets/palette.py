@@ -1,0 +1,57 @@
+"""Label PNGs: one image a frame, each pixel the number of its object. Read a frame at a time, kept as RLE.
+
+Labels are the indices of the palette, never colours: `cv2` gray turns index 2 into 75, and `convert("P")` of
+an RGB image makes up a palette of its own.
+
+Legend: H height, W width, T frames.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from stages.core import masks
+from stages.core.records import Rle
+
+
+def read_labels(path: Path) -> NDArray[np.uint8]:
+    """The labels of an image in mode P (palette indices), L or 1, as (H, W) uint8.
+
+    Raises:
+        ValueError: the file is missing, cannot be decoded to its end, or is of a mode that holds no labels.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            if image.mode not in ("P", "L", "1"):
+                raise ValueError(f"is of mode {image.mode}; labels are palette indices (mode P) or gray (mode L)")
+            return np.asarray(image).astype(np.uint8)
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: the label image is missing; restore it") from error
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: label image is not readable ({error}); restore it") from error
+
+
+def label_masks(files: Sequence[Path]) -> dict[int, list[Rle | None]]:
+    """Label → T RLEs, None in the frames without it; labels in ascending order, 0 (background) left out.
+
+    Args:
+        files: one image a frame.
+
+    Raises:
+        ValueError: an image is missing or damaged, or differs in size from the first.
+    """
+    found: dict[int, list[Rle | None]] = {}
+    size: tuple[int, ...] | None = None
+    for t, file in enumerate(files):
+        labels_HW = read_labels(file)
+        size = size or labels_HW.shape
+        if labels_HW.shape != size:
+            raise ValueError(f"{file}: is of size {labels_HW.shape} (height, width), {files[0]} of {size}; restore it")
+        for label in np.flatnonzero(np.bincount(labels_HW.ravel(), minlength=1)).tolist():
+            if label:
+                found.setdefault(label, [None] * len(files))[t] = masks.encode(labels_HW == label)
+    return dict(sorted(found.items()))

@@ -1,0 +1,191 @@
+"""Imported predictions as decisions: a cache of their own, on which evaluate, render and assemble run.
+
+    <results>/imports/<name>/config.yaml       an overlay that puts paths.cache and paths.results here
+    <results>/imports/<name>/cache/<dataset>/<split>/
+        frames                     link to the frames of the main cache
+        tracks/import/<video>.h5   a track an expression: its masks, no tokens
+        decisions/<video>.json     that track, chosen
+        import.json                what was imported from where, and what was missing
+
+Nothing of the pipeline's own state is touched, so no decision can overwrite another: rerank_tracks run with
+the overlay finds no scores and stops, and an import refuses decisions that it did not make.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from stages.core import masks
+from stages.core.cache import CacheError, Stamp, State, atomic_path, inspect, read_stamp, write_json
+from stages.core.choices import IMPORTED, Candidate, write_choices
+from stages.core.config_file import Config, check_name
+from stages.core.frames import FrameFolder
+from stages.core.graph import BUILD_TRACKS, EXTRACT_FRAMES, RERANK_TRACKS, Layout, Stage
+from stages.core.records import Video
+from stages.core.track_file import Tracks, write_tracks
+from stages.exchange.incoming import Answer, Incoming
+
+FOLDER = "imports"
+NO_SOURCE = 255  # in /tracks/source
+RECORD = "import.json"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Import:
+    """One named import of one split: where it lies."""
+
+    name: str
+    root: Path
+    dataset: str
+    split: str
+
+    @classmethod
+    def of(cls, config: Config, name: str, dataset: str, split: str) -> "Import":
+        """Raises ValueError where the name cannot be a folder, or a data set has the folder's name."""
+        try:
+            check_name(name, "import")
+        except ValueError as error:
+            raise ValueError(f"{error}; give another --name") from error
+        if FOLDER in config.datasets:
+            raise ValueError(f"a data set is called {FOLDER!r}, which is where imports lie; rename it in the config")
+        return cls(name, Path(config.paths.results) / FOLDER / name, dataset, split)
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(self.root / "cache", self.dataset, self.split)
+
+    @property
+    def overlay(self) -> Path:
+        return self.root / "config.yaml"
+
+
+def prepare(made: Import, main: Layout) -> None:
+    """Writes the overlay and links the frames."""
+    paths = {"paths": {"cache": str(made.layout.cache), "results": str(made.root)}}
+    with atomic_path(made.overlay) as temporary:
+        temporary.write_text(
+            f"# Give it after config.yaml to work on the import {made.name!r} (docs/exchange.md).\n"
+            + yaml.safe_dump(paths, sort_keys=False),
+            encoding="utf-8",
+        )
+    link = made.layout.root / EXTRACT_FRAMES.folder
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if link.is_symlink():
+        link.unlink()
+    if not link.exists():
+        target = main.folder(EXTRACT_FRAMES).resolve()
+        link.symlink_to(os.path.relpath(target, link.parent.resolve()))
+
+
+def import_video(made: Import, video: Video, frames: FrameFolder, incoming: Incoming, *, overwrite: bool) -> bool:
+    """Brings a video's tracks and decisions to what is given for it; returns whether there was something to do.
+
+    Raises:
+        CacheError: there are decisions that no import made.
+        ValueError: a mask that is given cannot be used.
+    """
+    given = {"name": made.name, "predictions": incoming.facts(video)}
+    ingredients = {IMPORTED: given, "frames": frames.digest, "expressions": [e.id for e in video.expressions]}
+    tracks, decisions = _file(made, BUILD_TRACKS, video), _file(made, RERANK_TRACKS, video)
+    stamps = [Stamp(stage.name, stage.version, ingredients) for stage in (BUILD_TRACKS, RERANK_TRACKS)]
+    _refuse_foreign(decisions)
+    done = [inspect(path, stamp)[0] is State.COMPLETE for path, stamp in zip((tracks, decisions), stamps, strict=True)]
+    if all(done) and not overwrite:
+        return False
+    answers = incoming.answers(video, frames)
+    decisions.unlink(missing_ok=True)  # they name rows of the old tracks
+    _write(tracks, decisions, stamps, video, frames, answers)
+    return True
+
+
+def write_record(
+    made: Import, origin: Path, counts: Mapping[str, int], missing: Sequence[str], given: Incoming
+) -> None:
+    """What was imported from where: stays in the cache, and goes into the provenance of what is assembled."""
+    record = {
+        "name": made.name,
+        "from": str(origin),
+        "counts": {**counts, "missing": len(missing), "surplus": len(given.surplus)},
+        "notes": given.notes,
+        "missing": list(missing),
+        "surplus": given.surplus,
+    }
+    write_json(made.layout.root / RECORD, record)
+
+
+def imported_record(layout: Layout) -> dict[str, Any] | None:
+    """What `write_record` left in a cache without the lists; None in the pipeline's own."""
+    path = layout.root / RECORD
+    if not path.is_file():
+        return None
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return {key: record[key] for key in ("name", "from", "counts", "notes")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise CacheError(f"{path}: damaged ({error!r}); run `python -m stages.import_predictions` again") from error
+
+
+def _file(made: Import, stage: Stage, video: Video) -> Path:
+    return made.layout.file(stage, video.id, "import" if stage.per_source else None)
+
+
+def _refuse_foreign(decisions: Path) -> None:
+    if not decisions.exists():
+        return
+    try:
+        ours = IMPORTED in read_stamp(decisions, RERANK_TRACKS.name).ingredients
+    except CacheError:
+        return  # damaged: made anew, as everywhere
+    if not ours:
+        raise CacheError(f"{decisions}: was made by rerank_tracks, not by an import; give another --name or delete it")
+
+
+def _write(
+    tracks: Path,
+    decisions: Path,
+    stamps: Sequence[Stamp],
+    video: Video,
+    frames: FrameFolder,
+    answers: Mapping[str, Answer],
+) -> None:
+    """One track an expression that shows anything. An empty answer has no candidate, a missing one no entry."""
+    shown = {
+        e.id: answers[e.id] for e in video.expressions if e.id in answers and masks.area(answers[e.id].rles_T).any()
+    }
+    rows = {expression: row for row, expression in enumerate(shown)}
+    rles_NT = [answer.rles_T for answer in shown.values()]
+    members = [[rows[e.id]] if e.id in rows else [] for e in video.expressions]
+    write_tracks(tracks, stamps[0], _tracks(rles_NT, frames, members), rles_NT)
+    choices = {e: [_candidate(rows[e], answer.score)] if e in rows else [] for e, answer in answers.items()}
+    write_choices(decisions, stamps[1], choices)
+
+
+def _candidate(row: int, score: float) -> Candidate:
+    return Candidate("import", row, score, final=score, chosen=True)
+
+
+def _tracks(rles_NT: Sequence[Sequence[Any]], frames: FrameFolder, members: Sequence[Sequence[int]]) -> Tracks:
+    n, t = len(rles_NT), len(frames)
+    area_NT = np.array([masks.area(row) for row in rles_NT], np.uint32).reshape(n, t)
+    return Tracks(
+        size=frames.size,
+        tokens_NTC=np.zeros((n, t, 0), np.float32),
+        score_NT=np.where(area_NT > 0, 1, -1).astype(np.float16),
+        iou_NT=np.zeros((n, t), np.float16),
+        area_NT=area_NT,
+        bbox_NT4=np.array([masks.boxes(row) for row in rles_NT], np.uint16).reshape(n, t, 4),
+        prompt_frame_N=np.full(n, -1, np.int16),
+        source_N=np.full(n, NO_SOURCE, np.uint8),
+        prompt_id_N=np.full(n, -1, np.int32),
+        expression_tracks=tuple(np.array(rows, np.int32) for rows in members),
+        labels=None,
+    )

@@ -1,0 +1,202 @@
+"""Predictions that come from elsewhere, a video at a time: from mask PNGs or from YouTube-VIS JSON.
+
+Legend: T frames.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from stages.core import masks
+from stages.core.cache import digest
+from stages.core.frames import FrameFolder
+from stages.core.records import Rle, Split, Video
+from stages.exchange.archives import Archive
+from stages.exchange.layouts import ZipLayout, layouts_of
+from stages.exchange.names import Expected, Matching, match
+from stages.exchange.png import expressions_of, read_labels
+
+NOTHING_FITS = "{}: nothing in it fits {}; the layout is {}, see docs/exchange.md"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One expression's masks (T, empty ones included) and their score; higher wins where objects overlap."""
+
+    rles_T: list[Rle]
+    score: float
+
+
+class Incoming(Protocol):
+    """Predictions of a split from elsewhere.
+
+    Attributes:
+        surplus: what of it belongs to nothing in the split.
+        notes: what else a person should know, a line each.
+    """
+
+    surplus: list[str]
+    notes: list[str]
+
+    def facts(self, video: Video) -> str:
+        """A digest of all that is given for a video, without decoding it."""
+        ...
+
+    def missing(self, video: Video) -> list[str]:
+        """What is not given for a video, by name."""
+        ...
+
+    def answers(self, video: Video, frames: FrameFolder) -> dict[str, Answer]:
+        """Expression → answer, of the expressions that have any mask.
+
+        Raises:
+            ValueError: a mask is damaged or of another size than the frames; the message names it.
+        """
+        ...
+
+
+class IncomingPngs:
+    """Masks of an archive in one of the layouts of the split's protocol, whichever most names fit."""
+
+    def __init__(
+        self, path: Path, archive: Archive, split: Split, videos: Sequence[Video], folders: Mapping[str, FrameFolder]
+    ) -> None:
+        self.path, self.archive = path, archive
+        self.entries: dict[str, dict[str, Expected]] = {}
+        best: tuple[ZipLayout, Matching] | None = None
+        for layout in layouts_of(split.protocol):
+            entries = {video.id: _expected(layout, split, video, folders) for video in videos}
+            flat = {path: one for of_video in entries.values() for path, one in of_video.items()}
+            matching = match(archive.facts, flat, layout)
+            if best is None or len(matching.found) > len(best[1].found):
+                best, self.entries = (layout, matching), entries
+        assert best is not None
+        self.layout, matching = best
+        if not matching.found:
+            raise ValueError(NOTHING_FITS.format(path, f"{split.name!r}", self.layout.pattern))
+        if matching.duplicates:
+            raise ValueError(f"{path}: {matching.duplicates[0]!r} and others are given twice; make it again")
+        self.found, self.surplus = matching.found, matching.surplus
+        self.notes = [f"{len(names)} files lie {said}; read all the same" for said, names in matching.shifts.items()]
+
+    def facts(self, video: Video) -> str:
+        names = {path: self.archive.facts[self.found[path]] for path in self.entries[video.id] if path in self.found}
+        return digest([self.layout.name, names])
+
+    def missing(self, video: Video) -> list[str]:
+        return [path for path in self.entries[video.id] if path not in self.found]
+
+    def answers(self, video: Video, frames: FrameFolder) -> dict[str, Answer]:
+        empty = masks.empty(frames.size)
+        given: dict[str, Answer] = {}
+        for path, one in self.entries[video.id].items():
+            if path in self.found:
+                for expression, rle in self._masks(path, one).items():
+                    answer = given.setdefault(expression, Answer([empty] * len(frames), 0.0))
+                    answer.rles_T[one.entry.frame] = rle
+        return given
+
+    def _masks(self, path: str, one: Expected) -> dict[str, Rle]:
+        assert one.size is not None
+        name = self.found[path]
+        data = self.archive.read(name)
+        try:
+            return expressions_of(read_labels(data, one.size), one.entry.labels)
+        except ValueError as error:
+            raise ValueError(f"{self.path}: {name} {error}") from error
+
+
+def _expected(layout: ZipLayout, split: Split, video: Video, folders: Mapping[str, FrameFolder]) -> dict[str, Expected]:
+    frames = folders[video.id]
+    entries = layout.entries(video, frames.names, split.scored_frames(video))
+    return {entry.path: Expected(entry, frames.size) for entry in entries}
+
+
+@dataclass
+class IncomingYtvis:
+    """YouTube-VIS results: `video_id`, `expression_id`, `score`, `segmentations` (an RLE or null a frame)."""
+
+    path: Path
+    entries: Mapping[tuple[str, str], Mapping[str, Any]]
+    surplus: list[str]
+    notes: list[str] = field(default_factory=list)
+
+    def facts(self, video: Video) -> str:
+        return digest([self.entries.get((video.id, expression.id)) for expression in video.expressions])
+
+    def missing(self, video: Video) -> list[str]:
+        ids = [expression.id for expression in video.expressions]
+        return [f"{video.id}/{identifier}" for identifier in ids if (video.id, identifier) not in self.entries]
+
+    def answers(self, video: Video, frames: FrameFolder) -> dict[str, Answer]:
+        given = {}
+        for expression in video.expressions:
+            entry = self.entries.get((video.id, expression.id))
+            if entry is not None:
+                where = f"{self.path}: video {video.id!r}, expression {expression.id!r}"
+                rles_T = _segmentations(entry["segmentations"], frames.size, len(frames), where)
+                given[expression.id] = Answer(rles_T, float(entry["score"]))
+        return given
+
+
+def read_ytvis(path: Path, videos: Sequence[Video]) -> IncomingYtvis:
+    """The results of a JSON file. Of several entries for one expression the one of the highest score counts.
+
+    Raises:
+        ValueError: it is no such list, or nothing in it belongs to the split.
+    """
+    try:
+        document = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: is no JSON ({error}); make it again") from error
+    if not isinstance(document, list):
+        raise ValueError(f"{path}: YouTube-VIS results are a list; found {type(document).__name__}")
+    known = {(video.id, expression.id) for video in videos for expression in video.expressions}
+    best: dict[tuple[str, str], Mapping[str, Any]] = {}
+    surplus, repeated = [], 0
+    for number, entry in enumerate(document):
+        key = _key(entry, f"{path}: entry {number}")
+        if key not in known:
+            surplus.append("/".join(key))
+        else:
+            repeated += key in best
+            if key not in best or entry["score"] > best[key]["score"]:
+                best[key] = entry
+    if not best:
+        raise ValueError(NOTHING_FITS.format(path, "the split", "the list of YouTube-VIS results"))
+    notes = [f"{repeated} entries repeat an expression: the best score of each was taken"] if repeated else []
+    return IncomingYtvis(path, best, surplus, notes)
+
+
+def _key(entry: Any, where: str) -> tuple[str, str]:
+    if not isinstance(entry, dict) or not {"video_id", "expression_id", "score", "segmentations"} <= entry.keys():
+        raise ValueError(f"{where}: needs video_id, expression_id, score and segmentations; see docs/exchange.md")
+    score = entry["score"]
+    if isinstance(score, bool) or not isinstance(score, (int, float)) or not abs(score) < float("inf"):
+        raise ValueError(f"{where}: score {score!r} is no finite number")
+    return str(entry["video_id"]), str(entry["expression_id"])
+
+
+def _segmentations(raw: Any, size: tuple[int, int], n_frames: int, where: str) -> list[Rle]:
+    if not isinstance(raw, list) or len(raw) != n_frames:
+        found = f"{len(raw)} masks" if isinstance(raw, list) else f"{type(raw).__name__}"
+        raise ValueError(f"{where}: segmentations are a list of {n_frames} masks, one a frame; found {found}")
+    empty = masks.empty(size)
+    return [empty if rle is None else _rle(rle, size, f"{where}, mask {t}") for t, rle in enumerate(raw)]
+
+
+def _rle(raw: Any, size: tuple[int, int], where: str) -> Rle:
+    try:
+        (height, width), counts = raw["size"], raw["counts"]
+    except (TypeError, KeyError, ValueError) as error:
+        raise ValueError(f"{where}: is not {{'size': [height, width], 'counts': text}}") from error
+    if [height, width] != list(size):
+        raise ValueError(f"{where}: is of size {[height, width]} (height, width), its frame of {list(size)}")
+    if not isinstance(counts, str):
+        raise ValueError(f"{where}: counts are the text of COCO's compressed RLE; found {type(counts).__name__}")
+    try:
+        return masks.check({"size": (height, width), "counts": counts})
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error

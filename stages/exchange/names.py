@@ -1,0 +1,88 @@
+"""Which names of an archive are which files of a submission, also where folders are too many or too few."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from stages.exchange.layouts import Entry, ZipLayout
+
+DEEPEST = 3  # folders around a submission that are recognised
+
+
+@dataclass(frozen=True)
+class Expected:
+    """One PNG that a submission needs, and the (height, width) it must have; None = not known."""
+
+    entry: Entry
+    size: tuple[int, int] | None
+
+
+@dataclass
+class Matching:
+    """What an archive's names mean.
+
+    Attributes:
+        found: path of the submission → name in the archive.
+        duplicates: names that mean a path which another name already means.
+        surplus: names that mean nothing.
+        shifts: what is wrong with the folders, in words → the names that it was said of.
+    """
+
+    found: dict[str, str] = field(default_factory=dict)
+    duplicates: list[str] = field(default_factory=list)
+    surplus: list[str] = field(default_factory=list)
+    shifts: dict[str, list[str]] = field(default_factory=dict)
+
+
+def match(names: Iterable[str], expected: Mapping[str, Expected], layout: ZipLayout) -> Matching:
+    """Matches names to the paths of a submission; names at their place come before displaced ones."""
+    matching, others = Matching(), []
+    for name in names:
+        if name not in expected:
+            others.append(name)
+        elif name in matching.found:
+            matching.duplicates.append(name)
+        else:
+            matching.found[name] = name
+    for name in others:
+        path, shift = _displaced(name, expected, layout.top)
+        if path is None:
+            matching.surplus.append(name)
+            continue
+        matching.shifts.setdefault(shift, []).append(name)
+        if path in matching.found:
+            matching.duplicates.append(name)
+        else:
+            matching.found[path] = name
+    if not matching.found and matching.surplus:
+        _recognise_lost_folders(matching, expected, layout)
+    return matching
+
+
+def _displaced(name: str, expected: Collection[str], top: str) -> tuple[str | None, str]:
+    """The path that a displaced file should have, and what is wrong with it in words."""
+    parts = name.split("/")
+    for n in range(1, min(DEEPEST, len(parts) - 1) + 1):
+        prefix, rest = "/".join(parts[:n]), "/".join(parts[n:])
+        if rest in expected:
+            return rest, f"{_folders(n)} too deep: take {prefix!r} away, so that {rest!r} stands at the root"
+        if top and f"{top}/{rest}" in expected:
+            return f"{top}/{rest}", f"in the wrong folder: rename {prefix!r} to {top!r}"
+    if top and f"{top}/{name}" in expected:
+        return f"{top}/{name}", f"one folder too shallow: put everything into a folder {top!r}"
+    return None, ""
+
+
+def _recognise_lost_folders(matching: Matching, expected: Collection[str], layout: ZipLayout) -> None:
+    """Files whose folder of the first level (below `top`) is gone cannot be told apart, but be named."""
+    depth = 1 + bool(layout.top)
+    tails = {"/".join(PurePosixPath(path).parts[depth:]) for path in expected}
+    lost = [name for name in matching.surplus if name in tails]
+    if lost:
+        said = f"one folder too shallow: the folder of the video is missing; the layout is {layout.pattern}"
+        matching.shifts[said] = lost
+        matching.surplus = [name for name in matching.surplus if name not in tails]
+
+
+def _folders(n: int) -> str:
+    return "one folder" if n == 1 else f"{n} folders"
