@@ -7,6 +7,9 @@ entries of weights.lock.json.
 A model comes from a local `path` (used where it lies), from a `seed` (tiny random weights of the real
 classes), or from the hub; HF_ENDPOINT names a mirror. What is there and whole is verified and left
 alone. Without a network, put the files where the error says, or give --from.
+
+--list prints every file with its origin, revision, licence, size and state; --verify hashes every file
+again and exits with 1 where one is missing or has changed. Both leave the network and the files alone.
 """
 
 import argparse
@@ -24,12 +27,31 @@ def run(files: Sequence[Path], preset: str, overwrite: bool, source: Path | None
     fetch_preset(load_config(*files), preset, overwrite=overwrite, source=source)
 
 
+def show(files: Sequence[Path], preset: str | None, *, verify: bool) -> int:
+    """Prints the table of files; with `verify`, 1 where some are not what they must be, else 0."""
+    from stages.weights.inventory import VERIFIED, inventory, render
+
+    config = load_config(*files)
+    rows = inventory(config, preset, hashed=verify)
+    if verify and preset is None:  # what was never fetched is no defect, unless it is asked for by name
+        present = {row.preset for row in rows if row.state == VERIFIED or row.state.startswith("wrong")}
+        rows = [row for row in rows if row.preset in present]
+    print(render(rows))
+    return int(verify and (not rows or any(row.state != VERIFIED for row in rows)))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns 0, or 2 where some weights are not in place."""
-    arguments = build_parser().parse_args(argv)
+    """Returns 0, 1 where --verify found a defect, or 2 where some weights are not in place."""
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    config = arguments.config or [Path("config.yaml")]
     set_up_logging()
     try:
-        run(arguments.config or [Path("config.yaml")], arguments.preset, arguments.overwrite, arguments.source)
+        if arguments.list or arguments.verify:
+            return show(config, arguments.preset, verify=arguments.verify)
+        if arguments.preset is None:
+            parser.error("--preset is needed to fetch; --list names the presets")
+        run(config, arguments.preset, arguments.overwrite, arguments.source)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -39,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--preset", required=True, help="a preset of the config")
+    add("--preset", help="a preset of the config (for --list and --verify: default all)")
     add(
         "--config",
         action="append",
@@ -55,6 +77,8 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="take files of the hub from DIR/<role>/ instead of the network",
     )
+    add("--list", action="store_true", help="print the files of the presets and what is here, and fetch nothing")
+    add("--verify", action="store_true", help="hash every file again; exit with 1 where one is missing or wrong")
     return parser
 
 

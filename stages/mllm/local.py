@@ -93,16 +93,18 @@ def load_judge(folder: Path, device: str, precision: Precision) -> LocalJudge:
         ValueError: a file is missing, cannot be read, or does not fit the model; names it.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     check_folder(folder)
     here = {"local_files_only": True, "trust_remote_code": False}
+    mismatches = {"ignore_mismatched_sizes": True, "output_loading_info": True}  # refused by name below
     try:
         processor = AutoProcessor.from_pretrained(folder, **here)
         model, report = AutoModelForImageTextToText.from_pretrained(
-            folder, use_safetensors=True, dtype=getattr(torch, precision), output_loading_info=True, **here
+            folder, use_safetensors=True, dtype=getattr(torch, precision), **mismatches, **here
         )
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
         raise ValueError(
             f"{folder}: does not load as an image-text-to-text model ({error}); fetch its weights again"
         ) from error

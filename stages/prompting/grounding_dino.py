@@ -1,11 +1,16 @@
-"""GroundingDINO (Liu et al., arXiv 2303.05499) through transformers: boxes in a frame for a caption.
+"""GroundingDINO (Liu et al., arXiv 2303.05499): boxes in a frame for a caption, through either of two backends.
 
 Legend: N boxes, Q queries, T caption tokens.
+
+`transformers` (groundingdino_transformers.py) and `groundingdino`, the authors' package (groundingdino_py.py),
+run the same weights; frames, captions, scores and phrases are treated here, so both give the same detections.
 
 A caption is normalised as the published inference code does: lower case, stripped, ended with ".".
 "." and "?" are the model's separators: words attend to each other only between two of them, so a
 caption with dots inside is read as several phrases that know nothing of each other, and a box may match
-words of any of them. Separators and [CLS], [SEP] are never scored: training gives them no box.
+words of any of them. A caption longer than the text limit loses its end, not its last "."; one without a
+word is an error. The published code scores a box by its best token of all, [CLS], [SEP], "." and "?" included;
+here those are never scored, in either backend: training gives them no box.
 
 Frames and captions go through the model one pair at a time, so that a result never depends on what else
 was asked; the image backbone, which does not see the caption, runs once a frame.
@@ -77,41 +82,57 @@ class Caption:
     ids_T: list[int]
 
 
+class Network(Protocol):
+    """A GroundingDINO in evaluation mode on its device: what the two backends differ in.
+
+    Attributes:
+        tokenizer: of BERT, as transformers loads it.
+        max_tokens: the text limit, [CLS] and [SEP] included.
+        device: where its inputs belong.
+    """
+
+    tokenizer: Any
+    max_tokens: int
+    device: str
+
+    def prepare(self, frame: NDArray[np.uint8]) -> Any:
+        """Resizes and normalises a frame, height × width × 3 RGB, as published; on the device."""
+        ...
+
+    def forward(self, image: Any, text: Caption) -> tuple["torch.Tensor", "torch.Tensor"]:
+        """Token logits (Q, at least as many as tokens) and boxes (Q, 4; cx cy w h in 0..1) of one pair."""
+        ...
+
+
 def load_detector(weights: Weights, settings: GroundingDinoPrompts, device: str) -> Detector:
-    """Loads the detector from a folder in the transformers layout (safetensors); nothing is downloaded.
+    """Loads the detector with the backend of the settings; nothing is downloaded.
+
+    Args:
+        weights: a folder in the layout of the hub: config.json, preprocessor_config.json, a tokenizer, and
+            model.safetensors or a published .pth file; either backend loads either.
 
     Raises:
-        ValueError: the folder holds another kind of model, or weights are missing.
+        ValueError: the folder holds another kind of model, weights are missing or damaged, or the backend
+            is not installed in a version it knows.
     """
-    import torch
-    from transformers import AutoConfig, AutoProcessor, GroundingDinoForObjectDetection
+    if settings.backend == "groundingdino":
+        from stages.prompting.groundingdino_py import load_network as load_package
 
-    kind = AutoConfig.from_pretrained(weights.path, local_files_only=True).model_type
-    if kind != "grounding-dino":
-        raise ValueError(
-            f"{weights.path}: config.json says model_type {kind!r}, not 'grounding-dino'; mend the preset's grounding_dino"
-        )
-    processor = AutoProcessor.from_pretrained(weights.path, local_files_only=True)
-    model, loading = GroundingDinoForObjectDetection.from_pretrained(
-        weights.path, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-    )
-    if loading["missing_keys"]:
-        raise ValueError(f"{weights.path}: weights are missing: {', '.join(sorted(loading['missing_keys']))}")
-    if loading["unexpected_keys"]:
-        log.warning("%s: not used: %s", weights.path, ", ".join(sorted(loading["unexpected_keys"])))
-    _check_separators(weights, processor.tokenizer)
-    return GroundingDino(processor, model.eval().to(device), settings, device)
+        network: Network = load_package(weights.path, device)
+    else:
+        from stages.prompting.groundingdino_transformers import load_network
+
+        network = load_network(weights.path, device)
+    _check_separators(weights, network.tokenizer)
+    return GroundingDino(network, settings)
 
 
 class GroundingDino:
-    """The `Detector` over a transformers model and its processor."""
+    """The `Detector` over a network of either backend."""
 
-    def __init__(self, processor: Any, model: Any, settings: GroundingDinoPrompts, device: str) -> None:
-        self.tokenizer, self.image_processor = processor.tokenizer, processor.image_processor
-        self.settings, self.device = settings, device
-        self.max_tokens = int(model.config.max_text_len)
-        model.model.backbone = _remembering(model.model.backbone)
-        self.model = model
+    def __init__(self, network: Network, settings: GroundingDinoPrompts) -> None:
+        self.network, self.settings = network, settings
+        self.tokenizer, self.max_tokens, self.device = network.tokenizer, network.max_tokens, network.device
 
     def detect(self, frames: Sequence[NDArray[np.uint8]], captions: Sequence[str]) -> list[list[Detections]]:
         texts = [self.encode(caption) for caption in captions]
@@ -135,19 +156,18 @@ class GroundingDino:
     def _detect_frame(self, frame: NDArray[np.uint8], texts: Sequence[Caption]) -> list[Detections]:
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
             raise ValueError(f"a frame is uint8, height × width × 3; found {frame.dtype}, {frame.shape}")
-        image = self.image_processor(images=[frame], input_data_format="channels_last", return_tensors="pt")
-        image = {name: tensor.to(self.device) for name, tensor in image.items()}
-        return [self._detections(*self._forward(image, text), text, frame.shape[:2]) for text in texts]
+        image = self.network.prepare(frame)
+        return [self._detections(*self._scored(image, text), text, frame.shape[:2]) for text in texts]
 
-    def _forward(self, image: dict[str, "torch.Tensor"], text: Caption) -> tuple["torch.Tensor", "torch.Tensor"]:
+    def _scored(self, image: Any, text: Caption) -> tuple["torch.Tensor", "torch.Tensor"]:
         """Scores (Q, T) and boxes (Q, 4; cx cy w h in 0..1), float32 on the CPU."""
         import torch
 
         half = self.device.startswith("cuda") and self.settings.precision == "bfloat16"
         with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=half):
-            output = self.model(**image, **text.inputs)
-        scores_QT = output.logits[0].float().sigmoid().cpu()[:, text.words_T]
-        boxes_Q4 = output.pred_boxes[0].float().cpu()
+            logits_QT, boxes_Q4 = self.network.forward(image, text)
+        scores_QT = logits_QT.float().sigmoid().cpu()[:, text.words_T]
+        boxes_Q4 = boxes_Q4.float().cpu()
         if not (scores_QT.isfinite().all() and boxes_Q4.isfinite().all()):
             raise FloatingPointError("GroundingDINO gave scores or boxes that are not finite: are its weights damaged?")
         return scores_QT, boxes_Q4
@@ -210,22 +230,3 @@ def _as_inputs(ids: list[int], device: str) -> dict[str, "torch.Tensor"]:
         "token_type_ids": torch.zeros_like(input_ids),
         "attention_mask": torch.ones_like(input_ids),
     }
-
-
-def _remembering(backbone: Any) -> Any:
-    """Wraps an image backbone so that calls with the same tensor reuse its features."""
-    import torch
-
-    class Remembering(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.backbone, self.position_embedding = backbone, backbone.position_embedding
-            self.image: torch.Tensor | None = None
-
-        def forward(self, pixel_values: torch.Tensor, pixel_mask: torch.Tensor) -> tuple[list[Any], list[Any]]:
-            if pixel_values is not self.image:
-                self.image, self.features = pixel_values, self.backbone(pixel_values, pixel_mask)
-            maps, positions = self.features
-            return list(maps), list(positions)  # copies: the model appends its lower resolutions
-
-    return Remembering()

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,11 @@ from stages.core.config_file import Config
 from stages.core.graph import TRAIN_SELECTOR, Layout
 
 if TYPE_CHECKING:
+    import torch
+
     from stages.selectors.batch import Sample
+
+Array = TypeVar("Array", NDArray[Any], "torch.Tensor")
 
 BEST = "best.safetensors"
 MARKER = f"training{TRAIN_SELECTOR.suffix}"
@@ -21,8 +25,12 @@ MARKER = f"training{TRAIN_SELECTOR.suffix}"
 class Selector(Protocol):
     """A trained selector. Legend: N tracks, T frames, C channels of an object token, W words, D text width."""
 
-    def score(self, tokens_NTC: NDArray[np.floating], words_WD: NDArray[np.float32]) -> NDArray[np.float32]:
-        """One logit a track, (N,), for one expression; no track gives no logit."""
+    def score(self, tokens_NTC: Array, words_WD: Array) -> Array:
+        """One float32 logit a track, (N,), for one expression; no track gives no logit.
+
+        Tokens and words are both numpy arrays or both torch tensors; the logits are of the same kind, on the
+        tokens' device.
+        """
         ...
 
     def score_all(self, samples: Sequence["Sample"]) -> list[NDArray[np.float32]]:

@@ -6,8 +6,10 @@ several): {"kind", "version", "name", "model", "token_dim", "text_dim", "weights
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,9 @@ from stages.core.cache import atomic_path, canonical_json
 from stages.core.settings import SelectorModel
 from stages.selectors.sola import Sola
 
+log = logging.getLogger(__name__)
 ENTRY, KIND, VERSION = "referee", "selector", 1
+IMPORTED = "imported"  # stands for an id that is not known: the checkpoint was made elsewhere
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,8 @@ class Header:
         name: "sola".
         model: the config's selector.model.
         token_dim, text_dim: C of an object token, D of the text features.
-        weights: role → id of the models whose tokens and features it was trained on: sam2 and text.
-        training: fingerprint of the training that made it.
+        weights: role → id of the models whose tokens and features it was trained on: sam2 and text; or IMPORTED.
+        training: fingerprint of the training that made it; or IMPORTED.
     """
 
     name: str
@@ -45,12 +49,20 @@ class Header:
     def check_weights(self, found: Mapping[str, str], path: Path, where: str) -> None:
         """Raises ValueError where tokens or features of `where` come from other weights than it was trained on."""
         for role, identifier in found.items():
-            if self.weights[role] != identifier:
+            if self.weights[role] == IMPORTED:
+                _say_unchecked(path)
+            elif self.weights[role] != identifier:
                 raise ValueError(
                     f"{path}: this selector was trained on features of {role} weights {self.weights[role]}, but "
                     f"{where} holds those of {role} weights {identifier}; take a selector trained on them, or "
                     f"the {role} weights it was trained with"
                 )
+
+
+@cache
+def _say_unchecked(path: Path) -> None:
+    """Once a process and file, not once a video."""
+    log.warning("%s: imported: which sam2 and text weights it was trained with is not known, and not checked", path)
 
 
 def save_selector(path: Path, model: Sola, header: Header) -> None:

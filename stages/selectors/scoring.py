@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from stages.core.choices import Candidate
-from stages.selectors import Selector
+from stages.selectors import Array, Selector
 from stages.selectors.batch import Sample, chunks, collate
 from stages.selectors.checkpoint import load_model
 from stages.selectors.samples import VideoTracks
@@ -26,8 +28,10 @@ class SolaSelector:
         self.header.check_weights(weights, path, where)
         self.path, self.device, self.model = path, device, model.to(device)
 
-    def score(self, tokens_NTC: NDArray[np.floating], words_WD: NDArray[np.float32]) -> NDArray[np.float32]:
-        return self.score_all([Sample(tokens_NTC, np.arange(len(tokens_NTC)), words_WD, words_WD.mean(0))])[0]
+    def score(self, tokens_NTC: Array, words_WD: Array) -> Array:
+        tokens, words = (as_float32(array) for array in (tokens_NTC, words_WD))
+        logits_N = self.score_all([Sample(tokens, np.arange(len(tokens)), words, words.mean(0))])[0]
+        return torch.from_numpy(logits_N).to(tokens_NTC.device) if isinstance(tokens_NTC, Tensor) else logits_N
 
     def score_all(self, samples: Sequence[Sample]) -> list[NDArray[np.float32]]:
         """
@@ -48,6 +52,11 @@ class SolaSelector:
         found = (sample.tokens_MTC.shape[-1], sample.words_WD.shape[-1])
         if found != wanted:
             raise ValueError(f"{self.path}: made for object tokens and words of widths {wanted}; got {found}")
+
+
+def as_float32(array: NDArray[Any] | Tensor) -> NDArray[np.float32]:
+    """As numpy, on the CPU; numpy arrays stay what they are."""
+    return array.detach().float().cpu().numpy() if isinstance(array, Tensor) else array
 
 
 @torch.inference_mode()

@@ -1,16 +1,28 @@
-"""The frozen text encoder: captions to word features (a transformers model, RoBERTa in the published setup)."""
+"""The frozen text encoder: captions to word features (a transformers model, RoBERTa in the published setup).
+
+Any encoder that AutoModel reads will do: RoBERTa, MPNet, BERT and MiniLM, and the folders of
+sentence-transformers. Of those only the transformer is used: pooling and normalisation, which modules.json
+lists, would leave no words.
+"""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModel, AutoTokenizer
 
 from stages.core.text_file import TextFeatures
+from stages.core.weights import transformer_folder
 
 log = logging.getLogger(__name__)
+
+# What an encoder's file may lack or hold beyond its words: the pooler is not used here, a head is left from
+# pretraining, and position_ids is a counting row that older transformers saved.
+EXPECTED_DIFFERENCES = ("pooler.", "lm_head.", "cls.", "embeddings.position_ids")
 
 
 class TextEncoder(Protocol):
@@ -32,16 +44,24 @@ class TransformersTextEncoder:
     def __init__(self, folder: Path, max_tokens: int, device: str) -> None:
         """
         Raises:
-            ValueError: the folder holds no tokenizer or no model.safetensors of a known class.
+            ValueError: the folder holds no tokenizer or no model.safetensors of a known class, or tensors
+                that are not those of its config.json.
         """
+        folder = transformer_folder(folder)
+        # no code of the folder is run, and without safetensors nothing is read: a .bin file may be a program
+        here = {"local_files_only": True, "trust_remote_code": False}
+        mismatches = {"ignore_mismatched_sizes": True, "output_loading_info": True}  # refused by name below
         try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=torch.float32)
-        except (OSError, ValueError, KeyError) as error:
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, **here)
+            model, report = AutoModel.from_pretrained(
+                folder, use_safetensors=True, dtype=torch.float32, **mismatches, **here
+            )
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise ValueError(f"{folder}: not a text encoder of transformers ({error}); fetch it again") from error
+        _check_report(report, folder)
         self.model = model.eval().requires_grad_(False).to(device)
         self.device = device
-        self.max_tokens = min(max_tokens, self.tokenizer.model_max_length, _positions(model.config))
+        self.max_tokens = min(max_tokens, self.tokenizer.model_max_length, _positions(self.model, folder))
 
     @torch.inference_mode()
     def encode(self, text: str, where: str) -> TextFeatures:
@@ -56,7 +76,23 @@ class TransformersTextEncoder:
         return TextFeatures(words_WD, words_WD.mean(axis=0, dtype=np.float32))
 
 
-def _positions(config: Any) -> int:
-    """How many tokens the model has positions for: RoBERTa counts them from its padding index + 1."""
-    offset = config.pad_token_id + 1 if "roberta" in config.model_type else 0
-    return int(config.max_position_embeddings) - offset
+def _check_report(report: Mapping[str, Any], folder: Path) -> None:
+    """Raises ValueError where tensors are missing, left over or of another shape: the model would be partly random."""
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        names = sorted(name if isinstance(name, str) else str(name[0]) for name in report.get(kind, ()))
+        if wrong := [name for name in names if not name.startswith(EXPECTED_DIFFERENCES)]:
+            raise ValueError(
+                f"{folder}: its weights are not those of its config.json: {len(wrong)} {kind.replace('_', ' ')}, "
+                f"first {wrong[0]}; fetch it again"
+            )
+
+
+def _positions(model: Any, folder: Path) -> int:
+    """How many tokens the model has positions for.
+
+    RoBERTa and MPNet count them from their padding index + 1, and mark that in the table; BERT counts from 0.
+    """
+    table = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
+    if not isinstance(table, torch.nn.Embedding):
+        raise ValueError(f"{folder}: {type(model).__name__} has no table of positions: take RoBERTa, MPNet or BERT")
+    return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)

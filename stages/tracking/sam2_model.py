@@ -5,7 +5,6 @@ The only place that builds models of the sam2 package. A config is a name inside
 """
 
 import logging
-import pickle
 import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -26,7 +25,9 @@ import stages
 from stages.core.config import nearest
 from stages.core.config_file import Sam2Model
 from stages.core.settings import Precision
+from stages.core.torch_file import read_torch_file
 from stages.core.weights import Weights
+from stages.tracking.sam2_layouts import in_package_layout, likely_config
 
 M = TypeVar("M", bound=SAM2Base)
 PACKAGE = Path(sam2.__file__).parent
@@ -57,7 +58,7 @@ def load_sam2(weights: Weights, device: str, kind: type[M]) -> M:
     _silence_sam2()
     model = build_sam2(weights.model.config, kind)
     file = checkpoint_file(weights.path)
-    _load_strictly(model, read_checkpoint(file), file, weights.model.config)
+    _load_strictly(model, in_package_layout(read_checkpoint(file), str(file)), file, weights.model.config)
     return model.eval().requires_grad_(False).to(device)
 
 
@@ -105,15 +106,23 @@ def checkpoint_file(path: Path) -> Path:
 
 
 def read_checkpoint(file: Path) -> dict[str, torch.Tensor]:
-    """Tensors by name, on the CPU; nothing in the file is executed."""
-    try:
-        if file.suffix == ".safetensors":
+    """Tensors by name as the file has them, on the CPU; nothing in the file is executed.
+
+    Raises:
+        ValueError: not readable, carries code, or is no SAM2 checkpoint.
+    """
+    if file.suffix == ".safetensors":
+        try:
             return load_file(file)
-        return torch.load(file, map_location="cpu", weights_only=True)["model"]
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{file}: not readable as a checkpoint ({error}); fetch it again") from error
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{file}: not a SAM2 checkpoint; it has no key 'model'") from error
+        except SafetensorError as error:
+            raise ValueError(f"{file}: not readable as a checkpoint ({error}); fetch it again") from error
+    document = read_torch_file(file)
+    state = document.get("model") if isinstance(document, dict) else None
+    if not isinstance(state, dict):
+        raise ValueError(f"{file}: not a SAM2 checkpoint; it has no key 'model' with tensors by name")
+    if odd := [str(name) for name, value in state.items() if not isinstance(value, torch.Tensor)]:
+        raise ValueError(f"{file}: not a SAM2 checkpoint; under 'model' these are no tensors: {_first(odd)}")
+    return state
 
 
 def image_predictor(model: SAM2Base) -> SAM2ImagePredictor:
@@ -146,9 +155,11 @@ def _load_strictly(model: SAM2Base, state: Mapping[str, torch.Tensor], file: Pat
     }
     if any(problems.values()):
         lines = "; ".join(f"{what}: {_first(names)}" for what, names in problems.items() if names)
+        likely = likely_config(state)
+        mend = f"{likely}, which it looks made for" if likely else "the config that it was published with"
         raise ValueError(
-            f"{file}: is not a checkpoint of {config} ({lines}): set models.sam2.config to the config that "
-            "this checkpoint was published with, or fetch the checkpoint of that config"
+            f"{file}: is not a checkpoint of {config} ({lines}): set models.sam2.config to {mend}, or fetch the "
+            "checkpoint of the config that is set"
         )
     model.load_state_dict(state)
 

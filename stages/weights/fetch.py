@@ -14,7 +14,7 @@ from typing import Any
 from stages.core.cache import Stamp, State, inspect, read_json, write_json
 from stages.core.config import ConfigError, nearest
 from stages.core.config_file import Config, Model
-from stages.core.weights import RECORD_STAGE, RECORD_VERSION, record_path, weights_id
+from stages.core.weights import RECORD_STAGE, RECORD_VERSION, record_path, transformer_folder, weights_id
 from stages.weights.build import build, recipe
 from stages.weights.files import RECORD, WEIGHT_SUFFIXES, FetchError, FileFacts, exclusive, facts_in, files_in
 from stages.weights.from_hub import fetch_from_hub, take_from
@@ -190,7 +190,7 @@ def _finish(request: Request, folder: Path, final: Path, files: Mapping[str, Fil
         path, files = final / name, {Path(name).name: files[name]}
     else:
         path = final
-        _check_kind(request.role, folder / "config.json")
+        _check_kind(request.role, _config_file(folder))
     # a folder that is taken in place keeps no record of ours
     record = (folder if request.model.path is None else request.folder) / RECORD
     write_json(record, {"path": str(path), "files": dict(files)}, request.stamp)
@@ -205,6 +205,13 @@ def _only_weights(folder: Path, names: Mapping[str, FileFacts]) -> str:
             "`path` or `files` of the config"
         )
     return found[0]
+
+
+def _config_file(folder: Path) -> Path:
+    try:
+        return transformer_folder(folder) / "config.json"
+    except ValueError:
+        return folder / "config.json"  # which is not there: whoever reads it says so
 
 
 def _check_kind(role: str, config: Path) -> None:

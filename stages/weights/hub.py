@@ -1,15 +1,25 @@
-"""The hub: what a repository holds, and its download. The only file that speaks to the network.
+"""The hub: what a repository holds, and its download. Beside stages.weights.transfer, all that speaks to the network.
 
-HF_ENDPOINT names a mirror; an interrupted download goes on where it stopped.
+HF_ENDPOINT names a mirror; an interrupted download goes on where it stopped, also in the next run.
 """
 
+import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
-from stages.weights.files import FetchError, matching
+from tqdm import tqdm
+
+from stages.weights.files import FetchError, facts_of, matching
+from stages.weights.transfer import http_error, place, transfer
+
+PARTIAL = ".partial"  # folder, beside a model's files, of those that have not arrived in full
+PARALLEL = 4
 
 
 class HubError(Exception):
@@ -23,10 +33,14 @@ class Listing:
     Attributes:
         commit: the commit that the revision stands for.
         announced: file name → the sha256 that the hub announces; None where it announces none.
+        sizes: file name → bytes.
+        blobs: file name → git's id of its bytes, which large files have not.
     """
 
     commit: str
     announced: Mapping[str, str | None]
+    sizes: Mapping[str, int]
+    blobs: Mapping[str, str]
 
 
 def list_repository(hub: str, revision: str, patterns: Sequence[str]) -> Listing:
@@ -54,28 +68,68 @@ def list_repository(hub: str, revision: str, patterns: Sequence[str]) -> Listing
         )
     if unsafe := [name for name in wanted if name.startswith("/") or ".." in name.split("/")]:
         raise FetchError(f"{hub} at revision {revision} names files outside its folder: {', '.join(unsafe)}")
-    return Listing(str(commit), {name: announced[name] for name in wanted})
+    files = {file.path: file for file in tree if file.path in wanted}
+    return Listing(
+        str(commit),
+        {name: announced[name] for name in wanted},
+        {name: files[name].size for name in wanted},
+        {name: files[name].blob_id for name in wanted},
+    )
 
 
 def download(hub: str, listing: Listing, folder: Path, *, force: bool) -> None:
-    """Downloads the listed files into `folder`; those already there are kept unless `force`.
+    """Downloads the listed files into `folder`, some at a time; those there with the right bytes are kept.
+
+    Args:
+        force: download them all the same.
 
     Raises:
         HubError: not all of them arrived.
     """
-    from huggingface_hub import snapshot_download
+    wanted = [name for name in listing.announced if force or not _is_there(folder / name, name, listing)]
+    partial = folder / PARTIAL
+    if force:
+        shutil.rmtree(partial, ignore_errors=True)
+    size = sum(listing.sizes[name] for name in wanted)
+    with _progress(hub, size) as arrived, _reporting(hub, listing.commit), ThreadPoolExecutor(PARALLEL) as pool:
+        list(pool.map(lambda name: _fetch(hub, name, listing, folder, arrived), wanted))
+    shutil.rmtree(partial, ignore_errors=True)
 
-    with _reporting(hub, listing.commit):
-        snapshot_download(
-            hub,
-            revision=listing.commit,
-            local_dir=folder,
-            allow_patterns=list(listing.announced),
-            force_download=force,
-            endpoint=endpoint(),
-        )
-    if missing := [name for name in listing.announced if not (folder / name).is_file()]:
-        raise HubError(f"the download of {', '.join(missing)} did not finish")
+
+def _fetch(hub: str, name: str, listing: Listing, folder: Path, arrived: Callable[[int], None]) -> None:
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.utils import build_hf_headers
+
+    # the commit in its name: another version's beginning is never continued
+    partial = folder / PARTIAL / listing.commit[:12] / name
+    if partial.is_file():
+        arrived(partial.stat().st_size)
+    url = hf_hub_url(hub, name, revision=listing.commit, endpoint=endpoint())
+    transfer(url, partial, listing.sizes[name], build_hf_headers(), arrived)
+    place(partial, folder / name)
+
+
+def _is_there(file: Path, name: str, listing: Listing) -> bool:
+    """Whether a file holds the bytes that the hub announces, by sha256 or by git's id."""
+    if not file.is_file() or file.stat().st_size != listing.sizes[name]:
+        return False
+    if (announced := listing.announced[name]) is not None:
+        return facts_of(file)["sha256"] == announced
+    content = file.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == listing.blobs[name]
+
+
+@contextmanager
+def _progress(hub: str, size: int) -> Iterator[Callable[[int], None]]:
+    """A bar over all files on a terminal; what it gives may be called from any thread."""
+    lock = Lock()
+    with tqdm(total=size, desc=hub, unit="B", unit_scale=True, leave=False, disable=None) as bar:
+
+        def arrived(count: int) -> None:
+            with lock:
+                bar.update(count)
+
+        yield arrived
 
 
 def endpoint() -> str | None:
@@ -89,12 +143,8 @@ def has_wildcard(pattern: str) -> bool:
 
 @contextmanager
 def _reporting(hub: str, revision: str) -> Iterator[None]:
-    from huggingface_hub.errors import HfHubHTTPError
-
-    # huggingface_hub 1.x speaks through httpx, 2.x through httpx2: the base of both their errors
-    http_error = next(base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
     try:
         yield
-    except (http_error, OSError) as error:
+    except (http_error(), OSError) as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise HubError(f"{hub} at revision {revision} from {endpoint() or 'the hub'}: {reason}") from error
