@@ -10,7 +10,7 @@ from stages.micro.training.checkpoint import CONFIG, State
 
 CARD = """# Micro SAM2
 
-The classes of sam2 1.1.0 at 128 px (`{config}`), {parameters:.1f} M parameters, float32 safetensors,
+The classes of sam2 1.1.0 at 128 px (`{config}`), {parameters:.1f} M parameters, float16 safetensors,
 trained from scratch. It knows nothing but the generated world of `shapes`.
 
 - **Data**: endless clips of `stages.datasets.shapes.sample_clip`, mirrored, cropped, reversed, in other light;

@@ -89,6 +89,6 @@ class State:
 
 
 def save_weights(model: SAM2Base, file: Path) -> None:
-    """float32 safetensors that `load_sam2` loads strictly."""
+    """float16 safetensors, half as large; `load_sam2` loads them strictly, as float32."""
     with atomic_path(file) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, temporary)
+        save_file({name: tensor.half().contiguous() for name, tensor in model.state_dict().items()}, temporary)

@@ -4,7 +4,7 @@
     python -m stages.micro.training.sam2 --evaluate FILE [--clips N]
 
 Training writes checkpoint.pt (to resume from, exactly), curve.jsonl (losses, means over 20 steps),
-model.safetensors (averaged weights, float32) and card.md. With --steps, equal seeds give equal weights on one
+model.safetensors (averaged weights, float16) and card.md. With --steps, equal seeds give equal weights on one
 machine; with --minutes, the schedule follows the clock.
 """
 
