@@ -12,13 +12,12 @@ whose own script moves the frames away.
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.core.cli import set_up_logging
-from stages.core.config import dataset_of, load_config
+from stages.core.cli import add_config_flag, config_of, guarded
+from stages.core.config import dataset_of
 from stages.core.folders import replaced_folder
 from stages.core.records import Video
 from stages.datasets.index_file import load_index
@@ -94,23 +93,21 @@ def _write(path: Path, videos: dict[str, Any]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _build_parser().parse_args(argv)
-    set_up_logging()
-    try:
-        entry = dataset_of(load_config(*(arguments.config or [Path("config.yaml")])), arguments.dataset)
-        if entry.format != "davis17":
-            raise ValueError(f"datasets.{arguments.dataset}.format is {entry.format!r}; only davis17 is converted")
-        run(Path(entry.root), arguments.target)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return guarded(lambda: _convert(arguments))
+
+
+def _convert(arguments: argparse.Namespace) -> None:
+    entry = dataset_of(config_of(arguments), arguments.dataset)
+    if entry.format != "davis17":
+        raise ValueError(f"datasets.{arguments.dataset}.format is {entry.format!r}; only davis17 is converted")
+    run(Path(entry.root), arguments.target)
     print(arguments.target)
-    return 0
 
 
 def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--config", action="append", type=Path, metavar="FILE", help="config file (default: config.yaml); repeatable")
+    add_config_flag(parser)
     add("--dataset", default="ref_davis17", help="a data set of the config of format davis17 (default: ref_davis17)")
     add("--target", type=Path, required=True, metavar="FOLDER", help="the folder to make")
     return parser

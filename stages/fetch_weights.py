@@ -13,25 +13,23 @@ again and exits with 1 where one is missing or has changed. Both leave the netwo
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.core.cli import set_up_logging
-from stages.core.config import load_config
+from stages.core.cli import add_config_flag, config_of, guarded
+from stages.core.config_file import Config
 
 
-def run(files: Sequence[Path], preset: str, overwrite: bool, source: Path | None) -> None:
+def run(config: Config, preset: str, overwrite: bool, source: Path | None) -> None:
     from stages.weights.fetch import fetch_preset
 
-    fetch_preset(load_config(*files), preset, overwrite=overwrite, source=source)
+    fetch_preset(config, preset, overwrite=overwrite, source=source)
 
 
-def show(files: Sequence[Path], preset: str | None, *, verify: bool) -> int:
+def show(config: Config, preset: str | None, *, verify: bool) -> int:
     """Prints the table of files; with `verify`, 1 where some are not what they must be, else 0."""
     from stages.weights.inventory import VERIFIED, inventory, render
 
-    config = load_config(*files)
     rows = inventory(config, preset, hashed=verify)
     if verify and preset is None:  # what was never fetched is no defect, unless it is asked for by name
         present = {row.preset for row in rows if row.state == VERIFIED or row.state.startswith("wrong")}
@@ -44,31 +42,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Returns 0, 1 where --verify found a defect, or 2 where some weights are not in place."""
     parser = build_parser()
     arguments = parser.parse_args(argv)
-    config = arguments.config or [Path("config.yaml")]
-    set_up_logging()
-    try:
-        if arguments.list or arguments.verify:
-            return show(config, arguments.preset, verify=arguments.verify)
-        if arguments.preset is None:
-            parser.error("--preset is needed to fetch; --list names the presets")
-        run(config, arguments.preset, arguments.overwrite, arguments.source)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    if arguments.list or arguments.verify:
+        return guarded(lambda: show(config_of(arguments), arguments.preset, verify=arguments.verify))
+    if arguments.preset is None:
+        parser.error("--preset is needed to fetch; --list names the presets")
+    return guarded(lambda: run(config_of(arguments), arguments.preset, arguments.overwrite, arguments.source))
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--preset", help="a preset of the config (for --list and --verify: default all)")
-    add(
-        "--config",
-        action="append",
-        type=Path,
-        metavar="FILE",
-        help="config file; give it again to merge another over it (default: config.yaml)",
-    )
+    add_config_flag(parser)
     add("--overwrite", action="store_true", help="fetch or build again what is already good")
     add(
         "--from",

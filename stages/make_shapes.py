@@ -10,12 +10,11 @@ Why: the whole pipeline runs, is tested and is measured on a machine that holds 
 import argparse
 import logging
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.core.cli import set_up_logging
-from stages.core.config import dataset_of, load_config
+from stages.core.cli import add_config_flag, config_of, guarded
+from stages.core.config import dataset_of
 
 log = logging.getLogger(__name__)
 
@@ -40,29 +39,25 @@ def run(root: Path, seed: int | None, counts: dict[str, int] | None, n_jobs: int
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _build_parser().parse_args(argv)
-    set_up_logging()
-    try:
-        entry = dataset_of(load_config(*(arguments.config or [Path("config.yaml")])), arguments.dataset)
-        if not entry.generate:
-            raise ValueError(
-                f"datasets.{arguments.dataset}.generate is false: its root {entry.root} is not ours to write"
-            )
-        if not arguments.statistics:
-            run(Path(entry.root), arguments.seed, SIZES.get(arguments.size), arguments.jobs)
-        else:
-            from stages.datasets.shapes.statistics import statistics
+    return guarded(lambda: _make(arguments))
 
-            print(statistics(Path(entry.root)))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+def _make(arguments: argparse.Namespace) -> None:
+    entry = dataset_of(config_of(arguments), arguments.dataset)
+    if not entry.generate:
+        raise ValueError(f"datasets.{arguments.dataset}.generate is false: its root {entry.root} is not ours to write")
+    if not arguments.statistics:
+        run(Path(entry.root), arguments.seed, SIZES.get(arguments.size), arguments.jobs)
+    else:
+        from stages.datasets.shapes.statistics import statistics
+
+        print(statistics(Path(entry.root)))
 
 
 def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--config", action="append", type=Path, metavar="FILE", help="config file (default: config.yaml); repeatable")
+    add_config_flag(parser)
     add("--dataset", default="shapes", help="a data set of the config with generate: true (default: shapes)")
     sizes = "; ".join(f"{name}: {', '.join(map(str, counts.values()))} videos" for name, counts in SIZES.items())
     add("--size", choices=SIZES, help=f"{sizes} of train, valid_u, valid (default: what is there, or else demo)")

@@ -46,28 +46,25 @@ def execute(run: Callable[[Job], None], doc: str, argv: Sequence[str] | None = N
     return guarded(lambda: run(parse_job(arguments)))
 
 
-def guarded(action: Callable[[], None]) -> int:
-    """Runs `action` with logging set up; an error of input becomes one line and exit status 2."""
+def guarded(action: Callable[[], int | None]) -> int:
+    """Runs `action` with logging set up; an error of input becomes one line and exit status 2.
+
+    Returns:
+        What `action` returns, None as 0; or 2.
+    """
     set_up_logging()
     try:
-        action()
+        return action() or 0
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
 def build_parser(doc: str, *, source: bool = False) -> argparse.ArgumentParser:
     """The parser of a stage; `doc` is the stage module's docstring."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add(
-        "--config",
-        action="append",
-        type=Path,
-        metavar="FILE",
-        help="config file; give it again to merge another over it (default: config.yaml)",
-    )
+    add_config_flag(parser)
     add("--dataset", required=True, help="a data set of the config")
     add("--split", required=True, help="one of its splits")
     if source:
@@ -79,8 +76,23 @@ def build_parser(doc: str, *, source: bool = False) -> argparse.ArgumentParser:
     return parser
 
 
+def add_config_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config",
+        action="append",
+        type=Path,
+        metavar="FILE",
+        help="config file; give it again to merge another over it (default: config.yaml)",
+    )
+
+
+def config_of(arguments: argparse.Namespace) -> Config:
+    """The config of the --config flags."""
+    return load_config(*(arguments.config or [Path("config.yaml")]))
+
+
 def parse_job(arguments: argparse.Namespace) -> Job:
-    config = load_config(*(arguments.config or [Path("config.yaml")]))
+    config = config_of(arguments)
     check_split(config, arguments.dataset, arguments.split)
     return Job(
         config=config,
