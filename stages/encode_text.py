@@ -36,10 +36,10 @@ def run(job: Job) -> None:
 def make_worker(job: Job, device: str) -> Worker:
     """Loads the encoder; one call a video after that."""
     from stages.core.text_file import write_text
-    from stages.selectors.arithmetic import set_up
+    from stages.selectors.arithmetic import full_float32
     from stages.selectors.text_encoder import TransformersTextEncoder
 
-    set_up(job.settings.run.threads)
+    full_float32()
     folder = find_weights(job.config, job.dataset, "text").path
     encoder = TransformersTextEncoder(folder, job.settings.text.max_tokens, device)
 

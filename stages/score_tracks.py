@@ -43,11 +43,11 @@ def run(job: Job) -> None:
 
 def make_worker(job: Job, selector_path: Path, device: str) -> Worker:
     """Loads the selector; one call a video after that."""
-    from stages.selectors.arithmetic import set_up
+    from stages.selectors.arithmetic import full_float32
     from stages.selectors.samples import open_video
     from stages.selectors.scoring import score_video
 
-    set_up(job.settings.run.threads)
+    full_float32()
     selector = load(selector_path, device)
     sources = job.settings.selector.sources.evaluate
 

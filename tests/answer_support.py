@@ -15,7 +15,7 @@ from stages.core.cache import Stamp
 from stages.core.choices import Candidate, write_choices
 from stages.core.cli import Job
 from stages.core.config import merge, parse_config, read_yaml
-from stages.core.frames import FrameFolder, open_frames
+from stages.core.frames import open_frames
 from stages.core.graph import BUILD_TRACKS, RERANK_TRACKS
 from stages.core.records import Expression, Video
 from stages.core.track_file import Tracks, write_tracks
@@ -71,7 +71,9 @@ def answer(job: Job, draw: Draw = squares, finals: Mapping[str, float] | None = 
             for expression in video.expressions
         ]
         stamp = Stamp(BUILD_TRACKS.name, BUILD_TRACKS.version, {})
-        write_tracks(job.layout.file(BUILD_TRACKS, video.id, "grid"), stamp, _record(frames, rles), rles)
+        write_tracks(
+            job.layout.file(BUILD_TRACKS, video.id, "grid"), stamp, plain_record(frames.size, rles, len(rles)), rles
+        )
         choices = {
             expression.id: [Candidate("grid", row, 0.0, final=(finals or {}).get(expression.id, 0.0), chosen=True)]
             for row, expression in enumerate(video.expressions)
@@ -80,10 +82,11 @@ def answer(job: Job, draw: Draw = squares, finals: Mapping[str, float] | None = 
         write_choices(job.layout.file(RERANK_TRACKS, video.id), stamp, choices)
 
 
-def _record(frames: FrameFolder, rles: list[list[Any]]) -> Tracks:
-    n, t = len(rles), len(frames)
+def plain_record(size: tuple[int, int], rles: list[list[Any]], n_expressions: int) -> Tracks:
+    """Tracks of these masks (N rows of T), with tokens of zeros, that belong to all expressions."""
+    n, t = len(rles), len(rles[0]) if rles else 0
     return Tracks(
-        size=frames.size,
+        size=size,
         tokens_NTC=np.zeros((n, t, 256), np.float32),
         score_NT=np.ones((n, t), np.float16),
         iou_NT=np.ones((n, t), np.float16),
@@ -92,6 +95,6 @@ def _record(frames: FrameFolder, rles: list[list[Any]]) -> Tracks:
         prompt_frame_N=np.zeros(n, np.int16),
         source_N=np.ones(n, np.uint8),
         prompt_id_N=np.arange(n, dtype=np.int32),
-        expression_tracks=tuple(np.arange(n, dtype=np.int32) for _ in rles),
+        expression_tracks=tuple(np.arange(n, dtype=np.int32) for _ in range(n_expressions)),
         labels=None,
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from answer_support import plain_record
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -20,7 +21,7 @@ from stages.core.choices import Candidate, write_choices
 from stages.core.drawing import add_caption, colour_of, draw_numbered, interior_point, outline, tint
 from stages.core.frames import open_frames
 from stages.core.graph import BUILD_TRACKS, RENDER_PREDICTIONS, RERANK_TRACKS
-from stages.core.track_file import Tracks, write_tracks
+from stages.core.track_file import write_tracks
 from stages.core.video import decode
 
 SIZE, N_FRAMES = (48, 64), 6
@@ -42,20 +43,7 @@ def track_masks() -> list[list[np.ndarray]]:
 def write_upstream(job, video: str) -> None:
     """The track file and the decisions: nothing, one track or both are chosen."""
     rles = [[masks.encode(mask_HW) for mask_HW in track] for track in track_masks()]
-    n, t = len(rles), N_FRAMES
-    tracks = Tracks(
-        size=SIZE,
-        tokens_NTC=np.zeros((n, t, 256), np.float16),
-        score_NT=np.ones((n, t), np.float16),
-        iou_NT=np.ones((n, t), np.float16),
-        area_NT=np.array([masks.area(row) for row in rles]),
-        bbox_NT4=np.array([masks.boxes(row) for row in rles]),
-        prompt_frame_N=np.zeros(n, np.int16),
-        source_N=np.ones(n, np.uint8),
-        prompt_id_N=np.arange(n, dtype=np.int32),
-        expression_tracks=tuple(np.arange(n, dtype=np.int32) for _ in SENTENCES),
-        labels=None,
-    )
+    tracks = plain_record(SIZE, rles, len(SENTENCES))
     stamp = Stamp(BUILD_TRACKS.name, BUILD_TRACKS.version, {})
     write_tracks(job.layout.file(BUILD_TRACKS, video, "grid"), stamp, tracks, rles)
     chosen = {"0": (True, False), "1": (True, True), "2": (False, False)}

@@ -8,13 +8,12 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
-def set_up(threads: int) -> None:
-    """Sets the CPU threads of this process, and full float32 in convolutions on CUDA.
+def full_float32() -> None:
+    """Sets full float32 in convolutions on CUDA; CPU threads are pinned with the device (`lease_device`).
 
-    Without the latter torch rounds their inputs to 10 bits (TF32), and a score would depend on the device
-    in its third digit.
+    Otherwise torch rounds their inputs to 10 bits (TF32), and a score would depend on the device in its
+    third digit.
     """
-    torch.set_num_threads(threads)
     torch.backends.cudnn.allow_tf32 = False
 
 

@@ -16,7 +16,7 @@ from stages.core.graph import Layout
 from stages.core.records import Source, Split, Video
 from stages.core.text_file import read_text
 from stages.selectors import BEST, MARKER, training_folder
-from stages.selectors.arithmetic import set_up
+from stages.selectors.arithmetic import full_float32
 from stages.selectors.checkpoint import Header, build
 from stages.selectors.inputs import Inputs, join, read_inputs
 from stages.selectors.order import trainable
@@ -90,7 +90,7 @@ class Session:
         Raises:
             ValueError: there is no track to train on, nothing to validate on, or a loss that is no number.
         """
-        set_up(self.job.settings.run.threads)
+        full_float32()
         quality = TrackQuality(validation.layout, validation.split, jaccard, boundary_f)
         data = Data(train.open(), validation.open(), quality)
         check(data, train, validation, self.config.training.positive_iou)
