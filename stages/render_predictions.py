@@ -15,9 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from stages.core import masks
 from stages.core.cache import Stamp, digest, write_json
 from stages.core.choices import predicted_masks, read_answers
 from stages.core.cli import Job, execute
@@ -106,17 +104,10 @@ def overlay_images(
     frames: FrameFolder, rles_T: Sequence[Rle], sentence: str, settings: Render
 ) -> Iterator[NDArray[np.uint8]]:
     """The drawn frames (h, w, 3), no side of the picture above `max_side`."""
-    from stages.core.drawing import add_caption, colour_of, outline, tint
-    from stages.core.video import shrink
+    from stages.core.drawing import add_caption, draw_answer
 
-    colour = colour_of(0)
     for index, rle in enumerate(rles_T):
-        image_HW3 = shrink(frames.load(index), settings.max_side)
-        height, width = image_HW3.shape[:2]
-        mask_HW = np.asarray(Image.fromarray(masks.decode(rle)).resize((width, height), Image.Resampling.NEAREST))
-        image_HW3 = tint(image_HW3, mask_HW, colour, settings.opacity)
-        image_HW3 = outline(image_HW3, mask_HW, colour, max(1, round(max(height, width) / 400)))
-        yield add_caption(image_HW3, sentence)
+        yield add_caption(draw_answer(frames.load(index), rle, settings.max_side, settings.opacity), sentence)
 
 
 def folder_of(layout: Layout, video: str) -> Path:

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from stages.core import masks
 from stages.core.records import Rle
+from stages.core.video import shrink
 
 Image3 = NDArray[np.uint8]
 Bool = NDArray[np.bool_]
@@ -56,6 +57,15 @@ def outline(frame_HW3: Image3, mask_HW: Bool, colour: Colour, width: int) -> Ima
     cv2.drawContours(image_HW3, contours, -1, BLACK, width + 2)
     cv2.drawContours(image_HW3, contours, -1, colour, width)
     return image_HW3
+
+
+def draw_answer(frame_HW3: Image3, rle: Rle, max_side: int | None, opacity: float) -> Image3:
+    """The frame, no side above `max_side`, with the mask tinted and outlined."""
+    image_HW3 = shrink(frame_HW3, max_side)
+    height, width = image_HW3.shape[:2]
+    mask_HW = np.asarray(Image.fromarray(masks.decode(rle)).resize((width, height), Image.Resampling.NEAREST))
+    tinted_HW3 = tint(image_HW3, mask_HW, colour_of(0), opacity)
+    return outline(tinted_HW3, mask_HW, colour_of(0), max(1, round(max(height, width) / 400)))
 
 
 def draw_numbered(frame_HW3: Image3, rles: Sequence[Rle], numbers: Sequence[int], width: int) -> Image3:
