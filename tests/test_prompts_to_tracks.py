@@ -1,4 +1,4 @@
-"""The stages generate_prompts and build_tracks, with micro weights, on drawn videos in MeViS layout."""
+"""The stages generate_prompts and build_tracks, with random weights, on drawn videos in MeViS layout."""
 
 import json
 import shutil
@@ -6,38 +6,34 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import make_config
+from conftest import ROOT, make_config
 from sam2_support import box_mask, draw_frames
 
 from stages import build_tracks, extract_frames, generate_prompts
 from stages.core import masks
 from stages.core.cache import CacheError, read_stamp
 from stages.core.cli import Job
-from stages.core.config import merge
+from stages.core.config import merge, read_yaml
 from stages.core.graph import BUILD_TRACKS, GENERATE_PROMPTS
 from stages.core.prompt_file import read_prompts
 from stages.core.track_file import read_masks, read_tracks
 from stages.weights.fetch import fetch_preset
 
 SIZE = (48, 64)
-OVER = {
-    "presets": {
-        "micro": {
-            "settings": {
-                "prompts": {"grid": {"points_per_side": 3}, "gdino": {"max_boxes": 2}},
-                "tracks": {"max_tracks": {"grid": 5, "gdino": 2}, "label_size": [24, 32], "prompts_per_pass": 3},
-            }
-        }
-    }
+SMALL = {
+    "prompts": {"grid": {"points_per_side": 3}, "gdino": {"max_boxes": 2}},
+    "tracks": {"max_tracks": {"grid": 5, "gdino": 2}, "label_size": [24, 32], "prompts_per_pass": 3},
 }
+RANDOM = {"presets": read_yaml(ROOT / "tests/configs/tiny.yaml")["presets"]}
+OVER = merge(RANDOM, {"presets": {"random": {"settings": SMALL}}, "datasets": {"shapes": {"models": "random"}}})
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with micro weights, data and extracted frames."""
+    """A folder with random weights, data and extracted frames."""
     folder = tmp_path_factory.mktemp("place")
     config = make_config(folder, OVER)
-    fetch_preset(config, "micro", overwrite=False, source=None)
+    fetch_preset(config, "random", overwrite=False, source=None)
     root = folder / "data" / "shapes"
     write_split(root / "train", {"still/a": 5, "b": 3, "unseen": 2}, truth=True)
     write_split(root / "valid", {"c": 4}, truth=False)
@@ -156,7 +152,7 @@ def test_gt_prompts_need_no_weights_and_tracks_name_the_missing_stage(place, tmp
     job = job_of(config, "train", "gt")
     generate_prompts.run(job)
     assert len(read_prompts(files_of(job, "b")[0])) == 2
-    with pytest.raises(ValueError, match="fetch_weights --preset micro"):
+    with pytest.raises(ValueError, match="fetch_weights --preset random"):
         build_tracks.run(job)
     shutil.copytree(place / "weights", tmp_path / "weights")
     with pytest.raises(SystemExit):
