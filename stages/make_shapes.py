@@ -1,7 +1,7 @@
 """Makes the embedded data set: generated clips of moving shapes, in the layout of MeViS v2.
 
 Reads:  nothing but the config, for the place (datasets.<dataset>.root).
-Writes: <root>/{train,valid_u,valid}/…, at once when all is made. What is there already is left alone, whatever
+Writes: <root>/{train,dev,valid_u,valid}/…, at once when all is made. What is there already is left alone, whatever
         its size, unless --size or --seed ask for another.
 
 Why: the whole pipeline runs, is tested and is measured on a machine that holds no data set.
@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 
 # Videos a split. The smaller one is where the larger one begins: the same videos, byte for byte.
 SIZES = {
-    "demo": {"train": 12, "valid_u": 4, "valid": 2},
-    "full": {"train": 400, "valid_u": 80, "valid": 40},
+    "demo": {"train": 12, "dev": 3, "valid_u": 4, "valid": 2},
+    "full": {"train": 400, "dev": 60, "valid_u": 80, "valid": 40},
 }
 
 
@@ -60,7 +60,7 @@ def _build_parser() -> argparse.ArgumentParser:
     add_config_flag(parser)
     add("--dataset", default="shapes", help="a data set of the config with generate: true (default: shapes)")
     sizes = "; ".join(f"{name}: {', '.join(map(str, counts.values()))} videos" for name, counts in SIZES.items())
-    add("--size", choices=SIZES, help=f"{sizes} of train, valid_u, valid (default: what is there, or else demo)")
+    add("--size", choices=SIZES, help=f"{sizes} of train, dev, valid_u, valid (default: what is there, or else demo)")
     add("--seed", type=int, help="of everything random (default: that of what is there, or else 0)")
     add("--jobs", type=_positive, metavar="N", help="processes (default: one a core)")
     add("--statistics", action="store_true", help="makes nothing: prints what the data set at the root holds")

@@ -39,7 +39,6 @@ log = logging.getLogger(__name__)
 VERSION = 2  # of the generator: raise it when the same parameters give other clips
 STAMP = "shapes.json"
 TWIN = ".shapes.json"  # the same once more: Snakemake deletes the first, a declared output, before it calls us
-SPLITS = ("train", "valid_u", "valid")
 WITHOUT_TRUTH = ("valid",)  # as in MeViS, whose ground truth of this split lies on a server
 SIZES: tuple[Size, ...] = ((128, 128), (128, 160))
 FRAMES = (16, 40)
