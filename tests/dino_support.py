@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from conftest import ROOT
 
@@ -52,5 +53,13 @@ def weights(folder: Path) -> Weights:
 
 
 def prompts(backend: str, **over: Any) -> GroundingDinoPrompts:
-    base = {"box_threshold": 0.0, "text_threshold": 0.0, "max_boxes": 100, "stability_min": 0.0, "precision": "float32"}
+    base = {"box_threshold": 0.0, "text_threshold": 0.0, "max_boxes": 100, "stability_min": 0.0}
+    base |= {"pairs_per_pass": 8, "precision": "float32"}
     return GroundingDinoPrompts(backend=backend, frames=FrameChoice(step=4, count=None), **{**base, **over})
+
+
+def matched(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """For each row of a the row of b that is its partner in the cheapest matching."""
+    from scipy.optimize import linear_sum_assignment
+
+    return linear_sum_assignment(np.abs(a[:, None] - b[None]).sum(-1))[1]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from dino_support import matched
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -27,7 +28,8 @@ CAPTIONS = ["The red circle moving left", "two dogs, run away. a zebra? yes", "z
 
 
 def prompts(**over: Any) -> GroundingDinoPrompts:
-    base = {"box_threshold": 0.0, "text_threshold": 0.0, "max_boxes": 100, "stability_min": 0.0, "precision": "float32"}
+    base = {"box_threshold": 0.0, "text_threshold": 0.0, "max_boxes": 100, "stability_min": 0.0}
+    base |= {"pairs_per_pass": 8, "precision": "float32"}
     base |= {"backend": "transformers"}
     return GroundingDinoPrompts(frames=FrameChoice(step=4, count=None), **{**base, **over})
 
@@ -84,12 +86,13 @@ def test_boxes_and_scores_are_those_of_transformers(
     found = detector.detect([frame], [caption])[0][0]
     result, scores_QT, tokens = reference(frame, normalise(caption))
     words = [i for i, token in enumerate(tokens) if token not in ("[CLS]", "[SEP]", ".", "?")]
-    order = scores_QT[:, words].amax(1).argsort(descending=True, stable=True)
     height, width = frame.shape[:2]
-    boxes_N4 = result["boxes"][order].numpy().clip(0, [width, height, width, height])
-    np.testing.assert_allclose(found.boxes_N4, boxes_N4, atol=1e-4)
-    np.testing.assert_array_equal(np.array(found.token_scores, np.float32), scores_QT[order][:, words].numpy())
-    np.testing.assert_array_equal(found.scores_N, np.array(found.token_scores, np.float32).max(1))
+    boxes_Q4 = result["boxes"].numpy().clip(0, [width, height, width, height])
+    scores = np.array(found.token_scores, np.float32)
+    order = matched(np.hstack([found.boxes_N4, scores]), np.hstack([boxes_Q4, scores_QT[:, words].numpy()]))
+    np.testing.assert_allclose(found.boxes_N4, boxes_Q4[order], atol=1e-3)
+    np.testing.assert_allclose(scores, scores_QT[order][:, words].numpy(), rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(found.scores_N, scores.max(1))
 
 
 def test_detections_have_the_promised_form(detector: GroundingDino, frames: list[np.ndarray]) -> None:
@@ -105,14 +108,23 @@ def test_detections_have_the_promised_form(detector: GroundingDino, frames: list
             assert (found.boxes_N4[:, :2] <= found.boxes_N4[:, 2:]).all()
 
 
-def test_a_result_does_not_depend_on_what_else_is_asked(detector: GroundingDino, frames: list[np.ndarray]) -> None:
+def test_a_result_hardly_depends_on_what_else_is_asked(detector: GroundingDino, frames: list[np.ndarray]) -> None:
     together = detector.detect(frames, CAPTIONS)
     for i, frame in reversed(list(enumerate(frames))):
         for j, caption in reversed(list(enumerate(CAPTIONS))):
             (alone,) = detector.detect([frame], [caption])[0]
-            assert alone.boxes_N4.tobytes() == together[i][j].boxes_N4.tobytes()
-            assert alone.token_scores == together[i][j].token_scores
+            order = matched(alone.boxes_N4, together[i][j].boxes_N4)
+            np.testing.assert_allclose(alone.boxes_N4, together[i][j].boxes_N4[order], atol=1e-3)
+            scores = np.array(together[i][j].token_scores)[order]
+            np.testing.assert_allclose(np.array(alone.token_scores), scores, rtol=0, atol=1e-5)
     assert not np.array_equal(together[0][0].scores_N, together[1][0].scores_N)
+
+
+def test_equal_calls_give_equal_bytes(detector: GroundingDino, frames: list[np.ndarray]) -> None:
+    once, again = (detector.detect(frames, CAPTIONS) for _ in range(2))
+    for row, other_row in zip(once, again, strict=True):
+        for found, other in zip(row, other_row, strict=True):
+            assert found.boxes_N4.tobytes() == other.boxes_N4.tobytes() and found.token_scores == other.token_scores
 
 
 def test_the_image_backbone_runs_once_a_frame(detector: GroundingDino, frames: list[np.ndarray]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from dino_support import build_wide, describe, package_state, prompts, weights
+from dino_support import build_wide, describe, matched, package_state, prompts, weights
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -51,15 +51,8 @@ def frame(size: tuple[int, int]) -> np.ndarray:
 def raw(detector: GroundingDino, image: np.ndarray, caption: str) -> tuple[np.ndarray, np.ndarray]:
     """Token scores and boxes of every query."""
     with torch.inference_mode():
-        scores_QT, boxes_Q4 = detector._scored(detector.network.prepare(image), detector.encode(caption))
+        [(scores_QT, boxes_Q4)] = detector._scored([detector.network.prepare(image)], [detector.encode(caption)])
     return scores_QT.numpy(), boxes_Q4.numpy()
-
-
-def matched(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """For each row of a the row of b that is its partner in the cheapest matching."""
-    from scipy.optimize import linear_sum_assignment
-
-    return linear_sum_assignment(np.abs(a[:, None] - b[None]).sum(-1))[1]
 
 
 @pytest.mark.parametrize("caption", CAPTIONS.values(), ids=CAPTIONS)

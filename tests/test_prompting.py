@@ -2,18 +2,19 @@
 
 import numpy as np
 import pytest
-from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 from sam2.modeling.sam2_base import SAM2Base
 from sam2_support import box_mask, draw_frames, micro_weights
 
+from benchmarks.plain_prompts import StockMasks
 from stages.core import masks
 from stages.core.config import load_config, settings_of
 from stages.core.records import Expression, Video
+from stages.prompting.automatic_masks import AutomaticMasks
 from stages.prompting.gdino import BOXES_A_CALL, BoxMask, BoxMasker, GroundingDinoPrompter
-from stages.prompting.grid import CleaningMaskGenerator, GridPrompter, without_parts
+from stages.prompting.grid import GridPrompter, without_parts
 from stages.prompting.ground_truth import GroundTruthPrompter, prompt_frame
 from stages.prompting.grounding_dino import Detections
-from stages.tracking.sam2_model import image_predictor, load_sam2, with_feature_sizes
+from stages.tracking.sam2_model import image_predictor, load_sam2
 
 SIZE = (48, 64)
 
@@ -98,26 +99,19 @@ def test_parts_are_removed_by_hand():
 def test_grid_prompts_are_the_generators_masks_on_the_roles_frames(model, tmp_path, prompts_settings):
     frames = draw_frames(tmp_path / "f", 6)
     settings = prompts_settings.grid.model_copy(update={"points_per_side": 3, "stability_score_thresh": 0.2})
-    generator = SAM2AutomaticMaskGenerator(
-        model,
-        points_per_side=3,
-        pred_iou_thresh=settings.pred_iou_thresh,
-        stability_score_thresh=0.2,
-        box_nms_thresh=settings.box_nms_thresh,
-    )
-    with_feature_sizes(generator.predictor)
-    expected = {t: generator.generate(frames.load(t)) for t in (0, 3, 4)}
+    stock = StockMasks(model, settings)
+    expected = {t: stock.generate(frames.load(t)) for t in (0, 3, 4)}
     for role, chosen in (("train", {0, 4}), ("evaluate", {0, 3})):
         found = GridPrompter(model, settings, role).prompts(video_of(frames, "a"), frames)
         assert {p.frame for p in found} == chosen
         for frame in chosen:
-            rles = [masks.encode(mask["segmentation"]) for mask in expected[frame]]
+            rles = [rle for rle, _, _ in expected[frame]]
             kept = [rles[i] for i in without_parts(rles, 0.7) if masks.area([rles[i]])[0]]
             mine = [p for p in found if p.frame == frame]
             assert [p.mask for p in mine] == kept
             assert len(kept) >= 1
             first = expected[frame][rles.index(mine[0].mask)]
-            assert (mine[0].mask_score, mine[0].stability) == (first["predicted_iou"], first["stability_score"])
+            np.testing.assert_allclose((mine[0].mask_score, mine[0].stability), first[1:], atol=1e-5)
             assert mine[0].expression == -1 and mine[0].box == tuple(masks.boxes([mine[0].mask])[0])
     assert found == GridPrompter(model, settings, "evaluate").prompts(video_of(frames, "a"), frames)
     rounded = settings.model_copy(update={"precision": "bfloat16"})
@@ -132,11 +126,11 @@ def test_grid_cleans_small_regions_without_an_extension(model, tmp_path, prompts
     def smallest_region(area):
         import cv2
 
-        found = CleaningMaskGenerator(model, settings.model_copy(update={"min_mask_region_area": area})).generate(image)
+        found = AutomaticMasks(model, settings.model_copy(update={"min_mask_region_area": area})).generate(image)
         assert found
         regions = []
         for mask in found:
-            pixels = masks.decode(mask["segmentation"]).astype(np.uint8)
+            pixels = masks.decode(mask.rle).astype(np.uint8)
             for side in (pixels, 1 - pixels):
                 regions += cv2.connectedComponentsWithStats(side, connectivity=8)[2][1:, -1].tolist()
         return min(regions)

@@ -7,7 +7,7 @@ image: the cost follows the length of the boundary. (See `stages.metrics.turns` 
 
 import numpy as np
 
-from stages.metrics.turns import compiled
+from stages.core.compiled import compiled
 
 ZERO, ONES = np.uint64(0), np.uint64(0x0101010101010101)
 

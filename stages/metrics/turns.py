@@ -5,27 +5,16 @@ A mask is its *turns*: the ascending positions, in scan order, at which its valu
 image where their number is odd. Scan order is column by column, as COCO RLE, or row by row. A clip's turns
 lie behind each other in one array, frame t at `offset[t]` … `offset[t + 1]`.
 
-The loops run without the interpreter's lock. What they call stands in their own file, because numba notices
-changed sources a file at a time.
+What the loops call stands in their own file, because numba notices changed sources a file at a time.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
-from numba import njit
+
+from stages.core.compiled import compiled
 
 AND_NOT, OR = 0b0100, 0b1110  # truth tables: bit 2a + b is the value of (a, b)
 ZERO, ONE, BYTE, TOP = np.uint64(0), np.uint64(1), np.uint64(8), np.uint64(56)
 ONES = np.uint64(0x0101010101010101)
-
-
-def compiled(function: Callable[..., Any]) -> Any:
-    """Compiled without the interpreter's lock; kept on disk where there is a place to write, else in memory."""
-    try:
-        return njit(function, nogil=True, cache=True)
-    except RuntimeError:  # neither the package's folder nor the user's cache can be written
-        return njit(function, nogil=True)
 
 
 @compiled

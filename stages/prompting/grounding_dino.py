@@ -1,6 +1,6 @@
 """GroundingDINO (Liu et al., arXiv 2303.05499): boxes in a frame for a caption, through either of two backends.
 
-Legend: N boxes, Q queries, T caption tokens.
+Legend: N boxes, Q queries, T caption tokens, B pairs of a frame and a caption.
 
 `transformers` (groundingdino_transformers.py) and `groundingdino`, the authors' package (groundingdino_py.py),
 run the same weights; frames, captions, scores and phrases are treated here, so both give the same detections.
@@ -12,8 +12,9 @@ words of any of them. A caption longer than the text limit loses its end, not it
 word is an error. The published code scores a box by its best token of all, [CLS], [SEP], "." and "?" included;
 here those are never scored, in either backend: training gives them no box.
 
-Frames and captions go through the model one pair at a time, so that a result never depends on what else
-was asked; the image backbone, which does not see the caption, runs once a frame.
+Pairs of a frame and a caption share what can be: the image backbone, which does not see the caption, runs once a
+frame. The `transformers` backend also reads pairs together, several of `prompts.gdino.pairs_per_pass`, whereby a
+result depends on what else was asked in the last bits only (1e-5), and equal calls give equal bytes.
 """
 
 import logging
@@ -99,8 +100,13 @@ class Network(Protocol):
         """Resizes and normalises a frame, height × width × 3 RGB, as published; on the device."""
         ...
 
-    def forward(self, image: Any, text: Caption) -> tuple["torch.Tensor", "torch.Tensor"]:
-        """Token logits (Q, at least as many as tokens) and boxes (Q, 4; cx cy w h in 0..1) of one pair."""
+    def forward(self, images: Sequence[Any], texts: Sequence[Caption]) -> tuple["torch.Tensor", "torch.Tensor"]:
+        """Token logits (B, Q, at least as many as tokens) and boxes (B, Q, 4; cx cy w h in 0..1) of pairs.
+
+        Args:
+            images: prepared, of one size; the same object for the same frame.
+            texts: as many.
+        """
         ...
 
 
@@ -136,7 +142,20 @@ class GroundingDino:
 
     def detect(self, frames: Sequence[NDArray[np.uint8]], captions: Sequence[str]) -> list[list[Detections]]:
         texts = [self.encode(caption) for caption in captions]
-        return [self._detect_frame(frame, texts) for frame in frames]
+        for frame in frames:
+            _check_frame(frame)
+        order = sorted(range(len(texts)), key=lambda c: len(texts[c].words_T))  # alike lengths need little padding
+        found: dict[tuple[int, int], Detections] = {}
+        for start, size in _equal_sizes(frames):
+            images = [self.network.prepare(frame) for frame in frames[start : start + size]]
+            pairs = [(f, c) for f in range(size) for c in order]
+            for i in range(0, len(pairs), self.settings.pairs_per_pass):
+                part = pairs[i : i + self.settings.pairs_per_pass]
+                scored = self._scored([images[f] for f, _ in part], [texts[c] for _, c in part])
+                for (f, c), (scores_QT, boxes_Q4) in zip(part, scored):
+                    detections = self._detections(scores_QT, boxes_Q4, texts[c], frames[start + f].shape[:2])
+                    found[start + f, c] = detections
+        return [[found[f, c] for c in range(len(texts))] for f in range(len(frames))]
 
     def encode(self, caption: str) -> Caption:
         """Normalises and tokenises a caption; raises ValueError where it has no word."""
@@ -153,24 +172,19 @@ class GroundingDino:
             raise ValueError(f"caption {caption!r} has no word to look for: mend it in the data set's index")
         return Caption(_as_inputs(ids, self.device), words_T, [ids[i] for i in words_T])
 
-    def _detect_frame(self, frame: NDArray[np.uint8], texts: Sequence[Caption]) -> list[Detections]:
-        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-            raise ValueError(f"a frame is uint8, height × width × 3; found {frame.dtype}, {frame.shape}")
-        image = self.network.prepare(frame)
-        return [self._detections(*self._scored(image, text), text, frame.shape[:2]) for text in texts]
-
-    def _scored(self, image: Any, text: Caption) -> tuple["torch.Tensor", "torch.Tensor"]:
-        """Scores (Q, T) and boxes (Q, 4; cx cy w h in 0..1), float32 on the CPU."""
+    def _scored(self, images: Sequence[Any], texts: Sequence[Caption]) -> list[tuple["torch.Tensor", "torch.Tensor"]]:
+        """Scores (Q, T) and boxes (Q, 4; cx cy w h in 0..1) of each pair, float32 on the CPU."""
         import torch
 
         half = self.device.startswith("cuda") and self.settings.precision == "bfloat16"
         with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=half):
-            logits_QT, boxes_Q4 = self.network.forward(image, text)
-        scores_QT = logits_QT.float().sigmoid().cpu()[:, text.words_T]
-        boxes_Q4 = boxes_Q4.float().cpu()
-        if not (scores_QT.isfinite().all() and boxes_Q4.isfinite().all()):
+            logits_BQT, boxes_BQ4 = self.network.forward(images, texts)
+        longest = max(text.words_T[-1] for text in texts) + 1
+        scores_BQT, boxes_BQ4 = logits_BQT[..., :longest].float().sigmoid().cpu(), boxes_BQ4.float().cpu()
+        found = [(scores_QT[:, text.words_T], b) for scores_QT, b, text in zip(scores_BQT, boxes_BQ4, texts)]
+        if not all(scores_QT.isfinite().all() and boxes_Q4.isfinite().all() for scores_QT, boxes_Q4 in found):
             raise FloatingPointError("GroundingDINO gave scores or boxes that are not finite: are its weights damaged?")
-        return scores_QT, boxes_Q4
+        return found
 
     def _detections(
         self, scores_QT: "torch.Tensor", boxes_Q4: "torch.Tensor", text: Caption, size: tuple[int, int]
@@ -188,6 +202,17 @@ class GroundingDino:
     def _phrase(self, text: Caption, scores_T: Sequence[float]) -> str:
         ids = [token for token, score in zip(text.ids_T, scores_T) if score > self.settings.text_threshold]
         return str(self.tokenizer.decode(ids)).strip() if ids else ""
+
+
+def _check_frame(frame: NDArray[np.uint8]) -> None:
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+        raise ValueError(f"a frame is uint8, height × width × 3; found {frame.dtype}, {frame.shape}")
+
+
+def _equal_sizes(frames: Sequence[NDArray[np.uint8]]) -> list[tuple[int, int]]:
+    """Start and length of each run of frames of one size."""
+    ends = [i for i in range(1, len(frames) + 1) if i == len(frames) or frames[i].shape != frames[i - 1].shape]
+    return [(start, end - start) for start, end in zip([0, *ends], ends)]
 
 
 def normalise(caption: str) -> str:

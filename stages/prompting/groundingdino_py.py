@@ -148,10 +148,14 @@ class PackageNetwork:
         pixels, _ = self.transforms(Image.fromarray(frame), None)
         return nested_tensor_from_tensor_list([pixels]).to(self.device)
 
-    def forward(self, image: Any, text: "Caption") -> tuple["torch.Tensor", "torch.Tensor"]:
+    def forward(self, images: Sequence[Any], texts: Sequence["Caption"]) -> tuple["torch.Tensor", "torch.Tensor"]:
+        """One pair at a time: the package has no batches of captions over features that are shared."""
+        import torch
+
         with _quiet():
-            output = self.model(image, captions=[text])
-        return output["pred_logits"][0], output["pred_boxes"][0]
+            outputs = [self.model(image, captions=[text]) for image, text in zip(images, texts, strict=True)]
+        logits_BQT, boxes_BQ4 = (torch.cat([o[name] for o in outputs]) for name in ("pred_logits", "pred_boxes"))
+        return logits_BQT, boxes_BQ4
 
 
 @contextmanager

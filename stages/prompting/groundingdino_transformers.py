@@ -1,11 +1,14 @@
-"""GroundingDINO through transformers (GroundingDinoForObjectDetection). Legend: Q queries, B captions, T tokens.
+"""GroundingDINO through transformers (GroundingDinoForObjectDetection). Legend: Q queries, B pairs, T tokens.
+
+Pairs of a frame and a caption go through encoder and decoder together, captions padded to the longest; image
+features are computed once a frame, words once a caption, and image and text fused by groundingdino_fusion.py.
 
 Up to 5.22 transformers reads captions otherwise than published, which moves every score: it gives a closing "."
 or "?" position 0 instead of its place after its phrase, and rounds the sines of positions to whole numbers.
 `published_positions` mends both while it is open; tests/test_grounding_dino_parity.py holds the two backends equal.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,9 +66,15 @@ class TransformersNetwork:
     """The `Network` over a transformers model."""
 
     def __init__(self, model: Any, tokenizer: Any, preprocessing: Preprocessing, device: str) -> None:
+        from stages.prompting.groundingdino_fusion import FoldedFusion
+        from stages.prompting.groundingdino_shared import SharedImages, SharedWords
+
         self.tokenizer, self.preprocessing, self.device = tokenizer, preprocessing, device
         self.max_tokens = int(model.config.max_text_len)
-        model.model.backbone = _remembering(model.model.backbone)
+        self._images = model.model.backbone = SharedImages(model.model.backbone)
+        model.model.text_backbone = SharedWords(model.model.text_backbone)
+        for layer in model.model.encoder.layers:
+            layer.fusion_layer.attn = FoldedFusion(layer.fusion_layer.attn)
         self.model = model
 
     def prepare(self, frame: NDArray[np.uint8]) -> dict[str, "torch.Tensor"]:
@@ -79,10 +88,22 @@ class TransformersNetwork:
         )
         return {name: tensor.to(self.device) for name, tensor in image.items()}
 
-    def forward(self, image: dict[str, "torch.Tensor"], text: "Caption") -> tuple["torch.Tensor", "torch.Tensor"]:
+    def forward(
+        self, images: Sequence[dict[str, "torch.Tensor"]], texts: Sequence["Caption"]
+    ) -> tuple["torch.Tensor", "torch.Tensor"]:
+        self._images.choose(images)
+        shapes = {name: tensor.expand(len(texts), *tensor.shape[1:]) for name, tensor in images[0].items()}
         with published_positions():
-            output = self.model(**image, **text.inputs)
-        return output.logits[0], output.pred_boxes[0]
+            output = self.model(**shapes, **_padded(texts))
+        return output.logits, output.pred_boxes
+
+
+def _padded(texts: Sequence["Caption"]) -> dict[str, "torch.Tensor"]:
+    """The inputs of captions as one batch; 0 is [PAD], and what the attention mask hides."""
+    from torch.nn.utils.rnn import pad_sequence
+
+    names = texts[0].inputs
+    return {name: pad_sequence([text.inputs[name][0] for text in texts], batch_first=True) for name in names}
 
 
 @contextmanager
@@ -120,22 +141,3 @@ def _close_phrases(positions_BT: "torch.Tensor", ids_BT: "torch.Tensor", separat
     closing_BT = separator_BT & ~separator_BT.roll(1, 1)
     closing_BT[:, [0, -1]] = False  # [CLS] and [SEP]
     return torch.where(closing_BT, positions_BT.roll(1, 1) + 1, positions_BT)
-
-
-def _remembering(backbone: Any) -> Any:
-    """Wraps an image backbone so that calls with the same tensor reuse its features."""
-    import torch
-
-    class Remembering(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.backbone, self.position_embedding = backbone, backbone.position_embedding
-            self.image: torch.Tensor | None = None
-
-        def forward(self, pixel_values: torch.Tensor, pixel_mask: torch.Tensor) -> tuple[list[Any], list[Any]]:
-            if pixel_values is not self.image:
-                self.image, self.features = pixel_values, self.backbone(pixel_values, pixel_mask)
-            maps, positions = self.features
-            return list(maps), list(positions)  # copies: the model appends its lower resolutions
-
-    return Remembering()

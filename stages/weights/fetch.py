@@ -18,6 +18,7 @@ from stages.core.weights import RECORD_STAGE, RECORD_VERSION, record_path, trans
 from stages.weights.build import build, recipe
 from stages.weights.files import RECORD, WEIGHT_SUFFIXES, FetchError, FileFacts, exclusive, facts_in, files_in
 from stages.weights.from_hub import fetch_from_hub, take_from
+from stages.weights.from_url import fetch_from_url, take_url_from
 from stages.weights.lock import Lock
 
 log = logging.getLogger(__name__)
@@ -128,11 +129,10 @@ def _is_intact(request: Request) -> bool:
 
 
 def _is_locked(request: Request, files: Mapping[str, FileFacts]) -> bool:
-    """Whether all files of a model from the hub are in the lock as they are here."""
+    """Whether all files of a model that was fetched are in the lock as they are here."""
     if "hub" not in request.stamp.ingredients["source"]:
         return True
-    assert request.model.hub is not None and request.model.revision is not None
-    locked = request.lock.entry(request.model.hub, request.model.revision).files
+    locked = request.lock.files_of(request.model)
     by_name = {Path(name).name: facts for name, facts in locked.items()} if request.role == "sam2" else locked
     return all(by_name.get(name) == facts for name, facts in files.items())
 
@@ -165,16 +165,30 @@ def _build(request: Request) -> None:
 
 
 def _fetch(request: Request) -> None:
-    """Fetches a model of the hub into its folder."""
+    """Fetches a model from the hub and from addresses into its folder."""
     if request.folder.exists() and _is_replaceable(request.folder):
         shutil.rmtree(request.folder)  # files of a random model must not mix with the real one's
     request.folder.mkdir(parents=True, exist_ok=True)
     request.record.unlink(missing_ok=True)
-    if request.source is not None:
-        files = take_from(request.source, request.model, request.folder, request.lock)
-    else:
-        files = fetch_from_hub(request.model, request.folder, request.lock, force=request.overwrite)
+    files: dict[str, FileFacts] = {}
+    if request.model.hub is not None:
+        files |= _from_hub(request)
+    for address in request.model.addresses:
+        files |= _from_address(request, address)
     _finish(request, request.folder, request.folder, files)
+
+
+def _from_hub(request: Request) -> dict[str, FileFacts]:
+    model = request.model.model_copy(update={"files": request.model.patterns})
+    if request.source is not None:
+        return take_from(request.source, model, request.folder, request.lock)
+    return fetch_from_hub(model, request.folder, request.lock, force=request.overwrite)
+
+
+def _from_address(request: Request, address: str) -> dict[str, FileFacts]:
+    if request.source is not None:
+        return take_url_from(request.source, address, request.folder, request.lock)
+    return fetch_from_url(address, request.folder, request.lock, force=request.overwrite)
 
 
 def _is_replaceable(folder: Path) -> bool:

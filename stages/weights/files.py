@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 log = logging.getLogger(__name__)
 RECORD = "record.json"
-WEIGHT_SUFFIXES = (".safetensors", ".pt")
+WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth")
 REFUSED = ".refused"
 CHUNK = 1 << 22
 

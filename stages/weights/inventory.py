@@ -6,12 +6,14 @@ Reads the config, the lock file, the records and the files; never the network, a
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from stages.core.cache import read_json
 from stages.core.config import ConfigError, nearest
 from stages.core.config_file import Config, Model
 from stages.core.weights import RECORD_STAGE, RECORD_VERSION, record_path
 from stages.weights.files import FileFacts, facts_of, matching
+from stages.weights.from_url import name_of
 from stages.weights.hub import has_wildcard
 from stages.weights.lock import Lock
 
@@ -24,7 +26,7 @@ class Row:
     """One file of a model.
 
     Attributes:
-        origin: the hub id, "seed N", or the local path.
+        origin: the hub id, the host of an address, "seed N", or the local path.
         revision: what the config asks for, and behind "@" the commit that it is locked at.
         licence: as the config says; "" where it says none.
         size: bytes, None where it is not known yet.
@@ -89,17 +91,21 @@ def _origin(model: Model, lock: Lock) -> tuple[str, str, Mapping[str, FileFacts]
         return model.path, "", {}
     if model.seed is not None:
         return f"seed {model.seed}", "", {}
-    assert model.hub is not None and model.revision is not None
+    locked = lock.files_of(model)
+    if model.hub is None:
+        return urlsplit(model.addresses[0]).netloc, "", locked
+    assert model.revision is not None
     entry = lock.entry(model.hub, model.revision)
     at = "" if entry.revision == model.revision else f"@{entry.revision[:12]}"
-    return model.hub, model.revision + at, {name: entry.files[name] for name in matching(entry.files, model.files)}
+    return model.hub, model.revision + at, locked
 
 
 def _names(model: Model, recorded: Mapping[str, FileFacts], locked: Mapping[str, FileFacts]) -> list[str]:
     """All files known; where a pattern has met none yet, the pattern stands for them."""
     known = {*recorded, *locked}
-    open_patterns = [pattern for pattern in model.files if not matching(known, [pattern])]
-    if model.hub is None or model.path is not None:
+    wanted = [*model.patterns, *map(name_of, model.addresses)]
+    open_patterns = [pattern for pattern in wanted if not matching(known, [pattern])]
+    if model.seed is not None or model.path is not None:
         open_patterns = []
     return sorted(known) + open_patterns or ["*"]
 

@@ -1,6 +1,7 @@
 """weights.lock.json: what the bytes of downloaded weights must be.
 
 {hub id: {"requested": revision in the config, "revision": commit it stood for, "files": {name: {size, sha256}}}}
+A file with an https address of its own has that for a hub id and for both revisions.
 A file is recorded when it is first fetched and verified from then on; a locked commit is what is fetched,
 whatever its branch says later. To move on, delete the entry.
 """
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.cache import write_json
-from stages.weights.files import FetchError, Files
+from stages.core.config_file import Model
+from stages.weights.files import FetchError, FileFacts, Files, matching
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,16 @@ class Lock:
                 f"{revision!r}: set the config back, or delete the entry to accept the new one"
             )
         return entry
+
+    def files_of(self, model: Model) -> dict[str, FileFacts]:
+        """What is recorded of a model's files, from the hub and from addresses; raises FetchError as `entry` does."""
+        found: dict[str, FileFacts] = {}
+        if model.hub is not None and model.revision is not None:
+            files = self.entry(model.hub, model.revision).files
+            found |= {name: files[name] for name in matching(files, model.patterns)}
+        for address in model.addresses:
+            found |= self.entry(address, address).files
+        return found
 
     def record(self, hub: str, entry: Entry) -> None:
         """Replaces a repository's entry, atomically."""

@@ -77,6 +77,28 @@ def _go_on(url: str, partial: Path, size: int, headers: Mapping[str, str], arriv
         raise ShortAnswerError(f"{url}: {found} of {size} bytes arrived")
 
 
+def remote_file(url: str) -> tuple[int, str]:
+    """Size in bytes of the file at `url`, and what tells its version from another ("" where the server says nothing).
+
+    Raises:
+        httpx's HTTPError or OSError: the server was not reached, refused, or does not tell a size.
+    """
+    from huggingface_hub.utils import get_session, hf_raise_for_status
+
+    asked: dict[str, Any] = {"headers": {"Accept-Encoding": "identity"}, "follow_redirects": True, "timeout": TIMEOUT}
+    response = get_session().head(url, **asked)
+    if response.status_code >= 400:  # not every server of files answers HEAD: the head of a GET says the same
+        with get_session().stream("GET", url, **asked) as response:
+            if response.status_code >= 400:
+                response.read()
+                hf_raise_for_status(response)
+    size = response.headers.get("Content-Length")
+    version = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
+    if size is None:
+        raise OtherSizeError(f"{url}: the server does not say how large the file is")
+    return int(size), str(version)
+
+
 def place(partial: Path, target: Path) -> None:
     """Gives a finished file its name."""
     with partial.open("rb") as file:

@@ -15,7 +15,8 @@ from stages.core import masks as masks_of
 from stages.core.settings import FrameChoice, GridPrompts
 from stages.micro.training.batches import VISIBLE
 from stages.micro.training.tracked import held_out_clip, mask_iou
-from stages.prompting.grid import CleaningMaskGenerator, without_parts
+from stages.prompting.automatic_masks import AutomaticMasks
+from stages.prompting.grid import without_parts
 from stages.tracking.sam2_model import image_predictor
 
 Image = NDArray[np.uint8]
@@ -96,12 +97,13 @@ def _anywhere(rng: np.random.Generator, mask_HW: NDArray[np.bool_]) -> NDArray[n
 
 def _automatic(model: SAM2Base, settings: GridPrompts, n_images: int) -> dict[str, float]:
     """Recall: objects with a mask of RECALL_IOU or more. Precision: masks that are such of an object."""
-    generator = CleaningMaskGenerator(model, settings)
+    generator = AutomaticMasks(model, settings)
     hits = objects = right = found_total = 0
     for _, (image_HW3, masks_NHW) in zip(range(n_images), _images(n_images)):
-        rles = [dict(mask["segmentation"]) for mask in generator.generate(image_HW3) if mask["area"] > 0]
-        found = [masks_of.decode({"size": tuple(r["size"]), "counts": r["counts"]}) for r in rles]
-        kept = without_parts(masks_of.encode_all(np.stack(found)), settings.part_overlap) if found else []
+        rles = [mask.rle for mask in generator.generate(image_HW3)]
+        rles = [rle for rle, area in zip(rles, masks_of.area(rles)) if area > 0]
+        found = [masks_of.decode(rle) for rle in rles]
+        kept = without_parts(rles, settings.part_overlap)
         good_KN = np.array([[mask_iou(found[k] > 0, m) >= RECALL_IOU for m in masks_NHW] for k in kept])
         good_KN = good_KN.reshape(len(kept), len(masks_NHW))
         hits, objects = hits + int(good_KN.any(0).sum()), objects + len(masks_NHW)

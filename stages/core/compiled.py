@@ -1,0 +1,14 @@
+"""Loops compiled by numba. What a compiled function calls belongs in its own file: numba notices changes a file at a time."""
+
+from collections.abc import Callable
+from typing import Any
+
+from numba import njit
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """Compiled without the interpreter's lock; kept on disk where there is a place to write, else in memory."""
+    try:
+        return njit(function, nogil=True, cache=True)
+    except RuntimeError:  # neither the package's folder nor the user's cache can be written
+        return njit(function, nogil=True)
