@@ -13,13 +13,15 @@ from stages.core.weights import Weights
 from stages.micro.training import sam2 as command
 from stages.micro.training.batches import ImageBatch, VideoBatch, make_batch
 from stages.micro.training.card import write_card
-from stages.micro.training.checkpoint import FILE, Averaged, State, save_weights
+from stages.micro.training.checkpoint import State, save_weights
 from stages.micro.training.clips import COLOUR_NAMES, SHAPE_NAMES
 from stages.micro.training.forward import MEMORY_FRAMES, encode, follow
-from stages.micro.training.loop import CURVE, Length, train, train_step
+from stages.micro.training.loop import train, train_step
 from stages.micro.training.losses import centres
 from stages.micro.training.probes import probe_figures
 from stages.micro.training.recipe import SIDE, Recipe
+from stages.micro.training.resume import FILE, Averaged
+from stages.micro.training.schedule import CURVE, Length
 from stages.micro.training.tracked import Tracked, held_out_clip, tracking_figures
 from stages.tracking.sam2_model import load_sam2
 

@@ -6,7 +6,7 @@ code knows [CLS], [SEP], "." and "?" by number.
 
 import string
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformers import BertTokenizer, GroundingDinoConfig, GroundingDinoProcessor
@@ -31,6 +31,13 @@ move moves moving moved walk walks walking run runs running jump jumps jumping t
 sit sits sitting stay stays still stop stops fly flies flying swim swims swimming eat eats eating play plays playing
 push pushes pull pulls chase chases follow follows cross crosses pass passes grow grows growing shrink shrinks fast
 slowly quickly around across toward towards away forward backward upward downward leftward rightward
+above again ahead air along apart approach bar bars beginning below bent bigger border bounce bounces bouncing checked
+chequered circles circular come comes coming covering curve cyan diamond diamonds disappear disappears do does dotted
+downwards each edge end enter entering enters farthest fastest followed following for getting go goes going good halt
+hide hides highest it late later leave leaves leftmost little lower lowest mid moment nearest objects off out outside
+overtake overtaken overtakes part path pausing picture plain rightmost rotate rotates round set sets sight slowest
+smaller spin spinning spins spotted squares star stars start starting striped there they things topmost touching
+triangles upper upwards vanishing wall way without
 """
 SUFFIXES = ["##s", "##es", "##ed", "##er", "##ing", "##ly"]
 
@@ -57,6 +64,39 @@ def build_random_grounding_dino(folder: Path, seed: int) -> Path:
     model.eval().save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
+
+
+def make_grounding_dino(seed: int) -> tuple[Any, "GroundingDinoProcessor"]:
+    """The model that is trained, with transformers' own start, and its processor.
+
+    Two feature levels, strides 8 and 16: the world's objects are 15 to 35 pixels wide.
+    """
+    import torch
+    from transformers import GroundingDinoConfig, GroundingDinoForObjectDetection
+
+    processor = _processor()
+    sizes = {"d_model": 128, "encoder_ffn_dim": 256, "decoder_ffn_dim": 256, "num_queries": 30}
+    sizes |= {"encoder_layers": 1, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4}
+    swin = {"model_type": "swin", "image_size": IMAGE_SIDES["shortest_edge"], "embed_dim": 32, "depths": [2, 2, 2]}
+    swin |= {"num_heads": [4, 8, 8], "window_size": 4, "out_indices": [2, 3], "drop_path_rate": 0.0}
+    bert = {"model_type": "bert", "vocab_size": len(processor.tokenizer), "hidden_size": 64, "num_hidden_layers": 2}
+    bert |= {"num_attention_heads": 4, "intermediate_size": 128, "max_position_embeddings": MAX_TOKENS}
+    bert |= {"initializer_range": 0.1, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    config = GroundingDinoConfig(
+        backbone_config=swin,
+        text_config=bert,
+        num_feature_levels=2,
+        encoder_n_points=2,  # of every head and level; this part takes most of the time
+        max_text_len=MAX_TOKENS,
+        dropout=0.0,
+        text_enhancer_dropout=0.0,
+        fusion_droppath=0.0,
+        disable_custom_kernels=True,
+        **sizes,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return GroundingDinoForObjectDetection(config), processor
 
 
 def vocabulary() -> dict[str, int]:

@@ -18,7 +18,16 @@ WORDS = (
     "red green blue yellow orange purple pink white black grey brown big small large tiny round "
     "circle square triangle star cross ring shape person man woman child dog cat bird car truck bike horse "
     "moving moves move still staying stays turning turns turn walking walks running runs jumping going goes "
-    "growing grows shrinking shrinks fast slow faster slower slowly quickly spinning rotating bouncing"
+    "growing grows shrinking shrinks fast slow faster slower slowly quickly spinning rotating bouncing "
+    # the rest of what the grammar of `shapes` says
+    "cyan bar diamond bars circles crosses diamonds squares stars triangles thing things little plain striped dotted "
+    "spotted checked chequered do go come comes coming grow spin spins rotate rotates shrink stop stops start starting "
+    "stay stand stands standing set sets enter enters entering leave leaves disappear disappears vanishing hide hides "
+    "pass passes covering bounce bounces touching touch turn follow follows following followed overtake overtakes "
+    "overtaken approach getting pausing bigger smaller above below ahead again along apart before beginning bent "
+    "border circular curve path downwards upwards edge end for front good halt late later mid air moment off out outside "
+    "part picture sight there wall way without farthest fastest slowest highest lowest leftmost rightmost topmost nearest "
+    "lower upper"
 )
 # Answers are also one token at the start of a reply, where no blank stands before them.
 ANSWERS = ("yes", "no", "Yes", "No", "YES", "NO")

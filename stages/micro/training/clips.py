@@ -63,7 +63,7 @@ def view(rng: np.random.Generator, clip: Clip, n_frames: int) -> View:
     things = clip.scene.things
     colour_N = np.array([COLOUR_NAMES.index(thing.colour) for thing in things])
     shape_N = np.array([SHAPE_NAMES.index(thing.shape) for thing in things])
-    return View(_in_light(rng, frames), np.ascontiguousarray(masks), colour_N, shape_N)
+    return View(in_light(rng, frames), np.ascontiguousarray(masks), colour_N, shape_N)
 
 
 def _in_time(rng: np.random.Generator, clip: Clip, n_frames: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
@@ -87,7 +87,7 @@ def _cropped(
     return frames, np.array(soft) > 0.5
 
 
-def _in_light(rng: np.random.Generator, frames_TSS3: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def in_light(rng: np.random.Generator, frames_TSS3: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Brightness and contrast as one table; at times noise."""
     gain, gamma, offset = rng.uniform(0.85, 1.15), rng.uniform(0.85, 1.2), rng.uniform(-12, 12)
     table = np.clip(255 * (np.arange(256) / 255) ** gamma * gain + offset, 0, 255).astype(np.uint8)

@@ -1,63 +1,28 @@
-"""The training loop: one step, and steps until the time or their number is used up."""
+"""One step of the SAM2 training, and steps until the time or their number is used up."""
 
-import json
 import logging
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from stages.core.cache import atomic_path
 from stages.micro.training.batches import ImageBatch, VideoBatch, make_batch
 from stages.micro.training.checkpoint import State
 from stages.micro.training.forward import encode, find, follow
 from stages.micro.training.losses import Losses, dense_losses, mask_losses, pointer_losses
 from stages.micro.training.recipe import SIDE
+from stages.micro.training.schedule import Length, run_steps
 
 log = logging.getLogger(__name__)
 
-CURVE = "curve.jsonl"
 LOG_EVERY = 20  # steps
-SAVE_EVERY = 120.0  # seconds
-
-
-@dataclass(frozen=True)
-class Length:
-    """How long to train: a number of steps (the weights then depend on recipe and seed alone), or minutes."""
-
-    steps: int | None = None
-    minutes: float | None = None
-
-    def progress(self, state: State) -> float:
-        if self.steps is not None:
-            return min(state.step / self.steps, 1.0)
-        assert self.minutes is not None
-        return min(state.seconds / (60 * self.minutes), 1.0)
 
 
 def train(state: State, length: Length, folder: Path, stop_at: int | None = None) -> None:
     """Trains to the end of `length` (or to step `stop_at`); writes checkpoint and learning curve to `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    _forget_later(folder / CURVE, state.step)
-    saved = time.monotonic()
-    sums = Sums()
-    while (progress := length.progress(state)) < 1 and state.step != stop_at:
-        started = time.monotonic()
-        kind, losses = train_step(state, progress)
-        state.seconds += time.monotonic() - started
-        sums.add(kind, losses)
-        if state.step % LOG_EVERY == 0:
-            record = {"step": state.step, "seconds": round(state.seconds, 1), "progress": round(progress, 4)}
-            _append(folder / CURVE, {**record, **sums.means()})
-            sums = Sums()
-        if time.monotonic() - saved > SAVE_EVERY:
-            state.save(folder)
-            saved = time.monotonic()
-    state.save(folder)
+    run_steps(state, length, folder, train_step, LOG_EVERY, stop_at)
 
 
 def train_step(state: State, progress: float) -> tuple[str, dict[str, float]]:
@@ -121,20 +86,6 @@ def arithmetic(precision: str) -> Iterator[None]:
         yield
 
 
-class Sums:
-    """Means of losses, apart for images and videos."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, list[float]] = {}
-
-    def add(self, kind: str, losses: dict[str, float]) -> None:
-        for name, value in losses.items():
-            self.values.setdefault(f"{kind}.{name}", []).append(value)
-
-    def means(self) -> dict[str, float]:
-        return {name: round(sum(values) / len(values), 4) for name, values in self.values.items()}
-
-
 def _scaled(losses: Losses, weight: float) -> Losses:
     return {name: weight * loss for name, loss in losses.items()}
 
@@ -145,16 +96,3 @@ def _summed(parts: list[Losses]) -> Losses:
         for name, loss in losses.items():
             total[name] = total[name] + loss if name in total else loss
     return total
-
-
-def _forget_later(file: Path, step: int) -> None:
-    """A killed training has logged steps that its checkpoint does not know; they will be done again."""
-    if file.exists():
-        lines = [line for line in file.read_text(encoding="utf-8").splitlines() if json.loads(line)["step"] <= step]
-        with atomic_path(file) as temporary:
-            temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-
-
-def _append(file: Path, record: dict[str, float]) -> None:
-    with file.open("a", encoding="utf-8") as handle:
-        handle.write(json.dumps(record) + "\n")

@@ -46,18 +46,20 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 def _train(arguments: argparse.Namespace) -> None:
     from stages.micro.training.card import write_card
-    from stages.micro.training.checkpoint import FILE, State, save_weights
+    from stages.micro.training.checkpoint import State, save_weights
     from stages.micro.training.evaluate import evaluate
-    from stages.micro.training.loop import Length, train
+    from stages.micro.training.loop import train
     from stages.micro.training.recipe import Recipe
+    from stages.micro.training.resume import refuse_to_overwrite
+    from stages.micro.training.schedule import Length
 
     _set_threads(arguments)
     folder: Path = arguments.out
     state = State(Recipe(), arguments.seed)
     if arguments.resume:
         state.load(folder)
-    elif (folder / FILE).exists():
-        raise ValueError(f"{folder / FILE}: a training is there already; give --resume, or another --out")
+    else:
+        refuse_to_overwrite(folder)
     train(state, Length(arguments.steps, None if arguments.steps else arguments.minutes), folder)
     save_weights(state.averaged.module, folder / "model.safetensors")
     figures = evaluate(folder / "model.safetensors", arguments.clips)

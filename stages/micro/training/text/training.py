@@ -1,0 +1,125 @@
+"""Model, step and loop: mean word vectors against encoded states, InfoNCE both ways (van den Oord, arXiv 1807.03748).
+
+Legend: B sentences, W words, D channels, K features of a state.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn import functional
+
+from stages.core.cache import atomic_path
+from stages.micro.text import make_text
+from stages.micro.training.resume import read_checkpoint, write_checkpoint
+from stages.micro.training.schedule import Length, run_steps
+from stages.micro.training.text.recipe import Recipe
+from stages.micro.training.text.states import WIDTH, encode_state, family
+
+LOG_EVERY = 50  # steps
+
+
+class StateEncoder(nn.Module):
+    """States and mean word vectors into one space; thrown away after the training."""
+
+    def __init__(self, hidden: int, width: int) -> None:
+        super().__init__()
+        self.parts = nn.Sequential(nn.Linear(WIDTH, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
+        self.text = nn.Linear(hidden, width)
+
+    def forward(self, states_B2K: torch.Tensor) -> torch.Tensor:
+        """Parts are summed: "one and the other" is "the other and one"."""
+        said_B21 = states_B2K.any(2, keepdim=True)
+        encoded_BD: torch.Tensor = (self.parts(states_B2K) * said_B21).sum(1)
+        return encoded_BD
+
+
+class State:
+    """Everything that changes while training."""
+
+    def __init__(self, recipe: Recipe, seed: int) -> None:
+        self.recipe, self.seed = recipe, seed
+        self.model, self.tokenizer = make_text(seed)
+        torch.default_generator.manual_seed(seed)
+        self.states = StateEncoder(self.model.config.hidden_size, recipe.state_width)
+        self.parameters = [*self.model.parameters(), *self.states.parameters()]
+        self.optimiser = torch.optim.AdamW(self.parameters, recipe.learning_rate, weight_decay=recipe.weight_decay)
+        self.step = 0
+        self.seconds = 0.0
+
+    def identity(self) -> str:
+        return json.dumps({"recipe": dataclasses.asdict(self.recipe), "seed": self.seed}, sort_keys=True)
+
+    def save(self, folder: Path) -> None:
+        write_checkpoint(folder, self.identity(), self.step, self.seconds, self._parts())
+
+    def load(self, folder: Path) -> None:
+        """Raises ValueError if the file is missing, damaged or of another recipe or seed."""
+        self.step, self.seconds = read_checkpoint(folder, self.identity(), self._parts())
+
+    def _parts(self) -> dict[str, Any]:
+        return {"model": self.model, "states": self.states, "optimiser": self.optimiser}
+
+
+def train(state: State, length: Length, folder: Path, stop_at: int | None = None) -> None:
+    """Trains to the end of `length` (or to step `stop_at`); writes checkpoint and learning curve to `folder`."""
+    run_steps(state, length, folder, train_step, LOG_EVERY, stop_at)
+
+
+def train_step(state: State, progress: float) -> tuple[str, dict[str, float]]:
+    """One batch forward and backward, one step of the optimiser."""
+    recipe = state.recipe
+    rng = np.random.default_rng([state.seed, 0, state.step])
+    sentences = [sentence for _ in range(recipe.batch) for sentence in family(rng, recipe.family)]
+    states_B2K = torch.from_numpy(np.stack([encode_state(sentence) for sentence in sentences]))
+    for group in state.optimiser.param_groups:
+        group["lr"] = recipe.rate(state.step, progress)
+    mean_BD = mean_words(state.model, state.tokenizer, [s.text for s in sentences])
+    logits_BB = _similarity(state.states.text(mean_BD), state.states(states_B2K)) / recipe.temperature
+    loss, accuracy = _contrast(logits_BB, states_B2K)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(state.parameters, recipe.clip_norm)
+    state.optimiser.step()
+    state.optimiser.zero_grad()
+    state.step += 1
+    return "", {"loss": float(loss.detach()), "accuracy": accuracy}
+
+
+def mean_words(model: Any, tokenizer: Any, texts: list[str]) -> torch.Tensor:
+    """(B, D) means of the last hidden states, special tokens included, as `encode_text` stores them."""
+    batch = tokenizer(texts, padding=True, return_tensors="pt")
+    hidden_BWD = model(**batch).last_hidden_state
+    mask_BW1 = batch["attention_mask"][..., None].float()
+    mean_BD: torch.Tensor = (hidden_BWD * mask_BW1).sum(1) / mask_BW1.sum(1)
+    return mean_BD
+
+
+def _similarity(a_BD: torch.Tensor, b_BD: torch.Tensor) -> torch.Tensor:
+    return functional.normalize(a_BD, dim=1) @ functional.normalize(b_BD, dim=1).T
+
+
+def _contrast(logits_BB: torch.Tensor, states_B2K: torch.Tensor) -> tuple[torch.Tensor, float]:
+    """Sentences that say the same share the probability."""
+    flat_BK = states_B2K.flatten(1)
+    shared_BB, count_B = flat_BK @ flat_BK.T, flat_BK.sum(1)
+    same_BB = (shared_BB == count_B[:, None]) & (shared_BB == count_B[None])
+    losses = [
+        (logits.logsumexp(1) - logits.masked_fill(~same_BB, float("-inf")).logsumexp(1)).mean()
+        for logits in (logits_BB, logits_BB.T)
+    ]
+    hit_B = same_BB[torch.arange(len(same_BB)), logits_BB.argmax(1)]
+    return torch.stack(losses).mean(), float(hit_B.float().mean())
+
+
+def save_model(state: State, folder: Path) -> None:
+    """A folder of transformers: config, tokenizer, and float16 safetensors, which load as float32."""
+    state.model.config.save_pretrained(folder)
+    state.tokenizer.save_pretrained(folder)
+    with atomic_path(folder / "model.safetensors") as temporary:
+        tensors = {name: tensor.half().contiguous() for name, tensor in state.model.state_dict().items()}
+        save_file(tensors, temporary, {"format": "pt"})
