@@ -1,7 +1,8 @@
 """Scores every track of a video against every expression with the trained selector.
 
 Reads:  track files of `selector.sources.evaluate`, text files, and the data set's selector.
-Writes: <cache>/<dataset>/<split>/scores/<video>.json: a logit a candidate (stages.core.choices).
+Writes: <cache>/<dataset>/<split>/scores/<video>.json: a logit a candidate, and the selector's threshold
+        (stages.core.choices).
 Why:    scores are kept apart from decisions: another threshold or another MLLM needs no second scoring.
 """
 
@@ -52,7 +53,8 @@ def make_worker(job: Job, selector_path: Path, device: str) -> Worker:
     sources = job.settings.selector.sources.evaluate
 
     def work(video: Video, path: Path, stamp: Stamp) -> None:
-        write_choices(path, stamp, score_video(selector, open_video(job.layout, video, sources)))
+        choices = score_video(selector, open_video(job.layout, video, sources))
+        write_choices(path, stamp, choices, selector.threshold)
 
     return work
 

@@ -3,27 +3,38 @@
 Reads:  track and text files of the training split (`selector.sources.train`) and of the split that the data
         set's `selector.validate_on` names (`selector.sources.evaluate`); annotations of both.
 Writes: <cache>/<dataset>/<split>/selector/: best.safetensors; training.json, the finished marker, with the
-        history and the threshold of best F1; last.pt, from which a killed training goes on to the same
-        bytes; tensorboard/.
+        history and the threshold of best J&F; last.pt, from which a killed training goes on to the same
+        bytes; tensorboard/. With --name or --seed, the same in selector/<name>-<seed>/: another architecture or
+        seed beside the configured one, for stages.compare.
 Why:    everything before it is frozen, so training reads tokens and features and opens no frame.
+
+On several devices of one machine: `torchrun --nproc-per-node 4 -m stages.train_selector --dataset … --split …`.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from stages.core.cli import Job, execute
+from stages.core.cli import Job, build_parser, guarded, parse_job
+from stages.core.config import variant
 from stages.core.graph import TRAIN_SELECTOR, Layout
-from stages.core.records import Source
+from stages.core.records import Rle, Source
 from stages.core.runner import stamp_of
 from stages.datasets import open_split
-from stages.metrics import boundary_f, jaccard
+from stages.metrics.boundary import bound_radius
+from stages.metrics.clips import from_rles
+from stages.metrics.scene import compare
+from stages.selectors import training_folder
 
 if TYPE_CHECKING:
     from stages.selectors.session import Part
 
 
-def run(job: Job) -> None:
+def run(job: Job, name: str | None = None, seed: int | None = None) -> None:
     """Brings the split's selector to its finished state.
+
+    Args:
+        name, seed: over selector.name and selector.training.seed; the training gets a folder of its own.
 
     Raises:
         ValueError: no ground truth, no track to train on, an upstream file missing, a loss that is no number.
@@ -33,14 +44,39 @@ def run(job: Job) -> None:
 
     if job.n_pids != 1:
         raise ValueError(f"--n-pids {job.n_pids}: training is one job; leave the flag out")
+    varied = name is not None or seed is not None
+    if varied:
+        job = vary(job, name, seed)
     sources = job.settings.selector.sources
     train = open_part(job, f"{job.dataset}/{job.split}", sources.train)
     validation = open_part(job, validation_of(job), sources.evaluate)
     inputs = join_inputs(train, validation)
     stamp = stamp_of(job, TRAIN_SELECTOR, {"inputs": inputs.digest, "weights": dict(inputs.weights)})
-    session = Session(job, stamp, inputs)
-    if session.must_run():
-        session.train(train, validation, jaccard, boundary_f)
+    folder = training_folder(job.config, job.dataset, job.split)
+    if varied:
+        folder = job.layout.variant(job.settings.selector.name, job.settings.selector.training.seed)
+    Session(job, folder, stamp, inputs).train(train, validation, j_and_f)
+
+
+def check_overfit(job: Job, n_videos: int) -> int:
+    """Trains on a few videos until they are known by heart; writes nothing.
+
+    Returns:
+        0 where they are, 1 where they cannot be learnt.
+    """
+    from stages.selectors.overfit import LEARNT, overfit
+
+    part = open_part(job, f"{job.dataset}/{job.split}", job.settings.selector.sources.train)
+    stamp = stamp_of(job, TRAIN_SELECTOR, {})
+    last = overfit(part, n_videos, job.settings.selector, job.settings.run, stamp, j_and_f)
+    return 0 if last["validation"]["f1"] >= LEARNT else 1
+
+
+def vary(job: Job, name: str | None, seed: int | None) -> Job:
+    """The job with another selector.name or selector.training.seed."""
+    said = job.settings.selector
+    seed = said.training.seed if seed is None else seed
+    return replace(job, config=variant(job.config, job.dataset, name or said.name, seed))
 
 
 def validation_of(job: Job) -> str:
@@ -59,8 +95,29 @@ def open_part(job: Job, name: str, sources: Sequence[Source]) -> "Part":
     return Part(name, reader, Layout.of(job.config, dataset, split), sources, job.limit)
 
 
+def j_and_f(predicted_T: Sequence[Rle], truth_T: Sequence[Rle], size: tuple[int, int]) -> tuple[float, float]:
+    """Official J and F, means over all frames."""
+    found = compare(from_rles(predicted_T, size), from_rles(truth_T, size), range(len(truth_T)), bound_radius(*size))
+    return float(found.j_T.mean()), float(found.f_T.mean())
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    return execute(run, __doc__, argv)
+    parser = build_parser(__doc__)
+    parser.add_argument("--name", help="train this architecture instead of selector.name, in a folder of its own")
+    parser.add_argument("--seed", type=int, help="train with this seed instead of the config's, in a folder of its own")
+    parser.add_argument(
+        "--overfit", type=int, metavar="N", help="only check that N videos can be learnt by heart, and write nothing"
+    )
+    arguments = parser.parse_args(argv)
+
+    def action() -> int:
+        job = parse_job(arguments)
+        if arguments.overfit is not None:
+            return check_overfit(vary(job, arguments.name, arguments.seed), arguments.overfit)
+        run(job, arguments.name, arguments.seed)
+        return 0
+
+    return guarded(action)
 
 
 if __name__ == "__main__":

@@ -10,23 +10,21 @@ import torch
 from test_sola import plain_scores, published_names
 from torch import Tensor
 
-from stages.core.settings import SelectorModel
+from stages.core.settings import SolaModel
 from stages.selectors import load
 from stages.selectors.checkpoint import IMPORTED, read_header
-from stages.selectors.import_checkpoint import main
+from stages.selectors.import_checkpoint import PLAIN, main
 from stages.selectors.sola import Sola
 
 TOKEN, TEXT = 256, 96
-MODEL = SelectorModel(
-    hidden_dim=512, n_layers=2, n_heads=8, n_groups=8, n_negatives=32, dropout=0.2, attention_dropout=0.1
-)
+MODEL = SolaModel(hidden_dim=512, n_layers=2, n_heads=8, n_groups=8, n_negatives=32, dropout=0.2, attention_dropout=0.1)
 
 
-def published_state(model: SelectorModel = MODEL, seed: int = 0) -> dict[str, Tensor]:
+def published_state(model: SolaModel = MODEL, seed: int = 0) -> dict[str, Tensor]:
     """Random everywhere, under the names of the published code."""
     generator = torch.Generator().manual_seed(seed)
     with torch.device("meta"):
-        shapes = {name: tensor.shape for name, tensor in Sola(TOKEN, TEXT, model).state_dict().items()}
+        shapes = {name: tensor.shape for name, tensor in Sola(TOKEN, TEXT, model, PLAIN).state_dict().items()}
     assert model.n_layers != 2 or shapes.keys() == published_names()
     return {
         name: torch.randn(shape, generator=generator) * (0.05 if len(shape) > 1 else 0.3)
@@ -86,6 +84,7 @@ def test_the_header_says_what_was_read_off_the_tensors(tmp_path: Path) -> None:
     assert main([str(tmp_path / "a.pth"), "--out", str(tmp_path / "a.safetensors"), "--heads", "4"]) == 0
     header = read_header(tmp_path / "a.safetensors")
     assert (header.token_dim, header.text_dim, header.training) == (TOKEN, TEXT, IMPORTED)
+    assert header.threshold == 0.5, "as published"
     assert header.model == other.model_dump() and header.weights == {"sam2": IMPORTED, "text": IMPORTED}
 
 

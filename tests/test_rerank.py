@@ -157,7 +157,8 @@ def write_scores(layout, video: str, n_tracks: dict[str, int], stamp: str = "s")
         return [Candidate(source, k, SCORES[source][k]) for source in sources for k in range(n_tracks[source])]
 
     path = layout.file(SCORE_TRACKS, video)
-    write_choices(path, Stamp("score_tracks", 1, {"s": stamp}), {key: candidates(key) for key in captions(video)})
+    scores = {key: candidates(key) for key in captions(video)}
+    write_choices(path, Stamp(SCORE_TRACKS.name, SCORE_TRACKS.version, {"s": stamp}), scores, threshold=0.5)
 
 
 def make_config(root: Path, **rerank):

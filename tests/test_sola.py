@@ -10,25 +10,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from stages.core.settings import SelectorModel
-from stages.selectors.batch import Batch, Sample, chunks, collate
-from stages.selectors.checkpoint import Header, build, read_header, save_selector
+from stages.core.settings import SolaModel, Tda
+from stages.selectors.architectures import Architecture
+from stages.selectors.batch import Batch, Sample, TrackFeatures, chunks, collate
+from stages.selectors.checkpoint import Header, read_header, save_selector
 from stages.selectors.losses import alignment, weighted_bce
 from stages.selectors.masked_norm import masked_group_norm
-from stages.selectors.scoring import SolaSelector
+from stages.selectors.scoring import TrainedSelector
 from stages.selectors.sola import Sola
 
 C, D = 16, 32
-MODEL = SelectorModel(
-    hidden_dim=24, n_layers=2, n_heads=4, n_groups=8, n_negatives=5, dropout=0.2, attention_dropout=0.1
-)
+MODEL = SolaModel(hidden_dim=24, n_layers=2, n_heads=4, n_groups=8, n_negatives=5, dropout=0.2, attention_dropout=0.1)
+PLAIN = Tda(alpha=0.0, temperature=1.0)
 TOLERANCE = {"atol": 1e-5, "rtol": 1e-5}
+
+
+def build(seed: int, tda: Tda = PLAIN) -> Sola:
+    model = Architecture("sola", MODEL, tda).build(C, D, seed)
+    assert isinstance(model, Sola)
+    return model
 
 
 @pytest.fixture(scope="module")
 def model() -> Sola:
     """Random everywhere: norms and biases too, so that nothing is hidden behind a 1 or a 0."""
-    sola = build(C, D, MODEL, seed=3)
+    sola = build(3)
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
         for name, parameter in sola.named_parameters():
@@ -41,9 +47,8 @@ def sample(n: int, t: int, w: int, seed: int = 0) -> Sample:
     rng = np.random.default_rng([seed, n, t, w])
     words_WD = rng.normal(size=(w, D)).astype(np.float32)
     labels_N = rng.random(n) < 0.5
-    return Sample(
-        rng.normal(size=(n, t, C)).astype(np.float32), np.arange(n), words_WD, words_WD.mean(0), labels_N=labels_N
-    )
+    tracks = TrackFeatures.of_tokens(rng.normal(size=(n, t, C)).astype(np.float32))
+    return Sample(tracks, np.arange(n), words_WD, words_WD.mean(0), labels_N=labels_N)
 
 
 # ------------------------------------------------------------- the formulas, written for one sample
@@ -104,7 +109,7 @@ def plain_attention(p: dict[str, Tensor], name: str, q: Tensor, k: Tensor, v: Te
 
 def score(model: Sola, samples: list[Sample]) -> list[Tensor]:
     with torch.no_grad():
-        logits_BN, _ = model(collate(samples))
+        logits_BN = model(collate(samples)).logits_BN
     return [logits_BN[i, : len(s)] for i, s in enumerate(samples)]
 
 
@@ -114,12 +119,12 @@ def score(model: Sola, samples: list[Sample]) -> list[Tensor]:
 @pytest.mark.parametrize("shape", [(4, 25, 6), (1, 9, 3), (3, 1, 4), (1, 1, 1), (5, 8, 2), (2, 17, 9)])
 def test_scores_follow_the_formulas(model: Sola, shape: tuple[int, int, int]) -> None:
     s = sample(*shape)
-    logits_BN, z_BND = model(collate([s]))
+    found = model(collate([s]))
     expected_N, expected_ND = plain_scores(
-        model.state_dict(), torch.from_numpy(s.tokens_MTC), torch.from_numpy(s.words_WD)
+        model.state_dict(), torch.from_numpy(s.tracks.tokens_MTC), torch.from_numpy(s.words_WD)
     )
-    torch.testing.assert_close(logits_BN[0], expected_N, **TOLERANCE)
-    torch.testing.assert_close(z_BND[0], expected_ND, **TOLERANCE)
+    torch.testing.assert_close(found.logits_BN[0], expected_N, **TOLERANCE)
+    torch.testing.assert_close(found.pooled_BND[0], expected_ND, **TOLERANCE)
 
 
 def test_a_padded_batch_scores_as_each_sample_alone(model: Sola) -> None:
@@ -133,11 +138,12 @@ def test_a_padded_batch_scores_as_each_sample_alone(model: Sola) -> None:
 @given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 30), st.integers(1, 8)), min_size=1, max_size=5))
 def test_no_padding_whatever_leaks(shapes: list[tuple[int, int, int]]) -> None:
     """In float64: where a GroupNorm sees four values (one track of one step), float32 itself errs by 2e-5."""
-    model = build(C, D, MODEL, seed=3).double().eval()
+    model = build(3).double().eval()
     samples = [sample(*shape, seed=i) for i, shape in enumerate(shapes)]
-    together, _ = model(in_double(collate(samples)))
+    together = model(in_double(collate(samples))).logits_BN
     for i, s in enumerate(samples):
-        torch.testing.assert_close(together[i, : len(s)], model(in_double(collate([s])))[0][0], atol=1e-9, rtol=1e-9)
+        alone = model(in_double(collate([s]))).logits_BN[0]
+        torch.testing.assert_close(together[i, : len(s)], alone, atol=1e-9, rtol=1e-9)
         assert not together[i, len(s) :].any()
 
 
@@ -148,30 +154,31 @@ def in_double(batch: Batch) -> Batch:
 def test_padding_may_hold_anything(model: Sola) -> None:
     samples = [sample(2, 9, 3), sample(4, 20, 5)]
     clean = collate(samples)
-    dirty = Batch(**vars(clean) | {"tokens_BNTC": clean.tokens_BNTC.clone(), "words_BWD": clean.words_BWD.clone()})
-    dirty.tokens_BNTC[0, 2:], dirty.tokens_BNTC[0, :, 9:], dirty.words_BWD[0, 3:] = 1e3, -1e3, 1e3
+    dirty = Batch(**vars(clean) | {"tokens_MTC": clean.tokens_MTC.clone(), "words_BWD": clean.words_BWD.clone()})
+    dirty.tokens_MTC[:2, 9:], dirty.words_BWD[0, 3:] = -1e3, 1e3
+    dirty.tracks_VN[0, 2:] = 5
     with torch.no_grad():
-        torch.testing.assert_close(model(dirty)[0], model(clean)[0], atol=0, rtol=0)
+        torch.testing.assert_close(model(dirty).logits_BN, model(clean).logits_BN, atol=0, rtol=0)
 
 
 def test_permuting_tracks_permutes_scores(model: Sola) -> None:
     s = sample(6, 20, 5)
     order = np.array([3, 0, 5, 1, 4, 2])
-    permuted = Sample(s.tokens_MTC, order, s.words_WD, s.mean_D)
+    permuted = Sample(s.tracks, order, s.words_WD, s.mean_D)
     torch.testing.assert_close(score(model, [permuted])[0], score(model, [s])[0][torch.from_numpy(order)], **TOLERANCE)
 
 
 def test_a_sample_scores_its_own_rows(model: Sola) -> None:
     s = sample(5, 12, 4)
-    picked = Sample(s.tokens_MTC, np.array([1, 4]), s.words_WD, s.mean_D)
-    copied = Sample(s.tokens_MTC[[1, 4]], np.arange(2), s.words_WD, s.mean_D)
+    picked = Sample(s.tracks, np.array([1, 4]), s.words_WD, s.mean_D)
+    copied = Sample(TrackFeatures.of_tokens(s.tracks.tokens_MTC[[1, 4]]), np.arange(2), s.words_WD, s.mean_D)
     assert torch.equal(score(model, [picked])[0], score(model, [copied])[0])
 
 
 def test_every_gradient_is_finite_in_a_padded_batch() -> None:
-    model = build(C, D, MODEL, seed=0).train()
-    logits_BN, z_BND = model(collate([sample(1, 1, 1), sample(5, 30, 7)]))
-    (logits_BN.sum() + z_BND.sum()).backward()
+    model = build(0).train()
+    found = model(collate([sample(1, 1, 1), sample(5, 30, 7)]))
+    (found.logits_BN.sum() + found.pooled_BND.sum()).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
 
@@ -193,7 +200,7 @@ def test_group_norm_over_padding_is_the_trap() -> None:
 def test_group_norm_takes_its_statistics_over_the_tracks(model: Sola) -> None:
     """Another track in the sample changes a track's score: it is no padding."""
     s = sample(3, 10, 4)
-    alone = Sample(s.tokens_MTC, np.array([0]), s.words_WD, s.mean_D)
+    alone = Sample(s.tracks, np.array([0]), s.words_WD, s.mean_D)
     assert abs(float(score(model, [alone])[0][0] - score(model, [s])[0][0])) > 1e-3
 
 
@@ -215,11 +222,11 @@ def published_names() -> set[str]:
 
 
 def test_names_and_size_are_those_of_the_published_model() -> None:
-    published = SelectorModel(
+    published = SolaModel(
         hidden_dim=512, n_layers=2, n_heads=8, n_groups=8, n_negatives=32, dropout=0.2, attention_dropout=0.1
     )
     with torch.device("meta"):
-        model = Sola(256, 1024, published)
+        model = Sola(256, 1024, published, PLAIN)
     assert set(model.state_dict()) == published_names()
     assert sum(p.numel() for p in model.parameters()) == 32_980_480  # the paper says 32.9 M
     assert model.state_dict()["positional_encoding_gaussian_matrix"].shape == (1, 512)
@@ -230,8 +237,8 @@ def test_names_and_size_are_those_of_the_published_model() -> None:
 
 @pytest.mark.parametrize(("change", "name"), [({"n_heads": 5}, "n_heads"), ({"n_groups": 7}, "n_groups")])
 def test_widths_that_do_not_divide_are_refused(change: dict[str, int], name: str) -> None:
-    with pytest.raises(ValueError, match=rf"selector\.model\.{name}"):
-        Sola(C, D, MODEL.model_copy(update=change))
+    with pytest.raises(ValueError, match=rf"selector\.sola\.{name}"):
+        Sola(C, D, MODEL.model_copy(update=change), PLAIN)
 
 
 # ------------------------------------------------------------- losses
@@ -246,7 +253,8 @@ def test_losses_against_hand_computation() -> None:
     z_BND = torch.tensor([[[1.0, 0.0], [0.0, 2.0]]])
     negatives_KD = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, -1.0]])
     words_WD = np.array([[0.5, 0.25]], np.float32)
-    s = Sample(np.zeros((2, 1, 1), np.float32), np.arange(2), words_WD, words_WD[0], np.array([True, False]))
+    tracks = TrackFeatures.of_tokens(np.zeros((2, 1, 1), np.float32))
+    s = Sample(tracks, np.arange(2), words_WD, words_WD[0], labels_N=np.array([True, False]))
     batch = collate([s])
     bce = (1.5 * softplus(-0.7) + softplus(-1.1)) / 2
     assert weighted_bce(torch.tensor([[0.7, -1.1]]), batch, 1.5)[0].item() == pytest.approx(bce, rel=1e-6)
@@ -264,9 +272,10 @@ def test_losses_leave_padding_out(model: Sola) -> None:
 
     def losses(some: list[Sample]) -> Tensor:
         batch = collate(some)
-        logits_BN, z_BND = model(batch)
+        found = model(batch)
         negatives = model.negative_token.weight
-        return torch.stack([weighted_bce(logits_BN, batch, 1.5), alignment(z_BND, negatives, batch, 1.5, 0.07)])
+        aligned_B = alignment(found.pooled_BND, negatives, batch, 1.5, 0.07)
+        return torch.stack([weighted_bce(found.logits_BN, batch, 1.5), aligned_B])
 
     apart = torch.cat([losses([s]) for s in samples], 1)
     torch.testing.assert_close(losses(samples), apart, **TOLERANCE)
@@ -275,23 +284,19 @@ def test_losses_leave_padding_out(model: Sola) -> None:
 # ------------------------------------------------------------- batches and files
 
 
-@given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), max_size=12), st.integers(1, 200))
-def test_chunks_are_consecutive_complete_and_bounded(shapes: list[tuple[int, int]], bound: int) -> None:
-    samples = [
-        Sample(np.zeros((n, t, 1), np.float32), np.arange(n), np.ones((1, 2), np.float32), np.ones(2, np.float32))
-        for n, t in shapes
-    ]
-    found = chunks(samples, bound)
-    assert [i for indices in found for i in indices] == list(range(len(samples)))
+@given(st.lists(st.tuples(*[st.integers(1, 9)] * 3), max_size=12), st.integers(1, 200))
+def test_chunks_are_consecutive_complete_and_bounded(sizes: list[tuple[int, int, int]], bound: int) -> None:
+    found = chunks(sizes, bound)
+    assert [i for indices in found for i in indices] == list(range(len(sizes)))
     for indices in found:
-        n, t = (max(values) for values in zip(*(shapes[i] for i in indices)))
-        assert len(indices) == 1 or len(indices) * n * t <= bound
+        b, n, t = zip(*(sizes[i] for i in indices))
+        assert len(indices) == 1 or sum(b) * max(n) * max(t) <= bound
 
 
 def header(**change: object) -> Header:
-    fields = {"name": "sola", "model": MODEL.model_dump(), "token_dim": C, "text_dim": D}
+    fields = {"name": "sola", "model": MODEL.model_dump(), "tda": PLAIN.model_dump(), "token_dim": C, "text_dim": D}
     weights = {"sam2": "a" * 16, "text": "b" * 16}
-    return Header(**{**fields, "weights": weights, "training": "c" * 16, **change})  # type: ignore[arg-type]
+    return Header(**{**fields, "weights": weights, "threshold": 0.35, "training": "c" * 16, **change})  # type: ignore[arg-type]
 
 
 def test_a_saved_selector_scores_the_same(model: Sola, tmp_path) -> None:
@@ -301,15 +306,15 @@ def test_a_saved_selector_scores_the_same(model: Sola, tmp_path) -> None:
     save_selector(path, model, header())
     assert path.read_bytes() == first
     s = sample(4, 20, 6)
-    selector = SolaSelector(path, "cpu", {"sam2": "a" * 16}, "here")
-    found_N = selector.score(s.tokens_MTC, s.words_WD)
+    selector = TrainedSelector(path, "cpu", {"sam2": "a" * 16}, "here")
+    found_N = selector.score(s.tracks.tokens_MTC, s.words_WD)
     np.testing.assert_array_equal(found_N, score(model, [s])[0].numpy())
     assert found_N.dtype == np.float32
-    assert selector.score(s.tokens_MTC[:0], s.words_WD).shape == (0,)
-    mixed = [sample(3, 7, 2), Sample(s.tokens_MTC, np.zeros(0, int), s.words_WD, s.mean_D), s]
+    assert selector.score(s.tracks.tokens_MTC[:0], s.words_WD).shape == (0,)
+    mixed = [sample(3, 7, 2), Sample(s.tracks, np.zeros(0, int), s.words_WD, s.mean_D), s]
     assert [len(x) for x in selector.score_all(mixed)] == [3, 0, 4]
     with pytest.raises(ValueError, match=r"widths \(16, 32\); got \(16, 8\)"):
-        selector.score(s.tokens_MTC, s.words_WD[:, :8])
+        selector.score(s.tracks.tokens_MTC, s.words_WD[:, :8])
 
 
 def test_a_wrong_checkpoint_is_refused_by_name(model: Sola, tmp_path) -> None:
@@ -323,13 +328,13 @@ def test_a_wrong_checkpoint_is_refused_by_name(model: Sola, tmp_path) -> None:
         read_header(path)
     save_file(model.state_dict(), path)
     with pytest.raises(ValueError, match="not a selector of this project"):
-        SolaSelector(path, "cpu", {}, "")
-    save_selector(path, model, header(name="soc"))
-    with pytest.raises(ValueError, match="architecture 'soc'"):
-        SolaSelector(path, "cpu", {}, "")
+        TrainedSelector(path, "cpu", {}, "")
+    save_selector(path, model, header(name="gnn"))
+    with pytest.raises(ValueError, match=r"architecture 'gnn'; this code knows sola, soc"):
+        TrainedSelector(path, "cpu", {}, "")
     save_selector(path, model, header(text_dim=64))
     with pytest.raises(ValueError, match="do not fit its header"):
-        SolaSelector(path, "cpu", {}, "")
+        TrainedSelector(path, "cpu", {}, "")
     save_selector(path, model, header())
     with pytest.raises(ValueError, match=r"sam2 weights a{16}, but the tracks of v1 holds those of sam2 weights d"):
-        SolaSelector(path, "cpu", {"sam2": "d" * 16}, "the tracks of v1")
+        TrainedSelector(path, "cpu", {"sam2": "d" * 16}, "the tracks of v1")

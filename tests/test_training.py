@@ -15,23 +15,37 @@ import pytest
 import torch
 import yaml
 from conftest import ROOT
-from training_support import MODEL, SAM2, SIZE, TEXT, make_toy, toy_config, toy_job, write_split, write_toy_tracks
+from training_support import (
+    MODEL,
+    SAM2,
+    SIZE,
+    SOC,
+    TEXT,
+    make_toy,
+    toy_config,
+    toy_job,
+    training_section,
+    write_split,
+    write_toy_tracks,
+)
 
 from stages import score_tracks, train_selector
+from stages.core import masks
 from stages.core.cache import CacheError, read_json
-from stages.core.choices import read_choices
-from stages.core.config import merge
+from stages.core.choices import read_choices, read_threshold
+from stages.core.config import merge, settings_of
 from stages.core.config_file import Config
 from stages.core.graph import BUILD_TRACKS, ENCODE_TEXT, SCORE_TRACKS, TRAIN_SELECTOR, Layout
 from stages.datasets import open_split
 from stages.metrics import boundary_f, jaccard
 from stages.selectors import finished_selector, load, selector_file
 from stages.selectors.checkpoint import read_header, save_selector
-from stages.selectors.order import read_steps, steps_of, trainable
+from stages.selectors.order import Group, foreign_rows, share, steps_of
 from stages.selectors.quality import TrackQuality
-from stages.selectors.samples import open_video
+from stages.selectors.samples import VideoTracks, open_video
 from stages.selectors.state import read_state
-from stages.selectors.validation import best_threshold, precision_recall_f1
+from stages.selectors.store import Store
+from stages.selectors.validation import Outcome, best_threshold, precision_recall_f1, summary
 
 EPOCHS = 12
 
@@ -43,12 +57,12 @@ def config(tmp_path: Path) -> Config:
     return config
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Config]:
+@pytest.fixture(scope="module", params=["sola", "soc"])
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Config]:
     """A selector that has learnt the small data set."""
     folder = tmp_path_factory.mktemp("trained")
     without = {"dropout": 0.0, "attention_dropout": 0.0}
-    config = toy_config(folder, without, epochs=EPOCHS, learning_rate=2e-3, batch_size=1)
+    config = toy_config(folder, without, request.param, epochs=EPOCHS, learning_rate=2e-3, batch_size=2)
     make_toy(folder, config)
     train_selector.run(toy_job(config))
     yield config
@@ -72,20 +86,23 @@ def test_training_overfits_what_can_be_told_apart(trained: Config) -> None:
     assert best["jf"] == pytest.approx(1), "every object is covered by its track, and no-target ones stay empty"
     assert 0 < found["threshold"] < 1
     history = found["history"]
+    assert read_header(selector_file(trained, "toy")).threshold == found["threshold"]
     assert [entry["epoch"] for entry in history] == list(range(1, EPOCHS + 1))
     assert history[-1]["train"]["loss"] < history[0]["train"]["loss"]
-    assert history[-1]["train"]["loss"] == pytest.approx(
-        history[-1]["train"]["bce"] + 0.3 * history[-1]["train"]["alignment"]
-    )
+    losses = history[-1]["train"]
+    weights = {"bce": 1, "alignment": 0.3, "contrastive": 0.3, "gate": 0.1}
+    assert losses["loss"] == pytest.approx(sum(weights[name] * x for name, x in losses.items() if name != "loss"))
     ranks = [(entry["validation"]["jf"], -entry["validation"]["loss"]) for entry in history]
     assert found["best"] == history[ranks.index(max(ranks))]
 
 
 def test_the_selector_says_what_it_was_made_for(trained: Config) -> None:
     header = read_header(selector_file(trained, "toy"))
-    assert (header.name, header.token_dim, header.text_dim) == ("sola", 16, 32)
+    name = settings_of(trained, "toy").selector.name
+    assert (header.name, header.token_dim, header.text_dim) == (name, 16, 32)
     assert header.weights == {"sam2": SAM2, "text": TEXT}
-    assert {name: header.model[name] for name in MODEL} == MODEL
+    own = {"sola": MODEL, "soc": SOC}[name]
+    assert {name: header.model[name] for name in own} == own
     assert list((folder_of(trained) / "tensorboard").glob("events.out.tfevents.*"))
 
 
@@ -95,6 +112,22 @@ def test_a_finished_training_is_left_alone(trained: Config, caplog: pytest.LogCa
         train_selector.run(toy_job(trained))
     assert {path.name: path.stat().st_mtime_ns for path in folder_of(trained).iterdir()} == before
     assert "complete" in caplog.text
+
+
+def test_training_ends_when_it_gets_no_better(tmp_path: Path) -> None:
+    config = toy_config(tmp_path, epochs=9, patience=1, learning_rate=1e-12)
+    make_toy(tmp_path, config)
+    train_selector.run(toy_job(config))
+    assert len(marker(config)["history"]) == 2 and marker(config)["best"]["epoch"] == 1
+
+
+def test_overfit_learns_by_heart_and_leaves_nothing(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = sorted(path for path in folder_of(config).parent.rglob("*"))
+    assert train_selector.check_overfit(toy_job(config), 2) == 0
+    monkeypatch.setattr("stages.selectors.overfit.LEARNING_RATE", 1e-12)
+    monkeypatch.setattr("stages.selectors.overfit.EPOCHS", 1)
+    assert train_selector.check_overfit(toy_job(config), 2) == 1
+    assert sorted(path for path in folder_of(config).parent.rglob("*")) == before
 
 
 # ------------------------------------------------------------- kill -9
@@ -279,37 +312,103 @@ def test_samples_follow_membership_and_labels(config: Config) -> None:
     assert tracks.labels_of(pair, 0.7).tolist() == [True, False, True, True, True]
     assert not tracks.labels_of(len(video.expressions) - 1, 0.7).any(), "no target: all negative"
     first, second = tracks.samples([pair, 0], 0.7)
-    assert first.tokens_MTC is second.tokens_MTC and len(first) == 5 and len(second) == 4
+    assert first.tracks is second.tracks and len(first) == 5 and len(second) == 4
+    assert first.iou_N is not None and first.iou_N.tolist() == [1, 0, 1, 1, 1]
 
 
-def test_an_epoch_is_seeded_complete_and_grouped_by_video(config: Config) -> None:
-    layout = Layout.of(config, "toy", "train")
-    videos = [open_video(layout, video, ["gt"]) for video in open_split(config, "toy", "train").videos()]
-    expressions = trainable(videos)
-    steps = steps_of(expressions, 3, seed=5, epoch=0)
-    assert steps == steps_of(expressions, 3, seed=5, epoch=0) != steps_of(expressions, 3, seed=5, epoch=1)
-    assert steps != steps_of(expressions, 3, seed=6, epoch=0)
-    assert sorted((v, e) for v, step in steps for e in step) == [(v, e) for v in range(6) for e in expressions[v]]
-    visited = [v for i, (v, _) in enumerate(steps) if i == 0 or steps[i - 1][0] != v]
-    assert len(visited) == len(set(visited)) == 6, "a video's steps follow each other"
-    late = list(read_steps(videos, steps[7:], 0.7))
-    for found, whole in zip(late, list(read_steps(videos, steps, 0.7))[7:], strict=True):
-        for a, b in zip(found, whole, strict=True):
-            np.testing.assert_array_equal(a.tokens_MTC[a.rows_N], b.tokens_MTC[b.rows_N])
-            np.testing.assert_array_equal(a.labels_N, b.labels_N)
+def order(**change: int) -> list[list[Group]]:
+    """Three videos of 10, 3 and 7 expressions, the second far larger."""
+    config = training_section(**{"batch_size": 8, "expressions_per_video": 4, "seed": 5, **change})
+    return steps_of([range(10), range(3), range(7)], [10, 900, 20], config, epoch=0)
+
+
+def test_an_epoch_is_seeded_complete_and_bounded() -> None:
+    steps = order()
+    assert steps == order() != order(seed=6)
+    flat = sorted((video, e) for step in steps for video, expressions in step for e in expressions)
+    assert flat == [(v, e) for v, n in enumerate((10, 3, 7)) for e in range(n)]
+    for step in steps:
+        assert sum(len(expressions) for _, expressions in step) <= 8
+        assert all(len(expressions) <= 4 for _, expressions in step)
+    published = order(batch_size=1)
+    assert len(published) == 20 and all(len(step) == 1 and len(step[0][1]) == 1 for step in published)
+
+
+def test_steps_hold_groups_of_about_one_size() -> None:
+    config = training_section(batch_size=4, expressions_per_video=2, seed=1)
+    sizes = [1, 1000] * 20
+    steps = steps_of([[0, 1]] * 40, sizes, config, epoch=3)
+    mixed = [step for step in steps if len({sizes[video] for video, _ in step}) > 1]
+    assert len(steps) == 20 and len(mixed) <= 2, "at most one a window"
+
+
+def test_processes_share_a_step_completely_and_evenly() -> None:
+    groups: list[Group] = [(0, [0, 1]), (1, [4]), (2, [7, 8, 9]), (0, [2])]
+    sizes = [10, 100, 10]
+    shares = [share(groups, sizes, rank, 3) for rank in range(3)]
+    assert sorted(group for mine in shares for group in mine) == sorted(groups)
+    assert shares[0] == [(1, [4])], "the largest alone"
+    assert share(groups[:1], sizes, 1, 2) == []
+    assert share(groups, sizes, 0, 1) == groups
+
+
+def test_tracks_of_other_expressions_are_hard_negatives(config: Config) -> None:
+    layout, video = Layout.of(config, "toy", "valid_u"), open_split(config, "toy", "valid_u").videos()[0]
+    tracks = open_video(layout, video, ["gdino"])
+    own = tracks.tracks_of(0)
+    others = foreign_rows(tracks, 0, 99, [1])
+    assert len(own) == 1 and len(others) == 2 and not set(own) & set(others)
+    assert foreign_rows(tracks, 0, 1, [1]).tolist() == others[:1].tolist()
+    store = Store([tracks], training_section(foreign_tracks=2), None)
+    sample = store.samples(0, [0], epoch=0)[0]
+    assert sorted(sample.rows_N) == [0, 1, 2] and sample.labels_N is not None
+    assert sample.labels_N.tolist() == [True, False, False], "labelled by what they cover"
+    assert len(store.samples(0, [0])[0]) == 1, "validation chooses from what it will find"
+
+
+def test_a_video_is_read_once(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout, videos = Layout.of(config, "toy", "train"), open_split(config, "toy", "train").videos()
+    tracks = [open_video(layout, video, ["gt", "grid"]) for video in videos]
+    store, read = Store(tracks, training_section(), None), []
+    original = VideoTracks.read
+    monkeypatch.setattr(VideoTracks, "read", lambda self: read.append(self.video.id) or original(self))
+    samples = [store.samples(v, [e]) for e in range(3) for v in range(3)]
+    assert read == ["v0", "v1", "v2"] and samples[0][0].tracks is samples[3][0].tracks
+    monkeypatch.setattr("stages.selectors.store.KEPT_BYTES", 1)
+    small = Store(tracks, training_section(), None)
+    for v in (0, 0, 1, 1, 0):
+        small.samples(v, [0])
+    assert read == ["v0", "v1", "v2", "v0", "v1", "v0"], "one is kept, however large"
+
+
+def test_frame_labels_follow_the_masks(config: Config) -> None:
+    """A positive track is labelled frame by frame against the annotation that it fits; others not at all."""
+    layout, split = Layout.of(config, "toy", "valid_u"), open_split(config, "toy", "valid_u")
+    video = split.videos()[2]
+    tracks = open_video(layout, video, ["grid"])
+    annotations = {key: list(rles) for key, rles in split.annotations(video).items()}
+    key = tracks.best_annotation(0, 0)
+    empty = masks.empty(SIZE)
+    annotations[key][1], annotations[key][2] = None, empty
+    store = Store([tracks], training_section(), lambda _: annotations)
+    sample = store.samples(0, [0])[0]
+    assert sample.seen_NT is not None and sample.labels_N is not None
+    assert sample.labels_N.tolist() == [True, False, False]
+    assert sample.seen_NT[0].tolist() == [t not in (1, 2) for t in range(tracks.n_frames)]
+    assert not sample.seen_NT[1:].any()
 
 
 def test_quality_is_the_official_measure_and_remembered(config: Config) -> None:
     calls = []
 
-    def counted(predicted_THW, truth_THW):
-        calls.append(predicted_THW.shape)
-        return jaccard(predicted_THW, truth_THW)
+    def counted(predicted_T, truth_T, size):
+        calls.append(size)
+        return train_selector.j_and_f(predicted_T, truth_T, size)
 
     layout, split = Layout.of(config, "toy", "valid_u"), open_split(config, "toy", "valid_u")
     video = split.videos()[2]
     tracks = open_video(layout, video, ["grid", "gdino"])
-    quality = TrackQuality(layout, split, counted, boundary_f)
+    quality = TrackQuality(layout, split, counted)
     assert quality(tracks, 0, (("grid", 0),)) == (1, 1)
     assert quality(tracks, 0, (("grid", 1),))[0] == 0
     assert quality(tracks, 0, ()) == (0, 0)
@@ -320,22 +419,44 @@ def test_quality_is_the_official_measure_and_remembered(config: Config) -> None:
     assert quality(tracks, no_target, (("grid", 0),)) == (0, 0)
     before = len(calls)
     assert quality(tracks, 0, (("grid", 0),)) == (1, 1)
-    assert len(calls) == before and {shape[1:] for shape in calls} == {SIZE}
+    assert len(calls) == before and set(calls) == {SIZE}
 
 
-def test_precision_recall_and_threshold_by_hand() -> None:
+def test_the_measure_is_that_of_the_metrics() -> None:
+    rng = np.random.default_rng(0)
+    predicted, truth = rng.random((2, 5, *SIZE)) < 0.3
+    predicted[1], truth[1], truth[2] = False, False, False
+    found = train_selector.j_and_f(masks.encode_all(predicted), masks.encode_all(truth), SIZE)
+    assert found == (
+        pytest.approx(jaccard(predicted, truth).mean()),
+        pytest.approx(boundary_f(predicted, truth).mean()),
+    )
+
+
+def test_precision_recall_and_f1_by_hand() -> None:
     label_K = np.array([True, False, True, False])
     assert precision_recall_f1(np.array([True, True, False, False]), label_K) == (0.5, 0.5, 0.5)
     assert precision_recall_f1(np.zeros(4, bool), label_K) == (0, 0, 0)
     assert precision_recall_f1(np.zeros(0, bool), np.zeros(0, bool)) == (0, 0, 0)
-    probability_K = np.array([0.9, 0.3, 0.4, 0.1])
-    assert best_threshold(probability_K, label_K, 0.5) == pytest.approx(0.35)
-    assert best_threshold(probability_K, np.zeros(4, bool), 0.5) == 0.5
-    tied_K = np.array([0.6, 0.6, 0.6, 0.2])  # no threshold parts the first three
-    assert best_threshold(tied_K, label_K, 0.5) == pytest.approx(0.4)
+
+
+def test_the_threshold_is_that_of_best_j_and_f() -> None:
+    """Everything is reported at it; of equals it is the one nearest one half."""
+    outcomes = [
+        Outcome(1.0, np.array([0.9, 0.3]), np.array([True, True]), np.array([[0.8, 0.6], [0.2, 0.4], [0.2, 0.4]])),
+        Outcome(None, np.zeros(0), np.zeros(0, bool), np.ones((3, 2))),
+    ]
+    found = summary(outcomes, (0.2, 0.4, 0.6))
+    assert (found.threshold, found.recall, found.loss) == (0.2, 1.0, 1.0)
+    assert (found.j, found.f, found.jf) == (pytest.approx(0.9), pytest.approx(0.8), pytest.approx(0.85))
+    assert best_threshold(np.array([0.1, 0.7, 0.7, 0.7, 0.2]), (0.1, 0.3, 0.4, 0.7, 0.9)) == 2
 
 
 # ------------------------------------------------------------- scoring
+
+
+def sigmoid(x_N: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x_N))
 
 
 def test_scores_are_candidates_in_order_and_do_not_depend_on_batches(trained: Config) -> None:
@@ -354,9 +475,10 @@ def test_scores_are_candidates_in_order_and_do_not_depend_on_batches(trained: Co
             assert all(not c.chosen and c.match is None and c.final is None for c in found)
             scores_N = np.array([c.score for c in found])
             np.testing.assert_array_equal(scores_N, scores_N.astype(np.float32))
-            alone_N = selector.score(sample.tokens_MTC[sample.rows_N], sample.words_WD)
+            alone_N = selector.score_all([sample])[0]
             np.testing.assert_allclose(scores_N, alone_N, atol=1e-4, rtol=1e-4)
-            right += int(((scores_N > 0) == sample.labels_N).all())
+            right += int(((sigmoid(scores_N) > selector.threshold) == sample.labels_N).all())
+        assert read_threshold(path) == selector.threshold == marker(trained)["threshold"]
         before = path.read_bytes()
         path.unlink()
         score_tracks.run(job)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from conftest import make_config
+import yaml
+from conftest import ROOT, make_config
 from numpy.typing import NDArray
 
 from stages.core import masks
@@ -18,6 +19,7 @@ from stages.core.cli import Job
 from stages.core.config_file import Config
 from stages.core.graph import BUILD_TRACKS, ENCODE_TEXT, Layout
 from stages.core.records import SOURCES, Source, Video
+from stages.core.settings import SelectorTraining
 from stages.core.text_file import TextFeatures, write_text
 from stages.core.track_file import Labels, Tracks, write_tracks
 from stages.datasets import open_split
@@ -25,10 +27,12 @@ from stages.datasets import open_split
 SIZE, C, D, KINDS = (24, 32), 16, 32, 4
 SAM2, TEXT = "5a2" * 5 + "0", "7e87" * 4
 MODEL = {"hidden_dim": 32, "n_heads": 4, "n_negatives": 4}
+SOC = {"dim": 32, "ffn_dim": 64, "n_heads": 4, "n_proxies": 4, "n_slots": 3, "dropout": 0.0}
 
 
-def toy_config(folder: Path, model: dict[str, Any] | None = None, **training: Any) -> Config:
-    values = {"epochs": 3, "batch_size": 3, "learning_rate": 3e-3, **training}
+def toy_config(folder: Path, model: dict[str, Any] | None = None, name: str = "sola", **training: Any) -> Config:
+    rate = training.pop("learning_rate", 3e-3)
+    values = {"epochs": 3, "batch_size": 3, "learning_rate": {"sola": rate, "soc": rate}, **training}
     toy = {
         "format": "mevis",
         "root": str(folder / "data"),
@@ -38,10 +42,16 @@ def toy_config(folder: Path, model: dict[str, Any] | None = None, **training: An
         "splits": {name: {"role": "train", "limit": None} for name in ("train", "valid_u", "valid")},
         "settings": {
             "run": {"device": "cpu", "threads": 1},
-            "selector": {"model": {**MODEL, **(model or {})}, "training": values},
+            "selector": {"name": name, "sola": {**MODEL, **(model or {})}, "soc": SOC, "training": values},
         },
     }
     return make_config(folder, {"datasets": {"toy": toy}})
+
+
+def training_section(**change: Any) -> SelectorTraining:
+    """`selector.training` of the project's config."""
+    document = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    return SelectorTraining.model_validate({**document["selector"]["training"], **change})
 
 
 def toy_job(config: Config, split: str = "train", **change: Any) -> Job:

@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from stages.core.cache import Stamp
-from stages.core.choices import Candidate, Choices, read_choices, write_choices
+from stages.core.choices import Candidate, Choices, read_choices, read_threshold, write_choices
 from stages.core.graph import SCORE_TRACKS, Layout
 from stages.core.records import Video
-from stages.core.settings import Rerank
+from stages.core.settings import Rerank, Threshold
 from stages.core.weights import Weights
 from stages.mllm.judge import Judge, Question, Reply
 from stages.mllm.keyframes import select_keyframes, sigmoid
@@ -46,31 +46,33 @@ class Reranker:
     Args:
         layout: of the split.
         settings: the section `rerank`.
-        threshold: `selector.threshold`.
+        threshold: `selector.threshold`; auto = what the selector recommends, as its scores say.
         weights: of the MLLM; None = the selector's decision stands.
         device: "cpu" or "cuda".
     """
 
     def __init__(
-        self, layout: Layout, settings: Rerank, threshold: float, weights: Weights | None, device: str
+        self, layout: Layout, settings: Rerank, threshold: Threshold, weights: Weights | None, device: str
     ) -> None:
         self.layout, self.settings, self.threshold, self.weights = layout, settings, threshold, weights
         self.judge = LazyJudge(lambda: self._load(device))
         self.warned = settings.weight == 0  # where the MLLM decides nothing its format does not matter
 
     def __call__(self, video: Video, path: Path, stamp: Stamp) -> None:
-        choices = read_choices(self.layout.file(SCORE_TRACKS, video.id), SCORE_TRACKS)
+        scores = self.layout.file(SCORE_TRACKS, video.id)
+        choices = read_choices(scores, SCORE_TRACKS)
+        threshold = read_threshold(scores) if self.threshold == "auto" else self.threshold
         missing = [expression.id for expression in video.expressions if expression.id not in choices]
         if missing:
             raise ValueError(f"video {video.id!r}: no scores for expressions {missing}; run score_tracks again")
         matches = self.matches(video, choices) if self.weights is not None else {}
         decided = {
             expression.id: decide(
-                choices[expression.id], matches.get(expression.id, {}), self.settings.weight, self.threshold
+                choices[expression.id], matches.get(expression.id, {}), self.settings.weight, threshold
             )
             for expression in video.expressions
         }
-        write_choices(path, stamp, decided)
+        write_choices(path, stamp, decided, threshold)
 
     def matches(self, video: Video, choices: Choices) -> dict[str, Matches]:
         """Expression id → track → log-odds, of the tracks that were shown."""

@@ -23,7 +23,13 @@ MARKER = f"training{TRAIN_SELECTOR.suffix}"
 
 
 class Selector(Protocol):
-    """A trained selector. Legend: N tracks, T frames, C channels of an object token, W words, D text width."""
+    """A trained selector.
+
+    `threshold` is the probability above which it recommends to choose a track. Legend: N tracks, T frames, C channels of an object token, W words, D text width.
+    """
+
+    @property
+    def threshold(self) -> float: ...
 
     def score(self, tokens_NTC: Array, words_WD: Array) -> Array:
         """One float32 logit a track, (N,), for one expression; no track gives no logit.
@@ -48,9 +54,9 @@ def load(path: Path, device: str = "cpu", weights: Mapping[str, str] | None = No
         ValueError: the file is missing, not ours, of another architecture, or was trained on features of
             other weights.
     """
-    from stages.selectors.scoring import SolaSelector
+    from stages.selectors.scoring import TrainedSelector
 
-    return SolaSelector(path, device, weights or {}, where or "the cache")
+    return TrainedSelector(path, device, weights or {}, where or "the cache")
 
 
 def selector_file(config: Config, dataset: str) -> Path:

@@ -5,7 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from stages.core.settings import Precision
 
 
 def full_float32() -> None:
@@ -15,6 +18,16 @@ def full_float32() -> None:
     third digit.
     """
     torch.backends.cudnn.allow_tf32 = False
+
+
+def autocast(device: str, precision: Precision) -> torch.autocast:
+    """Matrix products in bfloat16 on a GPU where the config says so; the CPU trains in float32."""
+    return torch.autocast(device, torch.bfloat16, enabled=device == "cuda" and precision == "bfloat16")
+
+
+def no_autocast(like: Tensor) -> torch.autocast:
+    """Full precision within autocast, for sums and scores that a selector decides by."""
+    return torch.autocast(like.device.type, enabled=False)
 
 
 @contextmanager

@@ -35,3 +35,10 @@ class Attention(nn.Module):
     def _split(self, x_MLD: Tensor) -> Tensor:
         """(M, L, D) → (M, H, L, D / H)."""
         return x_MLD.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+
+
+class VisibleAttention(Attention):
+    """Attention in which a row without a key gives zero, whatever pads it."""
+
+    def forward(self, q_MQD: Tensor, k_MKD: Tensor, v_MKD: Tensor, key_mask_MK: Tensor) -> Tensor:
+        return super().forward(q_MQD, k_MKD, v_MKD, key_mask_MK) * key_mask_MK.any(1)[:, None, None]

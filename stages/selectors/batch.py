@@ -1,6 +1,10 @@
-"""Samples of a selector, and padded batches of them.
+"""Samples of a selector, and padded batches of them that hold every track once.
 
-Legend: B samples, M tracks of a video, N of them that an expression may mean, T frames, C channels of an object token, W words, D text width.
+Legend: B samples, M tracks of all videos, V scenes (a video with some of its tracks), N tracks of a scene, T frames,
+C channels of an object token, W words, D text width.
+
+What does not depend on the words is computed once a track or once a scene, however many expressions of a
+video are asked about: a batch holds the tracks flat, scenes point at tracks, and samples point at scenes.
 """
 
 from collections.abc import Sequence
@@ -11,91 +15,223 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+UNCHECKED = 10.0  # object-score logit of a track of which nothing but its tokens is known: seen in every frame
+
+
+@dataclass(frozen=True)
+class TrackFeatures:
+    """What is cached of the tracks of one video.
+
+    Attributes:
+        tokens_MTC: SAM2's object tokens, float16 or float32.
+        presence_MT: float32 object-score logits; ≤ 0 = absent.
+        area_MT: float32, share of the frame that the mask covers, 0 … 1.
+        prompted_MT: bool, the frame that the track was prompted in.
+    """
+
+    tokens_MTC: NDArray[np.floating]
+    presence_MT: NDArray[np.float32]
+    area_MT: NDArray[np.float32]
+    prompted_MT: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        assert self.tokens_MTC.ndim == 3
+        for array in (self.presence_MT, self.area_MT, self.prompted_MT):
+            assert array.shape == self.tokens_MTC.shape[:2]
+
+    @classmethod
+    def of_tokens(cls, tokens_MTC: NDArray[np.floating]) -> "TrackFeatures":
+        """Of tracks of which nothing else is known: seen in every frame, of no area, never prompted."""
+        shape = tokens_MTC.shape[:2]
+        return cls(
+            tokens_MTC, np.full(shape, UNCHECKED, np.float32), np.zeros(shape, np.float32), np.zeros(shape, bool)
+        )
+
+    @property
+    def n_frames(self) -> int:
+        return self.tokens_MTC.shape[1]
+
+    @property
+    def n_bytes(self) -> int:
+        return sum(getattr(self, field.name).nbytes for field in fields(self))
+
 
 @dataclass(frozen=True)
 class Sample:
     """One expression and the tracks it may mean.
 
     Attributes:
-        tokens_MTC: object tokens of the video's tracks, shared by all of its samples.
+        tracks: of the video, shared by all of its samples.
         rows_N: which of them are the sample's.
         words_WD, mean_D: the expression's word features and their mean.
+        iou_N: mean IoU of each track with what is referred to; None where that is not known.
         labels_N: bool, which tracks are referred to; None where it is not known.
+        seen_NT: bool, frames in which a track covers what is referred to; None where no loss asks for it.
     """
 
-    tokens_MTC: NDArray[np.floating]
+    tracks: TrackFeatures
     rows_N: NDArray[np.integer]
     words_WD: NDArray[np.float32]
     mean_D: NDArray[np.float32]
+    iou_N: NDArray[np.float32] | None = None
     labels_N: NDArray[np.bool_] | None = None
+    seen_NT: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
-        assert self.tokens_MTC.ndim == 3 and self.rows_N.ndim == 1
-        assert self.words_WD.ndim == 2 and self.words_WD.size
+        assert self.rows_N.ndim == 1 and self.words_WD.ndim == 2 and self.words_WD.size
 
     def __len__(self) -> int:
         return len(self.rows_N)
 
+    @property
+    def n_tokens(self) -> int:
+        return len(self) * self.tracks.n_frames
+
 
 @dataclass(frozen=True)
 class Batch:
-    """Padded float32 tensors; masks are True where real. `frames_B` are the samples' own lengths."""
+    """Padded tensors, floats in float32; masks are True where real.
 
-    tokens_BNTC: Tensor
-    track_mask_BN: Tensor
-    frames_B: Tensor
+    Attributes:
+        tokens_MTC, presence_MT, area_MT, prompted_MT, frames_M: of every track, once; `frames_M` its length.
+        tracks_VN, track_mask_VN: the tracks of a scene, 0 at padding.
+        scene_B: the scene of a sample.
+        words_BWD, word_mask_BW, mean_BD: of every expression.
+        iou_BN, labels_BN, seen_BNT: 0 where unknown.
+    """
+
+    tokens_MTC: Tensor
+    presence_MT: Tensor
+    area_MT: Tensor
+    prompted_MT: Tensor
+    frames_M: Tensor
+    tracks_VN: Tensor
+    track_mask_VN: Tensor
+    scene_B: Tensor
     words_BWD: Tensor
     word_mask_BW: Tensor
     mean_BD: Tensor
+    iou_BN: Tensor
     labels_BN: Tensor
+    seen_BNT: Tensor
 
     def __len__(self) -> int:
-        return len(self.tokens_BNTC)
+        return len(self.scene_B)
+
+    @property
+    def track_mask_BN(self) -> Tensor:
+        return self.track_mask_VN[self.scene_B]
+
+    @property
+    def visible_MT(self) -> Tensor:
+        """Frames of a track that are real and show it: SAM2 writes one constant token where they do not."""
+        return (self.presence_MT > 0) & within(self.frames_M, self.tokens_MTC.shape[1])
 
     def to(self, device: str) -> "Batch":
         return Batch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
+    def scenes_of(self, x_M: Tensor) -> Tensor:
+        """Per-track values (M, …) as the tracks of each scene (V, N, …); padding holds those of track 0."""
+        return x_M[self.tracks_VN]
+
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Pads samples of any sizes, each with a track at least, to one batch; unknown labels become 0."""
-    n_B = [len(sample) for sample in samples]
-    assert min(n_B) > 0, "samples without a track never reach a model"
-    t_B = [sample.tokens_MTC.shape[1] for sample in samples]
-    w_B = [sample.words_WD.shape[0] for sample in samples]
-    b, c, d = len(samples), samples[0].tokens_MTC.shape[2], samples[0].words_WD.shape[1]
-    tokens_BNTC = np.zeros((b, max(n_B), max(t_B), c), np.float32)
-    words_BWD = np.zeros((b, max(w_B), d), np.float32)
-    labels_BN = np.zeros((b, max(n_B)), np.float32)
-    for i, sample in enumerate(samples):
-        tokens_BNTC[i, : n_B[i], : t_B[i]] = sample.tokens_MTC[sample.rows_N]
-        words_BWD[i, : w_B[i]] = sample.words_WD
-        if sample.labels_N is not None:
-            labels_BN[i, : n_B[i]] = sample.labels_N
+    """Pads samples of any sizes, each with a track at least, to one batch; samples of one video share its tracks."""
+    assert min(map(len, samples)) > 0, "samples without a track never reach a model"
+    videos, rows = _used_rows(samples)
+    offsets = dict(zip(videos, np.cumsum([0, *map(len, rows.values())])[:-1], strict=True))
+    scenes: dict[tuple[int, bytes], int] = {}
+    scene_B, tracks_V = [], []
+    for sample in samples:
+        video = id(sample.tracks)
+        key = (video, sample.rows_N.tobytes())
+        if key not in scenes:
+            scenes[key] = len(scenes)
+            tracks_V.append(np.searchsorted(rows[video], sample.rows_N) + offsets[video])
+        scene_B.append(scenes[key])
+    t = max(sample.tracks.n_frames for sample in samples)
     return Batch(
-        tokens_BNTC=torch.from_numpy(tokens_BNTC),
-        track_mask_BN=_mask(n_B),
-        frames_B=torch.tensor(t_B),
-        words_BWD=torch.from_numpy(words_BWD),
-        word_mask_BW=_mask(w_B),
+        tokens_MTC=_pad([videos[v].tokens_MTC[r] for v, r in rows.items()], t, np.float32),
+        presence_MT=_pad([videos[v].presence_MT[r] for v, r in rows.items()], t, np.float32),
+        area_MT=_pad([videos[v].area_MT[r] for v, r in rows.items()], t, np.float32),
+        prompted_MT=_pad([videos[v].prompted_MT[r] for v, r in rows.items()], t, np.bool_),
+        frames_M=torch.from_numpy(np.repeat([videos[v].n_frames for v in rows], [len(r) for r in rows.values()])),
+        tracks_VN=_stack(tracks_V, np.int64),
+        track_mask_VN=_mask([len(tracks) for tracks in tracks_V]),
+        scene_B=torch.tensor(scene_B),
+        words_BWD=_stack([sample.words_WD for sample in samples], np.float32),
+        word_mask_BW=_mask([len(sample.words_WD) for sample in samples]),
         mean_BD=torch.from_numpy(np.stack([sample.mean_D for sample in samples])),
-        labels_BN=torch.from_numpy(labels_BN),
+        iou_BN=_stack([_or_zeros(sample.iou_N, sample) for sample in samples], np.float32),
+        labels_BN=_stack([_or_zeros(sample.labels_N, sample) for sample in samples], np.float32),
+        seen_BNT=_seen(samples, t),
     )
 
 
-def chunks(samples: Sequence[Sample], max_tokens: int) -> list[list[int]]:
-    """Indices of samples in consecutive batches of at most `max_tokens` padded tokens (one sample at least)."""
+def chunks(sizes: Sequence[tuple[int, int, int]], max_tokens: int) -> list[list[int]]:
+    """Cuts a row of items into consecutive batches of at most `max_tokens` padded tokens, one item at least.
+
+    Args:
+        sizes: samples, most tracks and frames of each item.
+
+    Returns:
+        The indices of each batch.
+    """
     batches: list[list[int]] = []
-    tracks = frames = 0
-    for i, sample in enumerate(samples):
-        n, t = len(sample), sample.tokens_MTC.shape[1]
-        tracks, frames = max(tracks, n), max(frames, t)
-        if batches and (len(batches[-1]) + 1) * tracks * frames <= max_tokens:
+    samples = tracks = frames = 0
+    for i, (b, n, t) in enumerate(sizes):
+        tracks, frames, samples = max(tracks, n), max(frames, t), samples + b
+        if batches and samples * tracks * frames <= max_tokens:
             batches[-1].append(i)
         else:
             batches.append([i])
-            tracks, frames = n, t
+            samples, tracks, frames = b, n, t
     return batches
 
 
+def within(length_M: Tensor, n: int) -> Tensor:
+    """(M, n) bool: True within each row's length."""
+    return torch.arange(n, device=length_M.device)[None] < length_M[:, None]
+
+
+def _used_rows(samples: Sequence[Sample]) -> tuple[dict[int, TrackFeatures], dict[int, NDArray[np.integer]]]:
+    """The videos of the samples by identity, and which of their tracks any sample uses, ascending."""
+    videos = {id(sample.tracks): sample.tracks for sample in samples}
+    used: dict[int, list[NDArray[np.integer]]] = {video: [] for video in videos}
+    for sample in samples:
+        used[id(sample.tracks)].append(sample.rows_N)
+    return videos, {video: np.unique(np.concatenate(parts)) for video, parts in used.items()}
+
+
+def _pad(parts: Sequence[NDArray[np.generic]], t: int, dtype: type[np.generic]) -> Tensor:
+    """Parts (m, t', …) one after another, zero beyond their own frames: (M, T, …)."""
+    padded = np.zeros((sum(map(len, parts)), t, *parts[0].shape[2:]), dtype)
+    start = 0
+    for part in parts:
+        padded[start : start + len(part), : part.shape[1]] = part
+        start += len(part)
+    return torch.from_numpy(padded)
+
+
+def _stack(parts: Sequence[NDArray[np.generic]], dtype: type[np.generic]) -> Tensor:
+    """Parts (n, …) as rows of one tensor, zero beyond their own length."""
+    padded = np.zeros((len(parts), max(map(len, parts)), *parts[0].shape[1:]), dtype)
+    for row, part in zip(padded, parts, strict=True):
+        row[: len(part)] = part
+    return torch.from_numpy(padded)
+
+
+def _seen(samples: Sequence[Sample], t: int) -> Tensor:
+    seen_BNT = np.zeros((len(samples), max(map(len, samples)), t), np.float32)
+    for row_NT, sample in zip(seen_BNT, samples, strict=True):
+        if sample.seen_NT is not None:
+            row_NT[: sample.seen_NT.shape[0], : sample.seen_NT.shape[1]] = sample.seen_NT
+    return torch.from_numpy(seen_BNT)
+
+
+def _or_zeros(values_N: NDArray[np.generic] | None, sample: Sample) -> NDArray[np.generic]:
+    return np.zeros(len(sample), np.float32) if values_N is None else values_N
+
+
 def _mask(lengths: Sequence[int]) -> Tensor:
-    return torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]
+    return within(torch.tensor(lengths), max(lengths))

@@ -1,7 +1,8 @@
 """A selector's file: safetensors with a header that says what it is and what it was made for.
 
 The header is one metadata entry, "referee", of canonical JSON (the library keeps no order among
-several): {"kind", "version", "name", "model", "token_dim", "text_dim", "weights", "training"}.
+several): {"kind", "version", "name", "model", "tda", "token_dim", "text_dim", "weights", "threshold",
+"training"}. So the file alone is enough to score, and to decide, on another machine.
 """
 
 import hashlib
@@ -13,17 +14,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
 from stages.core.cache import atomic_path, canonical_json
-from stages.core.settings import SelectorModel
-from stages.selectors.sola import Sola
+from stages.selectors.architectures import Architecture
+from stages.selectors.network import Network
 
 log = logging.getLogger(__name__)
-ENTRY, KIND, VERSION = "referee", "selector", 1
+ENTRY, KIND, VERSION = "referee", "selector", 2
 IMPORTED = "imported"  # stands for an id that is not known: the checkpoint was made elsewhere
 
 
@@ -32,19 +32,34 @@ class Header:
     """What a selector's file says of itself.
 
     Attributes:
-        name: "sola".
-        model: the config's selector.model.
+        name, model, tda: the architecture, its section of the config, and selector.tda.
         token_dim, text_dim: C of an object token, D of the text features.
         weights: role → id of the models whose tokens and features it was trained on: sam2 and text; or IMPORTED.
+        threshold: probability above which a track is chosen, as calibrated on the validation split.
         training: fingerprint of the training that made it; or IMPORTED.
     """
 
     name: str
     model: Mapping[str, Any]
+    tda: Mapping[str, Any]
     token_dim: int
     text_dim: int
     weights: Mapping[str, str]
+    threshold: float
     training: str
+
+    @classmethod
+    def of(
+        cls,
+        architecture: Architecture,
+        token_dim: int,
+        text_dim: int,
+        weights: Mapping[str, str],
+        threshold: float,
+        training: str,
+    ) -> "Header":
+        model, tda = (section.model_dump(mode="json") for section in (architecture.model, architecture.tda))
+        return cls(architecture.name, model, tda, token_dim, text_dim, dict(weights), threshold, training)
 
     def check_weights(self, found: Mapping[str, str], path: Path, where: str) -> None:
         """Raises ValueError where tokens or features of `where` come from other weights than it was trained on."""
@@ -65,7 +80,7 @@ def _say_unchecked(path: Path) -> None:
     log.warning("%s: imported: which sam2 and text weights it was trained with is not known, and not checked", path)
 
 
-def save_selector(path: Path, model: Sola, header: Header) -> None:
+def save_selector(path: Path, model: Network, header: Header) -> None:
     """Writes a selector's file atomically; equal weights and headers give equal bytes."""
     entry = canonical_json({"kind": KIND, "version": VERSION, **asdict(header)})
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
@@ -102,24 +117,18 @@ def selector_id(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def load_model(path: Path) -> tuple[Sola, Header]:
+def load_model(path: Path) -> tuple[Network, Header]:
     """The model in evaluation mode, loaded strictly.
 
     Raises:
         ValueError: as `read_header`, another architecture, or tensors that do not fit it.
     """
     header = read_header(path)
-    if header.name != "sola":
-        raise ValueError(f"{path}: a selector of architecture {header.name!r}; this code knows 'sola'")
     try:
-        model = Sola(header.token_dim, header.text_dim, SelectorModel.model_validate(header.model))
+        model = Architecture.parse(header.name, header.model, header.tda).build(header.token_dim, header.text_dim)
         model.load_state_dict(load_file(path))
     except (ValidationError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"{path}: its tensors do not fit its header ({error}); train it again") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     return model.eval(), header
-
-
-def build(token_dim: int, text_dim: int, config: SelectorModel, seed: int) -> Sola:
-    """A new model; the same seed gives the same weights."""
-    torch.manual_seed(seed)
-    return Sola(token_dim, text_dim, config)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core.cli import guarded
-from stages.core.settings import SelectorModel
+from stages.core.settings import SolaModel, Tda
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,6 +32,8 @@ FIRST, NEGATIVES = "short_motion_encoder.0.weight", "negative_token.weight"
 # SOLA, arXiv 2412.01136, and its published configuration; both dropouts matter in training alone.
 HEADS = GROUPS = 8
 DROPOUT, ATTENTION_DROPOUT = 0.2, 0.1
+PUBLISHED_THRESHOLD = 0.5
+PLAIN = Tda(alpha=0.0, temperature=1.0)
 
 
 def import_checkpoint(file: Path, out: Path, n_heads: int = HEADS, n_groups: int = GROUPS) -> None:
@@ -41,19 +43,21 @@ def import_checkpoint(file: Path, out: Path, n_heads: int = HEADS, n_groups: int
         ValueError: not readable, carries code, is no checkpoint of the published selector, or holds values
             that are not finite; names the file and what is wrong.
     """
+    from stages.selectors.architectures import Architecture
     from stages.selectors.checkpoint import IMPORTED, Header, save_selector
-    from stages.selectors.sola import Sola
 
     state = read_state(file)
     token_dim, text_dim, config = infer_model(state, file, n_heads, n_groups)
+    architecture = Architecture("sola", config, PLAIN)
     try:
-        model = Sola(token_dim, text_dim, config)
+        model = architecture.build(token_dim, text_dim)
     except ValueError as error:
         raise ValueError(f"{file}: {error}; give --heads and --groups as it was trained with") from error
     _check(state, model.state_dict(), file)
     model.load_state_dict(state)
     weights = {"sam2": IMPORTED, "text": IMPORTED}
-    save_selector(out, model.eval(), Header("sola", config.model_dump(), token_dim, text_dim, weights, IMPORTED))
+    header = Header.of(architecture, token_dim, text_dim, weights, PUBLISHED_THRESHOLD, IMPORTED)
+    save_selector(out, model.eval(), header)
     log.info("%s: %s, object tokens of width %d, words of width %d", out, config, token_dim, text_dim)
     log.info("set selector.weights of a data set to %s; its sam2 and text weights must be those it was made with", out)
 
@@ -77,9 +81,7 @@ def read_state(file: Path) -> dict[str, "Tensor"]:
     return {PREFIX.sub("", name): tensor for name, tensor in state.items()}
 
 
-def infer_model(
-    state: Mapping[str, "Tensor"], file: Path, n_heads: int, n_groups: int
-) -> tuple[int, int, SelectorModel]:
+def infer_model(state: Mapping[str, "Tensor"], file: Path, n_heads: int, n_groups: int) -> tuple[int, int, SolaModel]:
     """Widths of an object token and of the words, and the model's settings, from the tensors' shapes.
 
     Raises:
@@ -96,7 +98,7 @@ def infer_model(
     layers = {int(match[1]) for name in state if (match := LAYER.match(name))}
     if layers != set(range(len(layers))) or not layers:
         raise ValueError(f"{file}: object_lang_align_layers are {sorted(layers) or 'missing'}; they count from 0")
-    config = SelectorModel(
+    config = SolaModel(
         hidden_dim=hidden_dim,
         n_layers=len(layers),
         n_heads=n_heads,

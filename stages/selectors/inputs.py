@@ -38,7 +38,7 @@ def read_inputs(layout: Layout, videos: Iterable[Video], sources: Sequence[Sourc
     return Inputs(fingerprints, weights)
 
 
-def join(parts: Sequence[tuple[Inputs, str]]) -> Inputs:
+def join_all(parts: Sequence[tuple[Inputs, str]]) -> Inputs:
     """Several inputs as one; raises CacheError where they were made with different weights."""
     fingerprints: dict[str, str] = {}
     weights: dict[str, str] = {}

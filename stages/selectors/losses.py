@@ -5,8 +5,6 @@ of the published code at its batch of one: a mean over a sample's tracks (and ne
 samples, so that a sample weighs the same whatever it is batched with.
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,35 +13,21 @@ from stages.core.settings import SelectorTraining
 from stages.selectors.batch import Batch
 
 
-@dataclass(frozen=True)
-class Losses:
-    """One value a sample, (B,)."""
-
-    bce_B: Tensor
-    alignment_B: Tensor
-    alignment_weight: float
-
-    @property
-    def total_B(self) -> Tensor:
-        return self.bce_B + self.alignment_weight * self.alignment_B
-
-
 def selection_losses(
     logits_BN: Tensor, z_BND: Tensor, negatives_KD: Tensor, batch: Batch, config: SelectorTraining
-) -> Losses:
-    """Both losses of every sample of a batch, over its real tracks."""
-    return Losses(
-        bce_B=weighted_bce(logits_BN, batch, config.positive_weight),
-        alignment_B=alignment(z_BND, negatives_KD, batch, config.positive_weight, config.temperature),
-        alignment_weight=config.alignment_weight,
-    )
+) -> dict[str, Tensor]:
+    """Both losses of every sample of a batch (B,), over its real tracks."""
+    return {
+        "bce": weighted_bce(logits_BN, batch, config.positive_weight),
+        "alignment": alignment(z_BND, negatives_KD, batch, config.positive_weight, config.temperature),
+    }
 
 
 def weighted_bce(logits_BN: Tensor, batch: Batch, positive_weight: float) -> Tensor:
     """(B,) cross-entropy, positives times `positive_weight`, over the number of tracks."""
     weight_BN = 1 + (positive_weight - 1) * batch.labels_BN
     loss_BN = F.binary_cross_entropy_with_logits(logits_BN, batch.labels_BN, weight_BN, reduction="none")
-    return _mean_over_tracks(loss_BN, batch.track_mask_BN)
+    return mean_over_tracks(loss_BN, batch.track_mask_BN)
 
 
 def alignment(z_BND: Tensor, negatives_KD: Tensor, batch: Batch, positive_weight: float, temperature: float) -> Tensor:
@@ -58,8 +42,9 @@ def alignment(z_BND: Tensor, negatives_KD: Tensor, batch: Batch, positive_weight
     target_BNK = (1 - batch.labels_BN)[..., None] * nearest_BNK
     positive_loss_BN = F.binary_cross_entropy_with_logits(positive_BN, batch.labels_BN, reduction="none")
     negative_loss_BN = F.binary_cross_entropy_with_logits(negative_BNK, target_BNK, reduction="none").mean(-1)
-    return _mean_over_tracks(positive_weight * positive_loss_BN + negative_loss_BN, batch.track_mask_BN)
+    return mean_over_tracks(positive_weight * positive_loss_BN + negative_loss_BN, batch.track_mask_BN)
 
 
-def _mean_over_tracks(loss_BN: Tensor, mask_BN: Tensor) -> Tensor:
-    return (loss_BN * mask_BN).sum(1) / mask_BN.sum(1)
+def mean_over_tracks(loss_BN: Tensor, mask_BN: Tensor) -> Tensor:
+    """(B,) mean over the marked tracks; 0 where none is."""
+    return (loss_BN * mask_BN).sum(1) / mask_BN.sum(1).clamp(min=1)

@@ -3,10 +3,10 @@
 Legend: M tracks (of all samples), C channels in, T frames, S = ⌈T/8⌉ steps, D channels out.
 """
 
-import torch
 from torch import Tensor, nn
 
-from stages.core.settings import SelectorModel
+from stages.core.settings import SolaModel
+from stages.selectors.batch import within
 from stages.selectors.masked_norm import masked_group_norm
 from stages.selectors.weight_standardised_conv import WeightStandardisedConv1d
 
@@ -19,7 +19,7 @@ class ShortMotionEncoder(nn.Sequential):
     padded the track alone.
     """
 
-    def __init__(self, token_dim: int, text_dim: int, config: SelectorModel) -> None:
+    def __init__(self, token_dim: int, text_dim: int, config: SolaModel) -> None:
         hidden = config.hidden_dim
         layers: list[nn.Module] = []
         for channels_in, channels_out, stride in (
@@ -42,19 +42,15 @@ class ShortMotionEncoder(nn.Sequential):
 
         A length of 0 marks a padded track.
         """
-        x_MCT = (x_MTC * steps_mask(length_M, x_MTC.shape[1])[:, :, None]).transpose(1, 2)
+        x_MCT = (x_MTC * within(length_M, x_MTC.shape[1])[:, :, None]).transpose(1, 2)
         for layer in self:
             if isinstance(layer, WeightStandardisedConv1d):
                 stride = layer.stride[0]
                 x_MCT, length_M = layer(x_MCT), (length_M + stride - 1) // stride
             elif isinstance(layer, nn.GroupNorm):
-                mask_MT = steps_mask(length_M, x_MCT.shape[2])
+                mask_MT = within(length_M, x_MCT.shape[2])
                 x_MCT = masked_group_norm(layer, x_MCT.transpose(1, 2), mask_MT).transpose(1, 2)
             else:
                 x_MCT = layer(x_MCT)  # LeakyReLU and dropout keep zeros
-        return x_MCT.transpose(1, 2) * steps_mask(length_M, x_MCT.shape[2])[:, :, None], length_M
-
-
-def steps_mask(length_M: Tensor, steps: int) -> Tensor:
-    """(M, steps) bool: True within each row's length."""
-    return torch.arange(steps, device=length_M.device)[None] < length_M[:, None]
+        x_MSD = x_MCT.transpose(1, 2).to(x_MTC.dtype)  # autocast ends with the last convolution
+        return x_MSD * within(length_M, x_MSD.shape[1])[:, :, None], length_M

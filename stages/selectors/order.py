@@ -1,15 +1,24 @@
-"""The order of training: batches of one video's expressions, drawn from the seed and the epoch alone."""
+"""The order of training, drawn from the seed and the epoch alone: groups of a video's expressions, packed by size.
 
-from collections.abc import Iterator, Sequence
+A group shares its video's tracks and whatever knows no words. A step packs groups of about one size, so that
+little of a batch is padding; which sizes follow each other is random.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
 
-from stages.selectors.batch import Sample
+from stages.core.settings import SelectorTraining
 from stages.selectors.samples import VideoTracks
-from stages.selectors.validation import known_expressions
 
 # Index of a video, and of some of its expressions.
-Step = tuple[int, list[int]]
+Group = tuple[int, list[int]]
+WINDOW = 16  # steps among whose groups those of one size are looked for
+
+
+def known_expressions(tracks: VideoTracks) -> list[int]:
+    """Indices of the expressions whose truth is known."""
+    return [e for e, expression in enumerate(tracks.video.expressions) if expression.annotations is not None]
 
 
 def trainable(videos: Sequence[VideoTracks]) -> list[list[int]]:
@@ -17,22 +26,59 @@ def trainable(videos: Sequence[VideoTracks]) -> list[list[int]]:
     return [[e for e in known_expressions(tracks) if len(tracks.tracks_of(e))] for tracks in videos]
 
 
-def steps_of(expressions: Sequence[Sequence[int]], batch_size: int, seed: int, epoch: int) -> list[Step]:
-    """All steps of an epoch. A video's steps follow each other, so that its tracks are read once."""
-    generator = np.random.default_rng([seed & 0xFFFFFFFF, epoch])
-    steps: list[Step] = []
-    for video in generator.permutation(len(expressions)):
-        order = generator.permutation(np.asarray(expressions[video], int)).tolist()
-        steps += [(int(video), order[i : i + batch_size]) for i in range(0, len(order), batch_size)]
+def steps_of(
+    expressions: Sequence[Sequence[int]], sizes: Sequence[int], config: SelectorTraining, epoch: int
+) -> list[list[Group]]:
+    """All steps of an epoch: every expression once, at most `batch_size` a step.
+
+    Args:
+        expressions: of each video.
+        sizes: tokens of each video.
+    """
+    generator = np.random.default_rng([config.seed & 0xFFFFFFFF, epoch])
+    most = min(config.expressions_per_video, config.batch_size)
+    groups: list[Group] = []
+    for video, known in enumerate(expressions):
+        order = generator.permutation(np.asarray(known, int)).tolist()
+        groups += [(video, order[i : i + most]) for i in range(0, len(order), most)]
+    shuffled = [groups[i] for i in generator.permutation(len(groups))]
+    window = WINDOW * -(-config.batch_size // most)
+    steps: list[list[Group]] = []
+    for start in range(0, len(shuffled), window):
+        packed = _pack(sorted(shuffled[start : start + window], key=lambda group: sizes[group[0]]), config.batch_size)
+        steps += [packed[i] for i in generator.permutation(len(packed))]
     return steps
 
 
-def read_steps(videos: Sequence[VideoTracks], steps: Sequence[Step], positive_iou: float) -> Iterator[list[Sample]]:
-    """The samples of each step; a video is read when its first step comes, for all of its steps."""
-    current, samples = -1, {}
-    for index, (video, expressions) in enumerate(steps):
-        if video != current:
-            ahead = [e for v, step in steps[index:] if v == video for e in step]
-            samples = dict(zip(ahead, videos[video].samples(ahead, positive_iou), strict=True))
-            current = video
-        yield [samples[e] for e in expressions]
+def share(groups: Sequence[Group], sizes: Sequence[int], rank: int, n_ranks: int) -> list[Group]:
+    """The groups of a step that one of several processes takes: the largest first, each to the least laden."""
+    load, mine = [0] * n_ranks, []
+    for i in sorted(range(len(groups)), key=lambda i: (-_cost(groups[i], sizes), i)):
+        taker = load.index(min(load))
+        load[taker] += _cost(groups[i], sizes)
+        if taker == rank:
+            mine.append(i)
+    return [groups[i] for i in sorted(mine)]
+
+
+def foreign_rows(tracks: VideoTracks, expression: int, count: int, seed: Sequence[int]) -> np.ndarray:
+    """At most `count` rows of tracks that belong to other expressions of the video alone: hard negatives."""
+    everyone = [tracks.tracks_of(e) for e in range(len(tracks.video.expressions))]
+    others = np.setdiff1d(np.concatenate(everyone), everyone[expression])
+    return np.random.default_rng(seed).permutation(others)[:count]
+
+
+def _pack(groups: Sequence[Group], batch_size: int) -> list[list[Group]]:
+    steps: list[list[Group]] = []
+    room = 0
+    for group in groups:
+        if len(group[1]) > room:
+            steps.append([])
+            room = batch_size
+        steps[-1].append(group)
+        room -= len(group[1])
+    return steps
+
+
+def _cost(group: Group, sizes: Sequence[int]) -> int:
+    return len(group[1]) * sizes[group[0]]

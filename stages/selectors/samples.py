@@ -4,7 +4,7 @@ Legend: N tracks of an expression, M tracks of a video (its sources end to end),
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -14,12 +14,25 @@ from numpy.typing import NDArray
 from stages.core.cache import CacheError, mend
 from stages.core.graph import BUILD_TRACKS, ENCODE_TEXT, Layout
 from stages.core.records import Source, Video
-from stages.core.text_file import read_text
-from stages.core.track_file import Labels, Membership, read_membership, read_tokens
-from stages.selectors.batch import Sample
+from stages.core.text_file import TextFeatures, read_text
+from stages.core.track_file import Labels, Membership, read_evidence, read_membership
+from stages.selectors.batch import Sample, TrackFeatures
+from stages.selectors.presence import track_features
 
 # A track by where it lies: its source and its row in that source's file.
 Origin = tuple[Source, int]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What is read of a video: its tracks, and the features of its expressions in their order."""
+
+    tracks: TrackFeatures
+    text: list[TextFeatures]
+
+    @property
+    def n_bytes(self) -> int:
+        return self.tracks.n_bytes + sum(text.words_WD.nbytes for text in self.text)
 
 
 @dataclass(frozen=True)
@@ -56,34 +69,63 @@ class VideoTracks:
             offset += membership.shape[0]
         return np.concatenate(parts)
 
-    def labels_of(self, expression: int, positive_iou: float) -> NDArray[np.bool_]:
-        """(N,) whether each of `tracks_of` is referred to.
+    def iou_of(self, expression: int) -> NDArray[np.float32]:
+        """(N,) the best mean IoU of each of `tracks_of` with any of the annotations referred to.
 
         Raises:
             ValueError: a track file holds no labels for an annotation that the expression refers to.
         """
+        return self._iou_M(expression)[self.tracks_of(expression)]
+
+    def labels_of(self, expression: int, positive_iou: float) -> NDArray[np.bool_]:
+        """(N,) whether each of `tracks_of` is referred to; raises as `iou_of`."""
+        return self.iou_of(expression) > positive_iou
+
+    def best_annotation(self, expression: int, row: int) -> str:
+        """The annotation referred to that a track of the M fits best; raises as `iou_of`."""
+        keys = self.video.expressions[expression].annotations
+        assert keys, "nothing is referred to"
+        source, track = self.origins[row]
+        path, found = next((path, found) for name, path, found in self.sources if name == source)
+        columns = [_column(path, found.labels, key) for key in keys]
+        assert found.labels is not None
+        return keys[int(found.labels.iou_NA[track, columns].argmax())]
+
+    def read(self) -> "Loaded":
+        """What is cached of the M tracks and of the expressions; tokens are float32 where sources differ."""
+        height, width = self.size
+        tracks = track_features([read_evidence(path) for _, path, _ in self.sources], height * width)
+        return Loaded(tracks, read_text(self.text, self.video))
+
+    def samples(
+        self,
+        expressions: Sequence[int],
+        positive_iou: float | None,
+        loaded: "Loaded | None" = None,
+        foreign: Sequence[NDArray[np.int64]] | None = None,
+    ) -> list[Sample]:
+        """Samples of some expressions, which share the tracks.
+
+        Args:
+            positive_iou: labels them; None leaves them unlabelled.
+            loaded: what `read` gave, if that was done already.
+            foreign: rows among the M that each expression gets beside its own.
+        """
+        loaded = loaded or self.read()
+        samples = []
+        for i, e in enumerate(expressions):
+            rows_N = self.tracks_of(e) if foreign is None else np.concatenate([self.tracks_of(e), foreign[i]])
+            sample = Sample(loaded.tracks, rows_N, loaded.text[e].words_WD, loaded.text[e].mean_D)
+            if positive_iou is not None:
+                iou_N = self._iou_M(e)[rows_N]
+                sample = replace(sample, iou_N=iou_N, labels_N=iou_N > positive_iou)
+            samples.append(sample)
+        return samples
+
+    def _iou_M(self, expression: int) -> NDArray[np.float32]:
         keys = self.video.expressions[expression].annotations
         assert keys is not None, "expressions of unknown truth have no labels"
-        best_M = np.concatenate([_best_iou(path, found, keys) for _, path, found in self.sources])
-        return best_M[self.tracks_of(expression)] > positive_iou
-
-    def read_tokens(self) -> NDArray[np.floating]:
-        """(M, T, C), float32 where the sources differ in precision."""
-        return np.concatenate([read_tokens(path) for _, path, _ in self.sources])
-
-    def samples(self, expressions: Sequence[int], positive_iou: float | None) -> list[Sample]:
-        """Samples of some expressions, which share the tokens; labelled where `positive_iou` is given."""
-        tokens_MTC, text = self.read_tokens(), read_text(self.text, self.video)
-        return [
-            Sample(
-                tokens_MTC=tokens_MTC,
-                rows_N=self.tracks_of(e),
-                words_WD=text[e].words_WD,
-                mean_D=text[e].mean_D,
-                labels_N=None if positive_iou is None else self.labels_of(e, positive_iou),
-            )
-            for e in expressions
-        ]
+        return np.concatenate([_best_iou(path, found, keys) for _, path, found in self.sources])
 
 
 def open_video(layout: Layout, video: Video, sources: Sequence[Source]) -> VideoTracks:

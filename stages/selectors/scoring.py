@@ -11,26 +11,31 @@ from torch import Tensor
 
 from stages.core.choices import Candidate
 from stages.selectors import Array, Selector
-from stages.selectors.batch import Sample, chunks, collate
+from stages.selectors.batch import Sample, TrackFeatures, chunks, collate
 from stages.selectors.checkpoint import load_model
+from stages.selectors.network import Network
 from stages.selectors.samples import VideoTracks
-from stages.selectors.sola import Sola
 
 # Padded tokens of one forward pass: some hundred MB of activations, whatever a video's size.
 MAX_TOKENS = 1 << 17
 
 
-class SolaSelector:
-    """A trained `sola` selector. Legend: N tracks, T frames, C channels, W words, D text width."""
+class TrainedSelector:
+    """A trained network of any architecture. Legend: N tracks, T frames, C channels, W words, D text width."""
 
     def __init__(self, path: Path, device: str, weights: Mapping[str, str], where: str) -> None:
         model, self.header = load_model(path)
         self.header.check_weights(weights, path, where)
         self.path, self.device, self.model = path, device, model.to(device)
 
+    @property
+    def threshold(self) -> float:
+        return self.header.threshold
+
     def score(self, tokens_NTC: Array, words_WD: Array) -> Array:
         tokens, words = (as_float32(array) for array in (tokens_NTC, words_WD))
-        logits_N = self.score_all([Sample(tokens, np.arange(len(tokens)), words, words.mean(0))])[0]
+        sample = Sample(TrackFeatures.of_tokens(tokens), np.arange(len(tokens)), words, words.mean(0))
+        logits_N = self.score_all([sample])[0]
         return torch.from_numpy(logits_N).to(tokens_NTC.device) if isinstance(tokens_NTC, Tensor) else logits_N
 
     def score_all(self, samples: Sequence[Sample]) -> list[NDArray[np.float32]]:
@@ -49,7 +54,7 @@ class SolaSelector:
 
     def _check(self, sample: Sample) -> None:
         wanted = (self.header.token_dim, self.header.text_dim)
-        found = (sample.tokens_MTC.shape[-1], sample.words_WD.shape[-1])
+        found = (sample.tracks.tokens_MTC.shape[-1], sample.words_WD.shape[-1])
         if found != wanted:
             raise ValueError(f"{self.path}: made for object tokens and words of widths {wanted}; got {found}")
 
@@ -60,12 +65,12 @@ def as_float32(array: NDArray[Any] | Tensor) -> NDArray[np.float32]:
 
 
 @torch.inference_mode()
-def logits_of(model: Sola, samples: Sequence[Sample], device: str) -> list[NDArray[np.float32]]:
+def logits_of(model: Network, samples: Sequence[Sample], device: str) -> list[NDArray[np.float32]]:
     """(N,) logits of every sample, in padded batches of bounded size; the model is in evaluation mode."""
     assert not model.training
     logits: list[NDArray[np.float32]] = []
-    for indices in chunks(samples, MAX_TOKENS):
-        logits_BN = model(collate([samples[i] for i in indices]).to(device))[0].float().cpu().numpy()
+    for indices in chunks([(1, len(sample), sample.tracks.n_frames) for sample in samples], MAX_TOKENS):
+        logits_BN = model(collate([samples[i] for i in indices]).to(device)).logits_BN.float().cpu().numpy()
         logits += [logits_BN[row, : len(samples[i])] for row, i in enumerate(indices)]
     return logits
 

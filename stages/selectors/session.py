@@ -8,23 +8,29 @@ import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from stages.core.cache import CacheError, Stamp, State, inspect, write_json
 from stages.core.cli import Job
 from stages.core.devices import lease_device
 from stages.core.graph import Layout
 from stages.core.records import Source, Split, Video
+from stages.core.settings import Selector, SelectorTraining
 from stages.core.text_file import read_text
-from stages.selectors import BEST, MARKER, training_folder
+from stages.selectors import BEST, MARKER
+from stages.selectors.architectures import Architecture
 from stages.selectors.arithmetic import full_float32
-from stages.selectors.checkpoint import Header, build
-from stages.selectors.inputs import Inputs, join, read_inputs
-from stages.selectors.order import trainable
+from stages.selectors.checkpoint import Header
+from stages.selectors.distributed import World, join
+from stages.selectors.inputs import Inputs, join_all, read_inputs
+from stages.selectors.network import Network
+from stages.selectors.order import known_expressions, trainable
 from stages.selectors.quality import Measure, TrackQuality
 from stages.selectors.samples import VideoTracks, open_video
 from stages.selectors.state import FILE, Progress, read_state
+from stages.selectors.store import Store
 from stages.selectors.training import Data, Trainer, make_learner
-from stages.selectors.validation import known_expressions
+from stages.selectors.validation import PLAIN_THRESHOLD
 
 log = logging.getLogger(__name__)
 
@@ -59,76 +65,86 @@ class Part:
     def open(self) -> list[VideoTracks]:
         return [open_video(self.layout, video, self.sources) for video in self.videos()]
 
+    def store(self, videos: Sequence[VideoTracks], config: SelectorTraining, *, needs_seen: bool) -> Store:
+        return Store(videos, config, self.split.annotations if needs_seen else None)
+
 
 class Session:
     """A training whose inputs are complete."""
 
-    def __init__(self, job: Job, stage_stamp: Stamp, inputs: Inputs) -> None:
-        self.job, self.stamp, self.inputs = job, stage_stamp, inputs
-        self.folder = training_folder(job.config, job.dataset, job.split)
+    def __init__(self, job: Job, folder: Path, stamp: Stamp, inputs: Inputs) -> None:
+        self.job, self.folder, self.stamp, self.inputs = job, folder, stamp, inputs
         self.config = job.settings.selector
 
-    def must_run(self) -> bool:
-        """False where the same training is finished; what another config left is cleared away.
+    def is_complete(self) -> bool:
+        """Whether the same training is finished, and not to be made again."""
+        state, _ = inspect(self.folder / MARKER, self.stamp)
+        return state is State.COMPLETE and (self.folder / BEST).exists() and not self.job.overwrite
+
+    def clear(self) -> None:
+        """Removes what another config left, and what cannot be gone on from.
 
         Raises:
             CacheError: another config left it, and `run.on_stale` is "stop".
         """
         state, reason = inspect(self.folder / MARKER, self.stamp)
-        if state is State.COMPLETE and (self.folder / BEST).exists() and not self.job.overwrite:
-            log.info("%s: complete", self.folder)
-            return False
         if self.job.overwrite:
-            self._clear()
+            self._remove()
         elif state in (State.STALE, State.DAMAGED):
             self._start_anew(reason)
-        return True
+        self._drop_unusable_state()
 
-    def train(self, train: Part, validation: Part, jaccard: Measure, boundary_f: Measure) -> None:
-        """Trains to the end and writes the marker.
+    def train(self, train: Part, validation: Part, measure: Measure) -> None:
+        """Trains to the end and writes the marker; under torchrun, together with its other processes.
 
         Raises:
             ValueError: there is no track to train on, nothing to validate on, or a loss that is no number.
         """
         full_float32()
-        quality = TrackQuality(validation.layout, validation.split, jaccard, boundary_f)
-        data = Data(train.open(), validation.open(), quality)
-        check(data, train, validation, self.config.training.positive_iou)
-        with lease_device(self.job.settings.run) as device:
-            progress = self._run(data, device)
+        quality = TrackQuality(validation.layout, validation.split, measure)
+        if self.is_complete():
+            log.info("%s: complete", self.folder)
+            return
+        with lease_device(self.job.settings.run) as device, join(device) as world:
+            world.first_decides(self.clear)
+            self._train(train, validation, quality, device, world)
+
+    def _train(self, train: Part, validation: Part, quality: TrackQuality, device: str, world: World) -> None:
+        videos, others = train.open(), validation.open()
+        check(videos, others, train, validation, self.config.training.positive_iou)
+        model, header = new_model(self.config, videos, self.inputs, self.stamp, device)
+        data = Data(
+            train.store(videos, self.config.training, needs_seen=model.needs_seen),
+            validation.store(others, self.config.training, needs_seen=model.needs_seen),
+            quality,
+        )
+        learner = make_learner(model, self.config)
+        trainer = Trainer(self.folder, self.stamp, header, data, self.config.training, learner, device, world)
+        state = read_state(self.folder)
+        world.first_decides(lambda: None)  # nobody writes while another reads
+        if state is not None:
+            trainer.resume(state)
+        progress = trainer.run()
+        if world.first:
+            self._finish(progress)
+
+    def _finish(self, progress: Progress) -> None:
         best = progress.best
         assert best is not None
         payload = {"best": best, "threshold": best["validation"]["threshold"], "history": progress.history}
         write_json(self.folder / MARKER, payload, self.stamp)
 
-    def _run(self, data: Data, device: str) -> Progress:
-        token_dim, text_dim = data.train[0].sources[0][2].shape[2], _text_dim(data.train)
-        header = Header(
-            name=self.config.name,
-            model=self.config.model.model_dump(mode="json"),
-            token_dim=token_dim,
-            text_dim=text_dim,
-            weights=dict(self.inputs.weights),
-            training=self.stamp.fingerprint,
-        )
-        model = build(token_dim, text_dim, self.config.model, self.config.training.seed).to(device)
-        learner = make_learner(model, self.config.training)
-        trainer = Trainer(self.folder, self.stamp, header, data, self.config.training, learner, device)
-        self._resume(trainer)
-        return trainer.run()
-
-    def _resume(self, trainer: Trainer) -> None:
-        """Goes on from last.pt, if it is of this training."""
+    def _drop_unusable_state(self) -> None:
+        """Keeps last.pt only if it is of this training."""
         state = read_state(self.folder)
         if state is None:
+            (self.folder / FILE).unlink(missing_ok=True)
             return
         found = Stamp.loads(state["stamp"])
         if found.fingerprint != self.stamp.fingerprint:
             self._start_anew(self.stamp.difference(found))
         elif state["progress"]["epoch"] and not (self.folder / BEST).exists():
             self._start_anew(f"{BEST} of its finished epochs is gone")
-        else:
-            trainer.resume(state)
 
     def _start_anew(self, reason: str) -> None:
         if self.job.settings.run.on_stale == "stop":
@@ -136,30 +152,42 @@ class Session:
                 f"{self.folder}: holds another training ({reason}); run.on_stale is 'stop': delete it, or set recompute"
             )
         log.warning("%s: training starts anew: %s", self.folder, reason)
-        self._clear()
+        self._remove()
 
-    def _clear(self) -> None:
+    def _remove(self) -> None:
         for name in (MARKER, FILE, BEST):  # the marker first: what a kill leaves is never taken for finished
             (self.folder / name).unlink(missing_ok=True)
         shutil.rmtree(self.folder / "tensorboard", ignore_errors=True)
 
 
+def new_model(
+    config: Selector, videos: Sequence[VideoTracks], inputs: Inputs, stamp: Stamp, device: str
+) -> tuple[Network, Header]:
+    """A network for the widths of the videos' tokens and texts, and the header of what it will become."""
+    architecture = Architecture.of(config)
+    token_dim, text_dim = videos[0].sources[0][2].shape[2], _text_dim(videos)
+    model = architecture.build(token_dim, text_dim, config.training.seed).to(device)
+    return model, Header.of(architecture, token_dim, text_dim, inputs.weights, PLAIN_THRESHOLD, stamp.fingerprint)
+
+
 def join_inputs(train: Part, validation: Part) -> Inputs:
     """Of both splits; raises CacheError where a file is missing or weights differ."""
-    return join([(part.inputs(), part.name) for part in (train, validation)])
+    return join_all([(part.inputs(), part.name) for part in (train, validation)])
 
 
-def check(data: Data, train: Part, validation: Part, positive_iou: float) -> None:
+def check(
+    videos: Sequence[VideoTracks], others: Sequence[VideoTracks], train: Part, validation: Part, positive_iou: float
+) -> None:
     """Raises ValueError where nothing can be learnt or measured; warns where nothing is positive."""
-    expressions = trainable(data.train)
+    expressions = trainable(videos)
     if not any(expressions):
         raise ValueError(
-            f"no tracks to train on: none of the {len(data.train)} videos of {train.name} has an expression of "
+            f"no tracks to train on: none of the {len(videos)} videos of {train.name} has an expression of "
             f"known truth with a track from {', '.join(train.sources)}; look at its prompts and tracks first"
         )
-    if not any(known_expressions(tracks) for tracks in data.validation):
+    if not any(known_expressions(tracks) for tracks in others):
         raise ValueError(f"nothing to validate on: {validation.name} has no expression of known truth")
-    pairs = zip(data.train, expressions, strict=True)
+    pairs = zip(videos, expressions, strict=True)
     if not any(tracks.labels_of(e, positive_iou).any() for tracks, known in pairs for e in known):
         log.warning(
             "%s: no track exceeds an IoU of %s with what is referred to: a selector trained on negatives alone "

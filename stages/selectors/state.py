@@ -1,4 +1,7 @@
-"""The state of a training that is under way: everything that a resumed one needs to end in the same bytes."""
+"""The state of a training that is under way: everything that a resumed one needs to end in the same bytes.
+
+No random state is in it: order and dropout of a step are drawn from the seed and the step's number.
+"""
 
 import io
 import logging
@@ -12,7 +15,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from stages.core.cache import Stamp, atomic_path
-from stages.selectors.sola import Sola
+from stages.selectors.network import Network
 
 log = logging.getLogger(__name__)
 FILE = "last.pt"
@@ -25,7 +28,7 @@ class Progress:
     Attributes:
         epoch: finished epochs.
         step: finished steps of the next one; its order is drawn from the seed and the epoch alone.
-        sums: of the losses in these steps, and "samples".
+        sums: of the losses in these steps by name, and "samples".
         history: one entry an epoch.
         best: the entry of the best one; None before the first.
     """
@@ -36,25 +39,27 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Any] | None = None
 
+    @property
+    def epochs_without_better(self) -> int:
+        return self.epoch - (self.best["epoch"] if self.best else 0)
+
 
 @dataclass(frozen=True)
 class Learner:
     """What an optimisation step changes."""
 
-    model: Sola
+    model: Network
     optimiser: AdamW
     scheduler: ReduceLROnPlateau
 
 
 def save_state(folder: Path, stamp: Stamp, learner: Learner, progress: Progress) -> None:
     """Writes the state atomically: tensors and plain values only."""
-    cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
     state = {
         "stamp": stamp.dumps(),
         "model": learner.model.state_dict(),
         "optimiser": learner.optimiser.state_dict(),
         "scheduler": learner.scheduler.state_dict(),
-        "rng": {"cpu": torch.get_rng_state(), "cuda": cuda},
         "progress": asdict(progress),
     }
     buffer = io.BytesIO()  # a file's own name would enter the bytes
@@ -78,11 +83,8 @@ def read_state(folder: Path) -> dict[str, Any] | None:
 
 
 def restore(state: dict[str, Any], learner: Learner) -> Progress:
-    """Brings model, optimiser, scheduler and random states back to where they were saved."""
+    """Brings model, optimiser and scheduler back to where they were saved."""
     learner.model.load_state_dict(state["model"])
     learner.optimiser.load_state_dict(state["optimiser"])
     learner.scheduler.load_state_dict(state["scheduler"])
-    torch.set_rng_state(state["rng"]["cpu"])
-    if state["rng"]["cuda"] is not None and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["rng"]["cuda"])
     return Progress(**state["progress"])

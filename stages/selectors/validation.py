@@ -1,6 +1,9 @@
-"""How good a selector is on its validation split."""
+"""How good a selector is on its validation split, and at which threshold.
 
-from collections.abc import Callable, Sequence
+Legend: N tracks of an expression, K thresholds.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,20 +12,23 @@ from numpy.typing import NDArray
 
 from stages.core.settings import SelectorTraining
 from stages.selectors.batch import Sample, chunks, collate
-from stages.selectors.losses import selection_losses
-from stages.selectors.samples import Origin, VideoTracks
+from stages.selectors.distributed import World
+from stages.selectors.network import Network
+from stages.selectors.order import known_expressions
+from stages.selectors.quality import Quality
+from stages.selectors.samples import VideoTracks
 from stages.selectors.scoring import MAX_TOKENS
-from stages.selectors.sola import Sola
+from stages.selectors.store import Store
 
-# (video, index of the expression, chosen tracks) → (J, F)
-Quality = Callable[[VideoTracks, int, tuple[Origin, ...]], tuple[float, float]]
+PLAIN_THRESHOLD = 0.5
+GRID = tuple(i / 20 for i in range(1, 20))  # the thresholds that calibration tries
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Means over expressions; precision, recall and F1 over all of their tracks.
+    """Means over expressions; precision, recall and F1 over all of their tracks; all at `threshold`.
 
-    `threshold` is the probability at which F1 is best: what `selector.threshold` should be.
+    `threshold` is the probability at which J&F is best, or the one that the config fixes.
     """
 
     loss: float
@@ -35,62 +41,40 @@ class Validation:
     threshold: float
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class Outcome:
+    """Of one expression: its loss (None where it has no track), tracks, and (J, F) at every threshold (K, 2)."""
+
+    loss: float | None
+    probability_N: NDArray[np.float64]
+    label_N: NDArray[np.bool_]
+    quality_K2: NDArray[np.float64]
+
+
 def validate(
-    model: Sola, videos: Sequence[VideoTracks], quality: Quality, config: SelectorTraining, device: str
+    model: Network, store: Store, quality: Quality, config: SelectorTraining, device: str, world: World
 ) -> Validation:
     """Runs all expressions of known truth; those without tracks count as answered with nothing."""
     model.eval()
-    losses: list[float] = []
-    measured: list[tuple[float, float]] = []
-    probabilities, labels = [np.zeros(0)], [np.zeros(0, bool)]
-    for tracks in videos:
-        known = known_expressions(tracks)
-        full = [e for e in known if len(tracks.tracks_of(e))]
-        samples = tracks.samples(full, config.positive_iou) if full else []
-        scored = dict(zip(full, _run(model, samples, config, device), strict=True))
-        for e in known:
-            chosen: tuple[Origin, ...] = ()
-            if e in scored:
-                loss, probability_N = scored[e]
-                losses.append(loss)
-                probabilities.append(probability_N)
-                picked = tracks.tracks_of(e)[probability_N > config.validation_threshold]
-                chosen = tuple(tracks.origins[row] for row in picked)
-            measured.append(quality(tracks, e, chosen))
-        labels += [sample.labels_N for sample in samples if sample.labels_N is not None]
-    return _summary(losses, measured, np.concatenate(probabilities), np.concatenate(labels), config)
+    fixed = config.validation_threshold
+    thresholds = GRID if fixed == "auto" else (fixed,)
+    mine = [
+        list(_outcomes(model, store, video, quality, thresholds, config, device))
+        for video in world.deal(range(len(store.videos)))
+    ]
+    return summary([outcome for video in world.gather(mine) for outcome in video], thresholds)
 
 
-def known_expressions(tracks: VideoTracks) -> list[int]:
-    """Indices of the expressions whose truth is known."""
-    return [e for e, expression in enumerate(tracks.video.expressions) if expression.annotations is not None]
-
-
-def _run(
-    model: Sola, samples: Sequence[Sample], config: SelectorTraining, device: str
-) -> list[tuple[float, NDArray[np.float64]]]:
-    """Loss and (N,) probabilities of every sample."""
-    results = []
-    for indices in chunks(samples, MAX_TOKENS):
-        batch = collate([samples[i] for i in indices]).to(device)
-        logits_BN, z_BND = model(batch)
-        losses = selection_losses(logits_BN, z_BND, model.negative_token.weight, batch, config)
-        probability_BN = logits_BN.double().sigmoid().cpu().numpy()
-        for row, (i, loss) in enumerate(zip(indices, losses.total_B.tolist(), strict=True)):
-            results.append((loss, probability_BN[row, : len(samples[i])]))
-    return results
-
-
-def _summary(
-    losses: Sequence[float],
-    measured: Sequence[tuple[float, float]],
-    probability_K: NDArray[np.float64],
-    label_K: NDArray[np.bool_],
-    config: SelectorTraining,
-) -> Validation:
-    precision, recall, f1 = precision_recall_f1(probability_K > config.validation_threshold, label_K)
-    j, f = np.mean(measured, axis=0)
+def summary(outcomes: Sequence[Outcome], thresholds: Sequence[float]) -> Validation:
+    """At the threshold of best J&F; of equals the one nearest .5."""
+    quality_K2 = np.mean([outcome.quality_K2 for outcome in outcomes], axis=0)
+    best = best_threshold(quality_K2.mean(1), thresholds)
+    probability, label = (
+        np.concatenate([getattr(outcome, name) for outcome in outcomes]) for name in ("probability_N", "label_N")
+    )
+    precision, recall, f1 = precision_recall_f1(probability > thresholds[best], label)
+    losses = [outcome.loss for outcome in outcomes if outcome.loss is not None]
+    j, f = quality_K2[best]
     return Validation(
         loss=float(np.mean(losses)) if losses else 0.0,
         precision=precision,
@@ -99,8 +83,14 @@ def _summary(
         j=float(j),
         f=float(f),
         jf=float((j + f) / 2),
-        threshold=best_threshold(probability_K, label_K, config.validation_threshold),
+        threshold=float(thresholds[best]),
     )
+
+
+def best_threshold(quality_K: NDArray[np.float64], thresholds: Sequence[float]) -> int:
+    """The index of the best; of equals (up to rounding) the one nearest .5."""
+    best: list[int] = np.flatnonzero(quality_K >= quality_K.max() - 1e-12).tolist()
+    return min(best, key=lambda k: abs(thresholds[k] - PLAIN_THRESHOLD))
 
 
 def precision_recall_f1(chosen_K: NDArray[np.bool_], label_K: NDArray[np.bool_]) -> tuple[float, float, float]:
@@ -112,14 +102,57 @@ def precision_recall_f1(chosen_K: NDArray[np.bool_], label_K: NDArray[np.bool_])
     return precision, recall, 2 * right / (n_chosen + n_right) if n_chosen + n_right else 0.0
 
 
-def best_threshold(probability_K: NDArray[np.float64], label_K: NDArray[np.bool_], default: float) -> float:
-    """The threshold of best F1, midway between two probabilities; of equals the one nearest `default`."""
-    if not label_K.any():
-        return default
-    order = np.argsort(-probability_K, kind="stable")
-    sorted_K, hits_K = probability_K[order], np.cumsum(label_K[order])
-    f1_K = 2 * hits_K / (np.arange(1, len(order) + 1) + label_K.sum())
-    middle_K = (sorted_K + np.append(sorted_K[1:], 0.0)) / 2
-    f1_K[np.append(sorted_K[1:] == sorted_K[:-1], False)] = -1  # no threshold lies between equals
-    best = np.flatnonzero(f1_K == f1_K.max())
-    return float(middle_K[best[np.argmin(np.abs(middle_K[best] - default))]])
+def _outcomes(
+    model: Network,
+    store: Store,
+    video: int,
+    quality: Quality,
+    thresholds: Sequence[float],
+    config: SelectorTraining,
+    device: str,
+) -> Iterator[Outcome]:
+    """Of the expressions of one video."""
+    tracks = store.videos[video]
+    known = known_expressions(tracks)
+    full = [e for e in known if len(tracks.tracks_of(e))]
+    samples = store.samples(video, full) if full else []
+    scored = dict(zip(full, zip(samples, _run(model, samples, config, device), strict=True), strict=True))
+    for e in known:
+        loss, probability_N, label_N = None, np.zeros(0), np.zeros(0, bool)
+        if e in scored:
+            sample, (loss, probability_N) = scored[e]
+            assert sample.labels_N is not None
+            label_N = sample.labels_N
+        yield Outcome(loss, probability_N, label_N, _quality_K2(tracks, e, probability_N, quality, thresholds))
+
+
+def _quality_K2(
+    tracks: VideoTracks,
+    expression: int,
+    probability_N: NDArray[np.float64],
+    quality: Quality,
+    thresholds: Sequence[float],
+) -> NDArray[np.float64]:
+    rows_N = tracks.tracks_of(expression)
+    return np.array(
+        [
+            quality(tracks, expression, tuple(tracks.origins[row] for row in rows_N[probability_N > threshold]))
+            for threshold in thresholds
+        ]
+    )
+
+
+@torch.no_grad()
+def _run(
+    model: Network, samples: Sequence[Sample], config: SelectorTraining, device: str
+) -> list[tuple[float, NDArray[np.float64]]]:
+    """Loss and (N,) probabilities of every sample, in float32."""
+    results = []
+    for indices in chunks([(1, len(sample), sample.tracks.n_frames) for sample in samples], MAX_TOKENS):
+        batch = collate([samples[i] for i in indices]).to(device)
+        output = model(batch)
+        losses_B = model.losses(output, batch, config).total_B.tolist()
+        probability_BN = output.logits_BN.double().sigmoid().cpu().numpy()
+        for row, (i, loss) in enumerate(zip(indices, losses_B, strict=True)):
+            results.append((loss, probability_BN[row, : len(samples[i])]))
+    return results

@@ -1,0 +1,64 @@
+"""What every architecture is: a network over a padded batch, and the losses that train it.
+
+Legend: B samples, N tracks, T frames, D channels of the architecture.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from stages.core.settings import SelectorTraining
+from stages.selectors.batch import Batch
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a forward pass gives, in float32.
+
+    Attributes:
+        logits_BN: one a track, 0 for padded tracks.
+        pooled_BND: one vector a track.
+        expression_BD: the expression in the same space, where the architecture has such a thing.
+        gate_BNT: logits that a track covers what is meant in a frame, where the architecture has such a thing.
+    """
+
+    logits_BN: Tensor
+    pooled_BND: Tensor
+    expression_BD: Tensor | None = None
+    gate_BNT: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Losses:
+    """By name: one value a sample, (B,), and the weight of each in the total."""
+
+    parts: Mapping[str, Tensor]
+    weights: Mapping[str, float]
+
+    @property
+    def total_B(self) -> Tensor:
+        terms = [self.weights[name] * part_B for name, part_B in self.parts.items()]
+        return torch.stack(terms).sum(0)
+
+
+class Network(nn.Module):
+    """A selector's network: scores do not depend on padding, nor on the order of tracks.
+
+    Attributes:
+        needs_seen: whether its losses ask in which frames a track covers what is meant.
+    """
+
+    needs_seen: bool = False
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Output: ...
+
+    @abstractmethod
+    def loss_weights(self, config: SelectorTraining) -> Mapping[str, float]:
+        """The parts of its loss, and the weight of each in the total."""
+
+    @abstractmethod
+    def losses(self, output: Output, batch: Batch, config: SelectorTraining) -> Losses: ...

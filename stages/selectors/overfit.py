@@ -1,0 +1,71 @@
+"""A sanity check: can the selector learn a few videos by heart? If not, tokens, texts or labels are broken."""
+
+import logging
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from stages.core.cache import Stamp
+from stages.core.devices import lease_device
+from stages.core.settings import Run, Selector
+from stages.selectors.arithmetic import full_float32
+from stages.selectors.distributed import World
+from stages.selectors.order import trainable
+from stages.selectors.quality import Measure, TrackQuality
+from stages.selectors.session import Part, check, new_model
+from stages.selectors.training import Data, Trainer, make_learner
+
+log = logging.getLogger(__name__)
+LEARNT = 0.99  # F1 over the tracks
+EPOCHS, BATCH_SIZE, LEARNING_RATE = 300, 16, 5e-4
+
+
+def overfit(part: Part, n_videos: int, config: Selector, run: Run, stamp: Stamp, measure: Measure) -> dict[str, Any]:
+    """Trains on the first videos that have something to learn and validates on the same, without dropout and decay.
+
+    It has a schedule of its own, so that it asks about the data and not about the config's schedule, and
+    leaves no file.
+
+    Returns:
+        The best entry of the history: `validation.f1` is 1, or nearly, where all is well.
+
+    Raises:
+        ValueError: there is nothing to learn from.
+    """
+    full_float32()
+    config, videos = undisturbed(config), []
+    for tracks, expressions in zip(opened := part.open(), trainable(opened), strict=True):
+        if any(tracks.labels_of(e, config.training.positive_iou).any() for e in expressions):
+            videos.append(tracks)
+    videos = videos[:n_videos]
+    check(videos, videos, part, part, config.training.positive_iou)
+    with lease_device(run) as device, TemporaryDirectory() as folder:
+        model, header = new_model(config, videos, part.inputs(), stamp, device)
+        store = part.store(videos, config.training, needs_seen=model.needs_seen)
+        data = Data(store, store, TrackQuality(part.layout, part.split, measure))
+        learner = make_learner(model, config)
+        trainer = Trainer(Path(folder), stamp, header, data, config.training, learner, device, World())
+        progress = trainer.run(stop_at_f1=LEARNT)
+    last = progress.history[-1]
+    log.info("overfit: F1 %.3f on %d videos after epoch %d", last["validation"]["f1"], len(videos), last["epoch"])
+    return last
+
+
+def undisturbed(config: Selector) -> Selector:
+    """The same architecture and losses, and a schedule that learns by heart."""
+    training = {
+        "epochs": EPOCHS,
+        "patience": None,
+        "batch_size": BATCH_SIZE,
+        "expressions_per_video": BATCH_SIZE,
+        "learning_rate": config.training.learning_rate.model_copy(update={config.name: LEARNING_RATE}),
+        "weight_decay": 0.0,
+        "plateau_patience": EPOCHS,
+    }
+    return config.model_copy(
+        update={
+            "sola": config.sola.model_copy(update={"dropout": 0.0, "attention_dropout": 0.0}),
+            "soc": config.soc.model_copy(update={"dropout": 0.0}),
+            "training": config.training.model_copy(update=training),
+        }
+    )

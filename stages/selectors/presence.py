@@ -1,0 +1,44 @@
+"""From a track file to what a selector sees: whether a track is there, how large it is, where it was prompted.
+
+Legend: N tracks of a source, M tracks of a video, T frames.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.core.track_file import Evidence
+from stages.selectors.batch import TrackFeatures
+
+
+def track_features(sources: Sequence[Evidence], n_pixels: int) -> TrackFeatures:
+    """The tracks of all sources of a video, end to end."""
+    prompted = [_prompted(evidence) for evidence in sources]
+    presence = [
+        measured_presence(evidence.score_NT.astype(np.float32), prompted_NT)
+        for evidence, prompted_NT in zip(sources, prompted, strict=True)
+    ]
+    return TrackFeatures(
+        tokens_MTC=np.concatenate([evidence.tokens_NTC for evidence in sources]),
+        presence_MT=np.concatenate(presence),
+        area_MT=np.concatenate([evidence.area_NT for evidence in sources]).astype(np.float32) / np.float32(n_pixels),
+        prompted_MT=np.concatenate(prompted),
+    )
+
+
+def measured_presence(score_NT: NDArray[np.float32], prompted_NT: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Object-score logits, with the median of a track's other visible frames where it was prompted with a mask.
+
+    SAM2 does not score such a frame: it writes ±10. A track that is seen nowhere else keeps it.
+    """
+    presence_NT = score_NT.copy()
+    for row_T, prompted_T in zip(presence_NT, prompted_NT, strict=True):
+        others = row_T[~prompted_T & (row_T > 0)]
+        if len(others):
+            row_T[prompted_T & (row_T > 0)] = np.median(others)
+    return presence_NT
+
+
+def _prompted(evidence: Evidence) -> NDArray[np.bool_]:
+    return np.arange(evidence.score_NT.shape[1])[None] == evidence.prompt_frame_N[:, None]
