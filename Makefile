@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Models and data are local files: nothing in a run may reach for the network by itself.
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install demo test lint format schema lock clean
+.PHONY: help install demo tables test lint format schema lock clean
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /make \1 — /p' Makefile
@@ -28,6 +28,11 @@ demo: $(READY) ## run the embedded data set through every stage
 	@echo "  overlays/          a video an expression"
 	@echo "  metrics.json       the figures (random weights: they say nothing yet)"
 	@echo "  submission.zip     what a server would take"
+
+tables: $(READY) ## train, compare, and write the tables of docs/results.md
+	python -m stages.make_shapes --size full
+	snakemake results/compare/shapes/valid_u --cores $(CORES)
+	python -m stages.compare --dataset shapes --split valid_u --write docs/results.md
 
 test: $(READY) ## run everything that CI runs
 	python -m pytest

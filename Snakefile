@@ -13,6 +13,7 @@ include: "workflow/rules/inputs.smk"
 include: "workflow/rules/tracks.smk"
 include: "workflow/rules/selector.smk"
 include: "workflow/rules/results.smk"
+include: "workflow/rules/compare.smk"
 
 
 report: "workflow/report/workflow.rst"

@@ -10,7 +10,6 @@ An expression that an import left out counts as predicted empty, and is listed.
 """
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core.cache import Stamp, digest, write_json
-from stages.core.choices import Candidate, Choices, predicted_masks, read_answers, read_choices
+from stages.core.choices import Candidate, Choices, confidence, predicted_masks, read_answers, read_choices
 from stages.core.cli import Job, execute
 from stages.core.fingerprints import annotations_digest, upstream
 from stages.core.frames import open_frames
@@ -61,9 +60,11 @@ def ingredients(job: Job, split: Split, video: Video) -> Mapping[str, Any]:
 def evaluate(job: Job, split: Split, video: Video, path: Path, stamp: Stamp) -> None:
     """Writes the scores of one video; raises ValueError, naming the expression, where masks do not fit the frames."""
     from stages.metrics.protocols import protocol_of
+    from stages.metrics.scoring import open_scene
 
     protocol, ratio = protocol_of(split.protocol), job.settings.evaluate.boundary_ratio
-    scene = open_scene(job, split, video)
+    frames = open_frames(job.layout, video.id)
+    scene = open_scene(split, video, frames.size, len(frames))
     decisions = job.layout.file(RERANK_TRACKS, video.id)
     choices = read_choices(decisions, RERANK_TRACKS)
     read_answers(decisions, video)  # raises where anything but an import left an expression out
@@ -81,41 +82,21 @@ def evaluate(job: Job, split: Split, video: Video, path: Path, stamp: Stamp) -> 
     write_json(path, {"protocol": split.protocol, "rows": rows, "extra": extra}, stamp)
 
 
-def open_scene(job: Job, split: Split, video: Video) -> "Scene":
-    """What a video's answers are held against."""
-    from stages.metrics.scene import Scene
-
-    frames = open_frames(job.layout, video.id)
-    if not split.has_truth:
-        return Scene({}, frames.size, len(frames))
-    return Scene(
-        split.annotations(video),
-        frames.size,
-        len(frames),
-        void=split.void(video),
-        foreground=split.foreground(video),
-        scored=split.scored_frames(video),
-    )
-
-
 def score(
     job: Job, split: Split, scene: "Scene", video: Video, choices: Choices, expression: Expression
 ) -> tuple[dict[str, Any], "Answer | None", "Comparison | None"]:
     """One expression's row; with it, where the protocol looks at the video as a whole, what it looks at."""
     from stages.metrics.protocols import protocol_of
-    from stages.metrics.scene import base_row, compare_answer
+    from stages.metrics.scoring import score_answer
 
     protocol, ratio = protocol_of(split.protocol), job.settings.evaluate.boundary_ratio
     candidates = choices.get(expression.id)
+    n_tracks = sum(c.chosen for c in candidates or ())
     try:
         answer = answer_of(job, scene, video, expression, candidates)
-        comparison = compare_answer(scene, answer, ratio, holding_only=protocol.holding_only)
-        row = base_row(answer, comparison, ratio)
-        if comparison is not None and protocol.columns is not None:
-            row |= protocol.columns(scene, answer, comparison)
+        row, comparison = score_answer(protocol, scene, answer, ratio, n_tracks)
     except ValueError as error:
         raise ValueError(f"video {video.id!r}, expression {expression.id!r}: {error}") from error
-    row |= {"tracks": sum(c.chosen for c in candidates or ()), "frames": scene.n_frames}
     return (row, answer, comparison) if protocol.extra is not None else (row, None, None)
 
 
@@ -128,15 +109,6 @@ def answer_of(
 
     rles_T = predicted_masks(job.layout, video.id, candidates or (), scene.size, scene.n_frames)
     return Answer(expression, from_rles(rles_T, scene.size), confidence(candidates or ()), candidates is None)
-
-
-def confidence(candidates: Sequence[Candidate]) -> float:
-    """Sigmoid of the best chosen track's final score; 0 where none was chosen."""
-    finals = [c.score if c.final is None else c.final for c in candidates if c.chosen]
-    if not finals:
-        return 0.0
-    best = max(finals)
-    return 1 / (1 + math.exp(-best)) if best > 0 else math.exp(best) / (1 + math.exp(best))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

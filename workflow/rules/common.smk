@@ -49,6 +49,8 @@ wildcard_constraints:
     task="[a-z_]+(-[a-z]+)?",
     pid="[0-9]+",
     n="[0-9]+",
+    name="[a-z][a-z0-9_]*",
+    seed="[0-9]+",
 
 
 def settings(wildcards):
@@ -149,3 +151,37 @@ def training_inputs(wildcards):
     return trained + verified_elsewhere(
         validation, "encode_text", *tracks(sources.evaluate)
     )
+
+
+def compared_tracks(wildcards):
+    """Tracks of every source that methods are compared on."""
+    mixes = settings(wildcards).compare.sources
+    sources = {source for mix in mixes for source in mix.split("+")}
+    return verified(wildcards, *tracks(sorted(sources)))
+
+
+def compared_selectors(wildcards):
+    """What has to be there before the selectors of the config's section `compare` can be (their NAME=PLACE)."""
+    found = []
+    for asked in settings(wildcards).compare.selectors:
+        name, _, place = asked.partition("=")
+        if place == "trained":
+            found += trainings(wildcards, name)
+        elif place == "pipeline":
+            found += selector(wildcards)
+        elif place in ("scores", "decisions"):
+            task = {"scores": "score_tracks", "decisions": "rerank_tracks"}[place]
+            found += verified(wildcards, task)
+    return found
+
+
+def trainings(wildcards, name):
+    """The ends of an architecture's trainings, one a seed; the configured one serves for its own."""
+    train = CONFIG.datasets[wildcards.dataset].selector.train
+    said = settings_of(CONFIG, train.split("/")[0]).selector
+    own = (said.name, said.training.seed)
+    tasks = [
+        "train_selector" if (name, seed) == own else f"train_selector-{name}-{seed}"
+        for seed in settings(wildcards).compare.seeds
+    ]
+    return verified_elsewhere(train, *tasks)

@@ -1,0 +1,1 @@
+"""Comparing ways to choose tracks on one split: baselines, selectors, thresholds, and what the tracks allow."""

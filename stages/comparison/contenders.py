@@ -1,0 +1,83 @@
+"""What is compared: anything that says which of a video's tracks an expression refers to.
+
+Legend: N tracks of an expression.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.comparison.video import View
+from stages.core.choices import Candidate
+from stages.core.records import Source
+from stages.mllm.keyframes import sigmoid
+from stages.selectors.samples import Origin
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a method says of one expression's tracks, in the order of `View.candidates`.
+
+    Attributes:
+        logits_N: float64; what thresholds are held against, and what ranks the tracks.
+        chosen_N: bool, where the method decides by itself; None = a threshold decides.
+    """
+
+    logits_N: NDArray[np.float64]
+    chosen_N: NDArray[np.bool_] | None = None
+
+    @cached_property
+    def probability_N(self) -> NDArray[np.float64]:
+        return sigmoid(self.logits_N)
+
+    def choose(self, threshold: float | None) -> NDArray[np.bool_]:
+        """(N,) the chosen tracks, by the pipeline's rule σ(logit) > threshold; None = as the method decides."""
+        chosen_N = self.chosen_N if threshold is None else self.probability_N > threshold
+        assert chosen_N is not None
+        return chosen_N
+
+    def pick(self, candidates: Sequence[Origin], chosen_N: NDArray[np.bool_]) -> list[Candidate]:
+        """Some of the expression's tracks as the records that are scored."""
+        return [
+            Candidate(*candidates[n], float(self.logits_N[n]), chosen=True) for n in np.flatnonzero(chosen_N).tolist()
+        ]
+
+
+# A video → a verdict an expression.
+Method = Callable[[View], list[Verdict]]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A line of the table, or one of the runs that it is the mean of.
+
+    Attributes:
+        name: of the line.
+        run: of the run, "seed 1"; contenders of one name differ in it.
+        method: what it says of a video.
+        thresholds: label → the thresholds it is measured at ("0.5", "calibrated"); empty where it decides by itself.
+        swept: it is measured over all thresholds too.
+        needs: sources that its tracks must be from; None = whatever they are from.
+        only: the one mix of sources that it can speak of; None = any.
+        note: what has to be known of it, once everything is measured.
+    """
+
+    name: str
+    method: Method
+    run: str = ""
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    swept: bool = False
+    needs: Source | None = None
+    only: tuple[Source, ...] | None = None
+    note: Callable[[], str] | None = None
+
+    def fits(self, mix: Sequence[Source]) -> bool:
+        """Whether it can choose from tracks of these sources."""
+        return (self.needs is None or self.needs in mix) and (self.only is None or self.only == tuple(mix))
+
+    def wanted(self) -> str:
+        """The sources that `fits` asks for, in words."""
+        return "+".join(self.only) if self.only is not None else str(self.needs)

@@ -1,0 +1,67 @@
+"""What a comparison leaves: tables, a plot, and the block of a document."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stages.comparison.lines import Line
+from stages.comparison.measure import BEST, Mix
+from stages.comparison.plot import plot
+from stages.comparison.recall import Ranks
+from stages.comparison.tables import csv_of_lines, csv_of_ranks, markdown
+from stages.core.cache import atomic_path, write_json
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished comparison.
+
+    Attributes:
+        metric: the figure that the split's protocol quotes, `protocol` what it is quoted under.
+        lines: of the table; `swept` at all thresholds.
+        ranks: (sources, order, run) → where the fitting tracks stand.
+        notes: sentences for the table's foot.
+        command: what prints it.
+        facts: JSON values that say what was compared.
+    """
+
+    dataset: str
+    split: str
+    metric: str
+    protocol: str
+    lines: Sequence[Line]
+    swept: Sequence[Line]
+    ranks: Mapping[tuple[Mix, str, str], Ranks]
+    notes: Sequence[str]
+    command: str
+    facts: Mapping[str, Any]
+
+
+def write_result(result: Result, folder: Path) -> None:
+    """Writes table.md, table.csv, sweep.csv, recall.csv, compare.json, compare.png and compare.svg."""
+    _write(folder / "table.md", document_block(result))
+    _write(folder / "table.csv", csv_of_lines(result.lines))
+    _write(folder / "sweep.csv", csv_of_lines(result.swept))
+    _write(folder / "recall.csv", csv_of_ranks(result.ranks))
+    write_json(folder / "compare.json", result.facts)
+    title = f"{result.dataset}/{result.split}"
+    files = [folder / "compare.png", folder / "compare.svg"]
+    plot(result.lines, result.swept, result.ranks, result.metric, title, files)
+
+
+def document_block(result: Result) -> str:
+    """The table with the command that prints it and what has to be known to read it."""
+    notes = [
+        f"{result.protocol}. In percent; ± is the sample standard deviation over seeds or runs; the rest is one run.",
+        *result.notes,
+    ]
+    if any(line.label == BEST for line in result.lines):
+        notes.append("A threshold that is best here was chosen on this very split: more than anyone gets elsewhere.")
+    listed = "".join(f"- {note}\n" for note in notes)
+    return f"`{result.command}` prints:\n\n{markdown(result.lines, result.metric)}\n{listed}"
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
