@@ -1,32 +1,37 @@
 """Follows the prompts of one source through every video with SAM2: object tokens, masks, labels.
 
 Which prompts are tracked is decided greedily (SOLA, arXiv 2412.01136): big ones first, and what a track
-already covers is dropped. Every ground-truth prompt becomes a track.
+already covers is dropped. Every ground-truth prompt becomes a track. `tracks.engine` follows them: lockstep
+advances all tracks of a video together, stock is the reference (docs/tracking.md).
 
 Reads prompt files, frame folders, annotations where there are any, and SAM2's weights. Writes one track
 file a video (stages/core/track_file.py): everything that later stages learn of the video's objects, so
-that selectors train and choose without opening a frame.
+that selectors train and choose without opening a frame. The seconds it took go to the log and to
+`runtime/`, which nothing reads: the track file has the same bytes each time.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.core.cache import Stamp
+from stages.core.cache import Stamp, write_json
 from stages.core.cli import Job, execute
 from stages.core.fingerprints import annotations_digest, expressions_digest, upstream
 from stages.core.frames import open_frames
 from stages.core.graph import BUILD_TRACKS, GENERATE_PROMPTS
 from stages.core.prompt_file import read_prompts
-from stages.core.records import Rle, Split, Video
+from stages.core.records import Split, Video
 from stages.core.runner import Worker, run_shard
-from stages.core.track_file import write_tracks
+from stages.core.track_file import History, write_tracks
 from stages.core.weights import find_weights, weights_ids
 from stages.datasets import open_split
 from stages.prompting.ground_truth import require_truth
-from stages.tracking.assemble import assemble
+from stages.tracking.assemble import assemble, merged_prompts
 from stages.tracking.greedy import select_tracks
-from stages.tracking.tracker import Masklet, Tracker
+from stages.tracking.tracker import Masklet, PromptBatch, Runtime, Tracker
+
+log = logging.getLogger(__name__)
 
 # float16 keeps every digit of a bfloat16 token: 11 significant bits for 8, and tokens are far below its range.
 TOKEN_DTYPES = {"float32": "float32", "bfloat16": "float16"}
@@ -65,30 +70,53 @@ def build(job: Job, split: Split, video: Video, tracker: Tracker, path: Path, st
     assert source is not None
     frames = open_frames(job.layout, video.id)
     prompts = read_prompts(job.layout.file(GENERATE_PROMPTS, video.id, source))
+    runtime = Runtime()
 
-    def propagate(frame: int, masks: Sequence[Rle]) -> list[Masklet]:
-        return tracker.propagate(frames, frame, masks)
+    def track(batches: Sequence[PromptBatch]) -> list[list[Masklet]]:
+        nonlocal runtime
+        found, runtime = tracker.track(frames, batches), tracker.runtime
+        return found
 
-    chains = select_tracks(prompts, source, len(video.expressions), settings, propagate)
-    tracks, rles_NT = assemble(
-        chains,
-        prompts,
-        frames,
-        source,
-        len(video.expressions),
-        annotations=split.annotations(video) if split.has_truth else None,
-        label_size=settings.label_size,
-        token_dtype=TOKEN_DTYPES[settings.precision],
-    )
-    write_tracks(path, stamp, tracks, rles_NT)
+    chains = select_tracks(prompts, source, len(video.expressions), settings, track)
+    with runtime.phase("assemble"):
+        tracks, rles_NT = assemble(
+            chains,
+            prompts,
+            frames,
+            source,
+            len(video.expressions),
+            annotations=split.annotations(video) if split.has_truth else None,
+            label_size=settings.label_size,
+            token_dtype=TOKEN_DTYPES[settings.precision],
+        )
+    with runtime.phase("write"):
+        write_tracks(path, stamp, tracks, rles_NT, History(runtime.counts, merged_prompts(chains)))
+    _report(job, video, len(tracks), len(frames), runtime)
+
+
+def _report(job: Job, video: Video, n_tracks: int, n_frames: int, runtime: Runtime) -> None:
+    """What a video took, to the log and to a file beside the state."""
+    total = sum(runtime.seconds.values())
+    work = runtime.counts["object_frames"]
+    log.info(
+        "%s: %d tracks of %d frames, %d object-frames at %.1f/s, %d frames encoded, %d rounds",
+        video.id, n_tracks, n_frames, work, work / max(total, 1e-9), runtime.counts["encodes"], runtime.counts["rounds"],
+    )  # fmt: skip
+    seconds = {name: round(value, 3) for name, value in sorted(runtime.seconds.items())}
+    path = job.layout.root / "runtime" / f"{BUILD_TRACKS.name}-{job.source}" / f"{video.id}.json"
+    write_json(path, {"video": video.id, "tracks": n_tracks, "frames": n_frames, **runtime.counts, "seconds": seconds})
 
 
 def _load(job: Job, device: str) -> Tracker:
     """The engine of `tracks.engine`."""
-    from stages.tracking.stock import StockTracker
+    settings, weights = job.settings.tracks, find_weights(job.config, job.dataset, "sam2")
+    if settings.engine == "stock":
+        from stages.tracking.stock import StockTracker
 
-    weights = find_weights(job.config, job.dataset, "sam2")
-    return StockTracker.load(weights, device, job.settings.tracks.precision)
+        return StockTracker.load(weights, device, settings.precision)
+    from stages.tracking.lockstep import LockstepTracker
+
+    return LockstepTracker.load(weights, device, settings, job.settings.run.feature_cache_gb)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

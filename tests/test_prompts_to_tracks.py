@@ -16,7 +16,7 @@ from stages.core.cli import Job
 from stages.core.config import merge, read_yaml
 from stages.core.graph import BUILD_TRACKS, GENERATE_PROMPTS
 from stages.core.prompt_file import read_prompts
-from stages.core.track_file import read_masks, read_tracks
+from stages.core.track_file import read_history, read_masks, read_tracks
 from stages.weights.fetch import fetch_preset
 
 SIZE = (48, 64)
@@ -124,6 +124,25 @@ def test_sources_build_twice_to_equal_bytes(place, source):
         assert max(map(len, members)) <= 2
         for e, rows in enumerate(members):
             assert {prompts[row].expression for row in tracks.prompt_id_N[rows]} <= {e}
+
+
+def test_both_engines_build_the_same_tracks(place):
+    """And leave what they took: counts in the file, seconds beside the state."""
+    found = {}
+    for engine in ("stock", "lockstep"):
+        over = {"datasets": {"shapes": {"settings": {"tracks": {"engine": engine}}}}}
+        job = make(job_of(make_config(place, merge(OVER, over)), "valid", "gdino"))
+        path = files_of(job, "c")[1]
+        found[engine] = (read_tracks(path), read_history(path))
+        took = json.loads((job.layout.root / "runtime" / "build_tracks-gdino" / "c.json").read_text())
+        assert took["tracks"] == len(found[engine][0]) and took["seconds"]["write"] > 0
+        assert took["encodes"] == found[engine][1].counts["encodes"]
+    (stock, slow), (lockstep, fast) = found["stock"], found["lockstep"]
+    np.testing.assert_allclose(lockstep.tokens_NTC, stock.tokens_NTC, rtol=0, atol=1e-6)
+    assert lockstep.prompt_id_N.tolist() == stock.prompt_id_N.tolist()
+    assert np.abs(lockstep.area_NT.astype(int) - stock.area_NT.astype(int)).max() <= 1
+    assert fast.counts["encodes"] == 4 < slow.counts["encodes"] and fast.merged == slow.merged == []
+    assert fast.counts["object_frames"] == slow.counts["object_frames"] == 4 * len(stock)
 
 
 def test_bfloat16_stores_half_tokens(place):

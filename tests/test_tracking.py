@@ -12,9 +12,10 @@ from sam2_support import box_mask, draw_frames, micro_weights
 from stages.core import masks
 from stages.core.config import load_config
 from stages.core.prompt_file import Prompt
-from stages.tracking.greedy import GreedyChain, rows_of_chains, run_chain, select_tracks
+from stages.tracking.greedy import GreedyChain, rows_of_chains, run_chains, select_tracks
 from stages.tracking.labels import compare, oriented
 from stages.tracking.sam2_model import load_sam2
+from stages.tracking.sharing import SharedPrompts
 from stages.tracking.stock import ModelFrames, StockTracker, memory_reach
 from stages.tracking.tracker import Masklet
 
@@ -142,12 +143,16 @@ def draw_prompts(rng, n, n_frames):
     return prompts
 
 
-def propagate_by_shifting(n_frames):
-    def propagate(frame, rles):
-        moved = [[masks.encode(shifted(masks.decode(r), t - frame)) for t in range(n_frames)] for r in rles]
-        return [Masklet(m, np.zeros((n_frames, 256)), np.zeros(n_frames), np.zeros(n_frames)) for m in moved]
+def track_by_shifting(n_frames):
+    def moved(frame, rle):
+        rles_T = [masks.encode(shifted(masks.decode(rle), t - frame)) for t in range(n_frames)]
+        return Masklet(rles_T, np.zeros((n_frames, 256)), np.zeros(n_frames), np.zeros(n_frames))
 
-    return propagate
+    return lambda batches: [[moved(batch.frame, rle) for rle in batch.masks] for batch in batches]
+
+
+def run_chain(chain, prompts, track):
+    return [choice.row for choice in run_chains([chain], prompts, SharedPrompts(prompts, None), track)[0]]
 
 
 def published_loop(prompts, rows, n_frames, per_pass, covered_iou, cap):
@@ -174,8 +179,8 @@ def test_selection_equals_the_published_loop(seed, n, n_frames, per_pass, cap):
     prompts = draw_prompts(np.random.default_rng(seed), n, n_frames)
     rows = list(range(n))
     chain = GreedyChain(prompts, rows, per_pass=per_pass, covered_iou=0.7, cap=cap)
-    selected = run_chain(chain, prompts, propagate_by_shifting(n_frames))
-    assert [row for row, _ in selected] == published_loop(prompts, rows, n_frames, per_pass, 0.7, cap)
+    selected = run_chain(chain, prompts, track_by_shifting(n_frames))
+    assert selected == published_loop(prompts, rows, n_frames, per_pass, 0.7, cap)
 
 
 def test_selection_by_hand():
@@ -190,20 +195,21 @@ def test_selection_by_hand():
     ]
     calls = []
 
-    def propagate(frame, rles):
-        calls.append((frame, len(rles)))
-        return propagate_by_shifting(2)(frame, rles)
+    def track(batches):
+        calls.append([(batch.frame, len(batch.masks)) for batch in batches])
+        return track_by_shifting(2)(batches)
 
     def choose(**options):
-        chain = GreedyChain(prompts, range(6), **options)
-        return [row for row, _ in run_chain(chain, prompts, propagate)]
+        return run_chain(GreedyChain(prompts, range(6), **options), prompts, track)
 
     assert choose(per_pass=4, covered_iou=0.7, cap=64) == [3, 0, 2, 4]
-    assert calls == [(0, 3), (1, 1)]
+    assert calls == [[(0, 3)], [(1, 1)]]
     assert choose(per_pass=1, covered_iou=0.7, cap=64) == [3, 2, 4]  # now 0 is covered before its turn
     assert choose(per_pass=1, covered_iou=5 / 6, cap=64) == [3, 0, 2, 4]  # exactly 5/6 is not more
     assert choose(per_pass=4, covered_iou=0.7, cap=2) == [3, 0]
+    calls.clear()
     assert choose(per_pass=4, covered_iou=None, cap=None) == [3, 0, 2, 1, 4]
+    assert calls == [[(0, 3), (1, 2)]]  # without a filter nothing waits
 
 
 def test_sources_have_their_own_chains():
@@ -211,11 +217,11 @@ def test_sources_have_their_own_chains():
     config = load_config("config.yaml").tracks.model_copy(update={"prompts_per_pass": 2})
     caps = config.max_tracks.model_copy(update={"gdino": 1, "grid": 2})
     config = config.model_copy(update={"max_tracks": caps})
-    found = {s: select_tracks(prompts, s, 4, config, propagate_by_shifting(3)) for s in ("gt", "grid", "gdino")}
-    assert sorted(row for row, _ in found["gt"][0]) == [i for i, p in enumerate(prompts) if p.area]
+    found = {s: select_tracks(prompts, s, 4, config, track_by_shifting(3)) for s in ("gt", "grid", "gdino")}
+    assert sorted(choice.row for choice in found["gt"][0]) == [i for i, p in enumerate(prompts) if p.area]
     assert [len(chain) for chain in found["grid"]] == [2]
     assert [len(chain) for chain in found["gdino"]] == [1, 1, 1, 0]
-    assert [prompts[chain[0][0]].expression for chain in found["gdino"][:3]] == [0, 1, 2]
+    assert [prompts[chain[0].row].expression for chain in found["gdino"][:3]] == [0, 1, 2]
     assert rows_of_chains("gdino", [], 2) == [[], []]
 
 

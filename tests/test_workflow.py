@@ -176,6 +176,18 @@ def test_the_report_is_written(workspace: Path) -> None:
         assert any(name.endswith("report.html") for name in archive.namelist())
 
 
+def test_a_comparison_stands_beside_the_results(workspace: Path) -> None:
+    """One job more, and the pipeline's own decisions get the figures of its metrics.json."""
+    asked = {"selectors": ["own=pipeline", "decided=decisions"], "seeds": [0], "thresholds": ["config"]}
+    config = overlay(workspace, "compare.yaml", {"compare": asked})
+    assert jobs_of(snakemake(workspace, "results/compare/tiny/valid_u", config=config)) == {"compare": 1}
+    with (workspace / "results/compare/tiny/valid_u/table.csv").open() as handle:
+        rows = {row["method"]: row for row in csv.DictReader(handle)}
+    metrics = json.loads((workspace / VALID_U / "metrics.json").read_text())
+    assert float(rows["decided"]["J&F"]) == metrics["figures"]["J&F"]
+    assert max(float(row["J&F"]) for row in rows.values()) == float(rows["oracle"]["J&F"])
+
+
 # ---------------------------------------------------------------- kill -9
 
 SHARDED = [
@@ -193,10 +205,13 @@ SHARDED = [
 ]
 
 
+NOT_STATE = {"shards", "done", "logs", "errors", "runtime"}
+
+
 def state_of(place: Path) -> dict[str, tuple[int, int]]:
     """Every per-video file of the cache → inode and time of its last change."""
     folder = place / "results/cache/tiny"
-    found = [p for p in folder.rglob("*") if p.is_file() and not {"shards", "done", "logs", "errors"} & set(p.parts)]
+    found = [p for p in folder.rglob("*") if p.is_file() and not NOT_STATE & set(p.parts)]
     return {str(p.relative_to(folder)): (p.stat().st_ino, p.stat().st_mtime_ns) for p in found}
 
 

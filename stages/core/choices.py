@@ -1,16 +1,18 @@
 """Scores and decisions: which tracks of a video an expression may mean, and which were chosen.
 
-Two JSON files a video. scores/<video>.json (score_tracks): {"expressions": {id: [candidate, …]}};
-decisions/<video>.json (rerank_tracks): the same with `match`, `final` and `chosen` filled in.
+Two JSON files a video. scores/<video>.json (score_tracks): {"expressions": {id: [candidate, …]}, "threshold": the
+probability above which the selector recommends to choose a track}; decisions/<video>.json (rerank_tracks): the same
+with `match`, `final` and `chosen` filled in, and the threshold that was applied.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from stages.core import masks
 from stages.core.cache import CacheError, Stamp, mend, read_json, read_stamp, write_json
-from stages.core.graph import BUILD_TRACKS, RERANK_TRACKS, Layout, Stage
+from stages.core.graph import BUILD_TRACKS, RERANK_TRACKS, SCORE_TRACKS, Layout, Stage
 from stages.core.records import Rle, Source, Video
 from stages.core.track_file import read_masks
 
@@ -41,9 +43,10 @@ class Candidate:
 Choices = Mapping[str, Sequence[Candidate]]
 
 
-def write_choices(path: Path, stamp: Stamp, choices: Choices) -> None:
+def write_choices(path: Path, stamp: Stamp, choices: Choices, threshold: float | None = None) -> None:
+    """Writes a file of scores or decisions; decisions of another system have no threshold."""
     document = {expression: [asdict(c) for c in candidates] for expression, candidates in choices.items()}
-    write_json(path, {"expressions": document}, stamp)
+    write_json(path, {"expressions": document, **({} if threshold is None else {"threshold": threshold})}, stamp)
 
 
 def read_choices(path: Path, stage: Stage) -> dict[str, list[Candidate]]:
@@ -53,6 +56,15 @@ def read_choices(path: Path, stage: Stage) -> dict[str, list[Candidate]]:
         return {e: [Candidate(**c) for c in candidates] for e, candidates in document["expressions"].items()}
     except (KeyError, TypeError, AttributeError) as error:
         raise CacheError(f"{path}: damaged ({error!r}); {mend(stage.name)}") from error
+
+
+def read_threshold(path: Path) -> float:
+    """The threshold that the selector of a score file recommends; raises CacheError where it cannot be used."""
+    document = read_json(path, SCORE_TRACKS.name, SCORE_TRACKS.version)
+    threshold = document.get("threshold")
+    if not isinstance(threshold, float):
+        raise CacheError(f"{path}: holds no threshold; {mend(SCORE_TRACKS.name)}")
+    return threshold
 
 
 def read_answers(path: Path, video: Video) -> dict[str, list[Candidate]]:
@@ -69,6 +81,15 @@ def read_answers(path: Path, video: Video) -> dict[str, list[Candidate]]:
         if expression.id not in choices and IMPORTED not in read_stamp(path, RERANK_TRACKS.name).ingredients:
             raise CacheError(f"{path}: holds no decision for expression {expression.id!r}; {mend(RERANK_TRACKS.name)}")
     return {expression.id: choices.get(expression.id, []) for expression in video.expressions}
+
+
+def confidence(candidates: Sequence[Candidate]) -> float:
+    """Sigmoid of the best chosen track's final score; 0 where none was chosen."""
+    finals = [c.score if c.final is None else c.final for c in candidates if c.chosen]
+    if not finals:
+        return 0.0
+    best = max(finals)
+    return 1 / (1 + math.exp(-best)) if best > 0 else math.exp(best) / (1 + math.exp(best))
 
 
 def predicted_masks(

@@ -56,6 +56,14 @@ def dataset_of(config: Config, dataset: str) -> Dataset:
     return config.datasets[dataset]
 
 
+def variant(config: Config, dataset: str, selector: str, seed: int) -> Config:
+    """The config with another architecture and training seed of a data set's selector, over all that it says."""
+    raw = config.model_dump(mode="json")
+    over = {"selector": {"name": selector, "training": {"seed": seed}}}
+    raw["datasets"][dataset]["settings"] = merge(raw["datasets"][dataset]["settings"], over)
+    return parse_config(raw, where=f"selector {selector}, seed {seed}")
+
+
 def check_split(config: Config, dataset: str, split: str) -> None:
     splits = dataset_of(config, dataset).splits
     if split not in splits:

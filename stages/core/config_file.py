@@ -15,22 +15,41 @@ class Paths(Section):
     results: str = Field(description="Folder of deliverables, one subfolder a data set and split")
 
 
+ADDRESS = "https://"
+
+
 class Model(Section):
-    """One model of a preset: from a hub, from a seed, or from a local path."""
+    """One model of a preset: from a hub and from https addresses, from a seed, or from a local path."""
 
     hub: str | None = Field(description="Repository id on the hub; null = not from a hub")
     revision: str | None = Field(description="Branch, tag or commit on the hub")
-    files: list[str] = Field(description="Files to fetch, as patterns")
+    files: list[str] = Field(description="Files to fetch: patterns of the hub's, and https addresses of single files")
     seed: int | None = Field(description="Build tiny random weights of the real class from this seed; null = do not")
     path: str | None = Field(description="Local folder or file that overrides hub and seed; null = none")
     license: str | None = Field(description="SPDX id of the weights' licence; null = not known, or made from a seed")
 
+    @property
+    def addresses(self) -> list[str]:
+        """The files that have an address of their own."""
+        return [file for file in self.files if file.startswith(ADDRESS)]
+
+    @property
+    def patterns(self) -> list[str]:
+        """The files of the hub, or of a local folder."""
+        return [file for file in self.files if not file.startswith(ADDRESS)]
+
     @model_validator(mode="after")
     def _has_a_source(self) -> "Model":
-        if self.path is None and (self.hub is None) == (self.seed is None):
-            raise ValueError("give exactly one of hub and seed, or a local path")
-        if self.hub is not None and (self.revision is None or not self.files):
+        fetched = self.hub is not None or bool(self.addresses)
+        if self.path is None and fetched == (self.seed is not None):
+            raise ValueError("give exactly one of hub (or https addresses in files) and seed, or a local path")
+        if self.hub is not None and (self.revision is None or not self.patterns):
             raise ValueError("a model from a hub needs revision and files")
+        if self.hub is None and self.addresses and self.patterns:
+            raise ValueError(f"files holds {', '.join(self.patterns)}, but there is no hub, and no https:// before it")
+        names = [address.split("?")[0].rsplit("/", 1)[-1] for address in self.addresses]
+        if len(set(names)) < len(names) or any(name in ("", "..") or "%2f" in name.lower() for name in names):
+            raise ValueError("each https address in files must end with a file name of its own")
         return self
 
 
@@ -103,8 +122,8 @@ class Config(Settings):
     def _plain_names(cls, datasets: dict[str, Dataset]) -> dict[str, Dataset]:
         for name in datasets:
             check_name(name, "data set")
-            if name == "cache":
-                raise ValueError("a data set cannot be called 'cache': results/cache holds the per-video state")
+            if name in ("cache", "compare"):
+                raise ValueError(f"a data set cannot be called {name!r}: results/{name} is taken")
         return datasets
 
     @model_validator(mode="after")

@@ -62,9 +62,9 @@ GENERATE_PROMPTS = Stage(
 )
 BUILD_TRACKS = Stage("build_tracks", "tracks", ".h5", 1, ("tracks",), {None: ("sam2",)}, per_source=True, gpu=1)
 ENCODE_TEXT = Stage("encode_text", "text", ".h5", 1, ("text",), {None: ("text",)}, gpu=1)
-TRAINING_SECTIONS = ("selector.name", "selector.sources", "selector.model", "selector.training")
+TRAINING_SECTIONS = tuple(f"selector.{name}" for name in ("name", "sources", "sola", "soc", "tda", "training"))
 TRAIN_SELECTOR = Stage("train_selector", "selector", ".json", 1, TRAINING_SECTIONS, {}, gpu=1)
-SCORE_TRACKS = Stage("score_tracks", "scores", ".json", 1, ("selector.sources.evaluate",), {}, gpu=1)
+SCORE_TRACKS = Stage("score_tracks", "scores", ".json", 2, ("selector.sources.evaluate",), {}, gpu=1)
 RERANK_TRACKS = Stage(
     "rerank_tracks", "decisions", ".json", 1, ("rerank", "selector.threshold"), {None: ("mllm",)}, gpu=1
 )
@@ -111,6 +111,10 @@ class Layout:
     def file(self, stage: Stage, video: str, source: Source | None = None) -> Path:
         """A stage's file of one video; a video id with "/" makes subfolders."""
         return self.folder(stage, source) / f"{video}{stage.suffix}"
+
+    def variant(self, selector: str, seed: int) -> Path:
+        """The folder of a training on this split with another architecture or seed than the config's."""
+        return self.folder(TRAIN_SELECTOR) / f"{selector}-{seed}"
 
     def frames(self, video: str) -> Path:
         """The folder that holds exactly the frames of a video, extracted or linked."""

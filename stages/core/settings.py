@@ -6,23 +6,32 @@ a data set may override; the rest of the file is in `stages.core.config_file`.
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["float32", "bfloat16"]
+Threshold = Unit | Literal["auto"]
 
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class FeatureCache(Section):
+    """What features of a video's frames may take in memory; the rest lies in a temporary file (TMPDIR)."""
+
+    device: Annotated[float, Field(ge=0)] = Field(description="GB of the device's memory, where it has its own")
+    host: Annotated[float, Field(ge=0)] = Field(description="GB of the host's memory")
+
+
 class Run(Section):
     n_pids: Positive = Field(description="Shards a stage is cut into, each one job")
     threads: Positive = Field(description="CPU threads of one job")
     device: Device = Field(description="Where models run; auto = cuda where there is one")
+    feature_cache_gb: FeatureCache
     on_stale: Literal["recompute", "stop"] = Field(description="What to do with a cache file made by another config")
 
 
@@ -68,7 +77,9 @@ class GridPrompts(Section):
     points_per_batch: Positive = Field(description="Points decoded together (memory only)")
     pred_iou_thresh: Unit = Field(description="Masks of lower predicted IoU are dropped")
     stability_score_thresh: Unit = Field(description="Masks of lower stability are dropped")
-    stability_score_offset: float = Field(description="Shift of the logit threshold that stability is measured with")
+    stability_score_offset: Annotated[float, Field(ge=0)] = Field(
+        description="Shift of the logit threshold that stability is measured with"
+    )
     box_nms_thresh: Unit = Field(description="IoU of boxes above which the worse of two masks is dropped")
     min_mask_region_area: Annotated[int, Field(ge=0)] = Field(
         description="Holes and islands below this area in pixels are cleaned; 0 = off"
@@ -87,6 +98,9 @@ class GroundingDinoPrompts(Section):
     box_threshold: Unit = Field(description="Boxes of lower score are dropped")
     text_threshold: Unit = Field(description="Tokens of lower score are left out of a box's phrase")
     max_boxes: Positive = Field(description="Best boxes kept a frame and expression")
+    pairs_per_pass: Positive = Field(
+        description="Pairs of a frame and an expression the detector reads together (memory; transformers backend only)"
+    )
     stability_min: Unit = Field(description="Box masks of lower stability are dropped")
     precision: Precision = Field(description="Arithmetic of the detector, and of SAM2 for its boxes")
 
@@ -104,7 +118,15 @@ class MaxTracks(Section):
 
 
 class Tracks(Section):
-    engine: Literal["stock"] = Field(description="stock = the sam2 package's own video predictor")
+    engine: Literal["lockstep", "stock"] = Field(
+        description="lockstep = all tracks a frame together; stock = the sam2 package's own video predictor, the reference"
+    )
+    batch_size: Positive = Field(description="Tracks computed together (lockstep); halves where memory is short")
+    compile: bool = Field(description="lockstep: torch.compile, batches padded to powers of two")
+    share_prompts: Literal["off", "iou"] = Field(
+        description="off = every prompt is tracked, as published; iou = prompts of a frame that agree share a track"
+    )
+    share_iou: Unit = Field(description="From this IoU on two prompts of a frame agree")
     prompts_per_pass: Positive = Field(
         description="Prompts of one frame propagated together before the IoU filter runs"
     )
@@ -114,6 +136,12 @@ class Tracks(Section):
     label_size: tuple[Positive, Positive] = Field(
         description="(short, long) side in pixels at which tracks are compared with annotations"
     )
+
+    @field_validator("share_prompts", mode="before")
+    @classmethod
+    def _yaml_off(cls, value: object) -> object:
+        """YAML reads a bare `off` as false."""
+        return "off" if value is False else value
 
 
 class Text(Section):
@@ -127,7 +155,7 @@ class SelectorSources(Section):
     evaluate: list[Literal["gt", "grid", "gdino"]] = Field(min_length=1, description="Track sources it chooses from")
 
 
-class SelectorModel(Section):
+class SolaModel(Section):
     hidden_dim: Positive = Field(description="Width of the motion encoder")
     n_layers: Positive = Field(description="Alignment layers")
     n_heads: Positive = Field(description="Attention heads")
@@ -137,28 +165,71 @@ class SelectorModel(Section):
     attention_dropout: Unit = Field(description="Dropout inside attention")
 
 
+class SocModel(Section):
+    dim: Positive = Field(description="Width of tokens, words and slots")
+    ffn_dim: Positive = Field(description="Inner width of the feed-forward blocks")
+    n_heads: Positive = Field(description="Attention heads")
+    n_proxies: Positive = Field(description="Learned proxies between tracks and words")
+    n_encoder_layers: Positive = Field(description="Layers over the frames of a track")
+    n_slots: Positive = Field(description="Slots that a video is gathered in")
+    n_slot_layers: Positive = Field(description="Layers of the slots")
+    dropout: Unit = Field(description="Dropout everywhere")
+
+
+class Tda(Section):
+    alpha: Annotated[float, Field(ge=0)] = Field(
+        description="Share of the frames that are like the track's vector; 0 = off"
+    )
+    temperature: PositiveFloat = Field(description="τ of the softmax over the visible frames")
+
+
+class LearningRate(Section):
+    sola: PositiveFloat = Field(description="Of AdamW, for sola")
+    soc: PositiveFloat = Field(description="Of AdamW, for soc")
+
+
 class SelectorTraining(Section):
     epochs: Positive = Field(description="Passes over the training expressions")
-    batch_size: Positive = Field(description="Expressions a step; those of one video share its tracks")
-    learning_rate: PositiveFloat = Field(description="AdamW")
+    patience: Positive | None = Field(description="Epochs without a better validation J&F that end it; null = all run")
+    batch_size: Positive = Field(description="Expressions a step, over all processes")
+    expressions_per_video: Positive = Field(
+        description="Most expressions of one video in a step; they share its tracks, and what knows no words"
+    )
+    tokens_per_pass: Positive = Field(
+        description="Padded tokens of one forward pass; gradients of a larger step are accumulated (memory only)"
+    )
+    foreign_tracks: Annotated[int, Field(ge=0)] = Field(
+        description="gdino tracks of a video's other expressions added to each as hard negatives, drawn every epoch"
+    )
+    learning_rate: LearningRate
     weight_decay: Annotated[float, Field(ge=0)] = Field(description="AdamW")
     plateau_factor: Unit = Field(description="Learning rate is multiplied by this on a plateau of the validation loss")
     plateau_patience: Annotated[int, Field(ge=0)] = Field(description="Epochs without improvement before that")
     clip_norm: PositiveFloat = Field(description="Gradient norm is clipped to this")
+    precision: Precision = Field(description="Arithmetic on a GPU; the CPU trains in float32")
     positive_iou: Unit = Field(description="A track is positive above this mean IoU with a referred annotation")
-    positive_weight: PositiveFloat = Field(description="Weight of positives in both losses")
-    alignment_weight: Annotated[float, Field(ge=0)] = Field(description="Weight of the alignment loss")
-    temperature: float = Field(description="τ of the alignment loss, used as exp(τ)")
-    validation_threshold: Unit = Field(description="Decision threshold of the J&F that picks the best epoch")
+    positive_weight: PositiveFloat = Field(description="Weight of positives")
+    alignment_weight: Annotated[float, Field(ge=0)] = Field(description="Weight of sola's alignment loss")
+    temperature: float = Field(description="τ of sola's alignment loss, used as exp(τ)")
+    contrastive_weight: Annotated[float, Field(ge=0)] = Field(description="Weight of soc's contrastive loss")
+    gate_weight: Annotated[float, Field(ge=0)] = Field(description="Weight of soc's loss of visibility a frame")
+    validation_threshold: Threshold = Field(
+        description="Decision threshold of the J&F that picks the best epoch; auto = that of the epoch's best J&F"
+    )
     seed: int = Field(description="Of initialisation, order and dropout")
 
 
 class Selector(Section):
-    name: Literal["sola"]
+    name: Literal["sola", "soc"] = Field(description="The architecture; its own section is sola or soc")
     sources: SelectorSources
-    model: SelectorModel
+    sola: SolaModel
+    soc: SocModel
+    tda: Tda
     training: SelectorTraining
-    threshold: Unit = Field(description="A track is chosen when sigmoid(score) exceeds this")
+    threshold: Threshold = Field(
+        description="A track is chosen when sigmoid(score) exceeds this; auto = as calibrated in training, .5 for an "
+        "imported checkpoint"
+    )
 
 
 class Rerank(Section):
@@ -173,6 +244,17 @@ class Rerank(Section):
 
 class Evaluate(Section):
     boundary_ratio: Unit = Field(description="Tolerance of F as a share of the image diagonal; 0.008 is official")
+
+
+class Compare(Section):
+    selectors: list[str] = Field(description="NAME=PLACE of selectors to compare (stages/comparison/selectors.py)")
+    seeds: list[int] = Field(min_length=1, description="Seeds of trained selectors and of the random baseline")
+    baselines: list[str] = Field(description="Baselines to compare with (stages/comparison/baselines.py)")
+    sources: list[str] = Field(min_length=1, description="Track sources to choose from, each as grid or grid+gdino")
+    thresholds: list[str | float] = Field(
+        description="Where scores are decided: numbers; calibrated = the one a selector's training found; config = "
+        "selector.threshold; best = the one that does best on the split itself"
+    )
 
 
 class Render(Section):
@@ -194,4 +276,5 @@ class Settings(Section):
     selector: Selector
     rerank: Rerank
     evaluate: Evaluate
+    compare: Compare
     render: Render

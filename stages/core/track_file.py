@@ -14,9 +14,11 @@ Legend: N tracks, T frames, C = 256 channels of an object token, E expressions, 
 | /expr/{ptr,track} | i4 (E+1), i4 | CSR: which tracks belong to which expression |
 | /labels/{iou,precision,recall} | f4 (N,A) | means over frames against each annotation, where there is ground truth |
 | /labels/annotation | str (A) | the annotations' keys |
+| /history (attributes) | int | what tracking took: rounds, encodes, object_frames; not in imported files |
+| /history/merged | i4 (M,2) | prompts that were not tracked: row, and the row whose track serves them |
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -66,7 +68,22 @@ class Tracks:
         return len(self.tokens_NTC)
 
 
-def write_tracks(path: Path, stamp: Stamp, tracks: Tracks, rles_NT: Sequence[Sequence[Rle]]) -> None:
+@dataclass(frozen=True)
+class History:
+    """How the tracks came about, as far as it is the same each time.
+
+    Attributes:
+        counts: rounds, encodes (frames through the image encoder), object_frames (tracks times frames).
+        merged: (row of a prompt, row of the prompt whose track serves it).
+    """
+
+    counts: Mapping[str, int]
+    merged: Sequence[tuple[int, int]]
+
+
+def write_tracks(
+    path: Path, stamp: Stamp, tracks: Tracks, rles_NT: Sequence[Sequence[Rle]], history: History | None = None
+) -> None:
     """Writes a track file; no track at all is a valid, finished file."""
     n, t = tracks.tokens_NTC.shape[:2]
     assert len(rles_NT) == n and all(len(row) == t for row in rles_NT)
@@ -85,6 +102,20 @@ def write_tracks(path: Path, stamp: Stamp, tracks: Tracks, rles_NT: Sequence[Seq
         _write_expressions(file.create_group("expr"), tracks.expression_tracks)
         if tracks.labels is not None:
             _write_labels(file.create_group("labels"), tracks.labels)
+        if history is not None:
+            group = file.create_group("history")
+            group.attrs.update(history.counts)
+            group["merged"] = np.array(history.merged, np.int32).reshape(-1, 2)
+
+
+def read_history(path: Path) -> History | None:
+    """None where the tracks were imported; raises CacheError where the file cannot be used."""
+    with open_h5(path, BUILD_TRACKS.name, BUILD_TRACKS.version) as file:
+        if "history" not in file:
+            return None
+        group = file["history"]
+        merged = [(int(row), int(tracked)) for row, tracked in group["merged"][:]]
+        return History({name: int(count) for name, count in group.attrs.items()}, merged)
 
 
 def read_tracks(path: Path) -> Tracks:
@@ -132,10 +163,21 @@ def read_membership(path: Path) -> Membership:
         return Membership(_size(file), (n, t, c), tuple(members[a:b] for a, b in pairwise(ptr)), labels)
 
 
-def read_tokens(path: Path) -> NDArray[np.floating]:
-    """The object tokens alone, (N, T, C); raises CacheError where the file cannot be used."""
+@dataclass(frozen=True)
+class Evidence:
+    """What a selector learns of the tracks of a file: tokens, object-score logits, areas, frames of the prompts."""
+
+    tokens_NTC: NDArray[np.floating]
+    score_NT: NDArray[np.float16]
+    area_NT: NDArray[np.uint32]
+    prompt_frame_N: NDArray[np.int16]
+
+
+def read_evidence(path: Path) -> Evidence:
+    """Everything that a selector needs, in one reading; raises CacheError where the file cannot be used."""
     with open_h5(path, BUILD_TRACKS.name, BUILD_TRACKS.version) as file:
-        return np.asarray(file["tracks/obj_ptr"][:])
+        group = file["tracks"]
+        return Evidence(group["obj_ptr"][:], group["score"][:], group["area"][:], group["prompt_frame"][:])
 
 
 def read_masks(path: Path, tracks: Sequence[int]) -> list[list[Rle]]:

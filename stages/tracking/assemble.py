@@ -1,4 +1,4 @@
-"""Puts the selected masklets of a video into the arrays of its track file.
+"""Puts the selected tracks of a video into the arrays of its track file.
 
 Legend: N tracks, T frames, C = 256 token channels.
 """
@@ -13,12 +13,13 @@ from stages.core.frames import FrameFolder
 from stages.core.prompt_file import Prompt
 from stages.core.records import SOURCES, MaskSequence, Rle, Source
 from stages.core.track_file import Tracks
+from stages.tracking.greedy import Choice
 from stages.tracking.labels import compare
-from stages.tracking.tracker import TOKEN_CHANNELS, Masklet
+from stages.tracking.tracker import TOKEN_CHANNELS
 
 
 def assemble(
-    chains: Sequence[Sequence[tuple[int, Masklet]]],
+    chains: Sequence[Sequence[Choice]],
     prompts: Sequence[Prompt],
     frames: FrameFolder,
     source: Source,
@@ -30,14 +31,13 @@ def assemble(
     """The record of a track file, and its masks track by track.
 
     Args:
-        chains: what each chain selected, as (row of the prompt, masklet), in the order of
-            `stages.tracking.greedy.rows_of_chains`.
+        chains: what each chain selected, in the order of `stages.tracking.greedy.rows_of_chains`.
         annotations: None where there is no ground truth; then there are no labels.
         label_size: see `stages.tracking.labels.compare`.
         token_dtype: float32 or float16.
     """
-    selected = [pair for chain in chains for pair in chain]
-    rows_N, masklets = [row for row, _ in selected], [masklet for _, masklet in selected]
+    masklet_of = {choice.tracked: choice.masklet for chain in chains for choice in chain}  # in the order of choice
+    rows_N, masklets = list(masklet_of), list(masklet_of.values())
     rles_NT = [masklet.rles_T for masklet in masklets]
     shape = (len(masklets), len(frames))
     flat = [rle for rles_T in rles_NT for rle in rles_T]
@@ -51,20 +51,26 @@ def assemble(
         prompt_frame_N=np.array([prompts[row].frame for row in rows_N], np.int16),
         source_N=np.full(len(masklets), SOURCES.index(source), np.uint8),
         prompt_id_N=np.array(rows_N, np.int32),
-        expression_tracks=_expression_tracks(chains, source, n_expressions),
+        expression_tracks=_expression_tracks(chains, rows_N, source, n_expressions),
         labels=compare(rles_NT, annotations, frames.size, label_size) if annotations is not None else None,
     )
     return tracks, rles_NT
 
 
+def merged_prompts(chains: Sequence[Sequence[Choice]]) -> list[tuple[int, int]]:
+    """Prompts that another's track serves: (row, row that was tracked)."""
+    return [(choice.row, choice.tracked) for chain in chains for choice in chain if choice.row != choice.tracked]
+
+
 def _expression_tracks(
-    chains: Sequence[Sequence[tuple[int, Masklet]]], source: Source, n_expressions: int
+    chains: Sequence[Sequence[Choice]], rows_N: Sequence[int], source: Source, n_expressions: int
 ) -> tuple[NDArray[np.int32], ...]:
-    """Tracks of gdino belong to the expression they were detected for, the others to all."""
-    ends = np.cumsum([0, *map(len, chains)])
-    if source == "gdino":
-        return tuple(np.arange(ends[e], ends[e + 1], dtype=np.int32) for e in range(n_expressions))
-    return tuple(np.arange(ends[-1], dtype=np.int32) for _ in range(n_expressions))
+    """Tracks of gdino belong to the expressions they were detected for, the others to all."""
+    if source != "gdino":
+        return tuple(np.arange(len(rows_N), dtype=np.int32) for _ in range(n_expressions))
+    track_of = {row: n for n, row in enumerate(rows_N)}
+    members = ([track_of[choice.tracked] for choice in chain] for chain in chains)
+    return tuple(np.array(list(dict.fromkeys(tracks)), np.int32) for tracks in members)
 
 
 def _stack(arrays: Sequence[NDArray[np.float32]], shape: tuple[int, ...]) -> NDArray[np.float32]:

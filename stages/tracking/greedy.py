@@ -1,22 +1,24 @@
 """The greedy selection of tracks (SOLA, arXiv 2412.01136): big prompts first, each object once.
 
-Pure logic. A `GreedyChain` says which prompts to track next and drops those that the new tracks cover;
-chains do not depend on each other, so that an engine may advance many together.
+Pure logic. A `GreedyChain` says which prompts to track next and drops those that the new tracks cover.
+Chains do not depend on each other: a round asks each of them once and tracks all of their batches together,
+which selects what one chain after the other would.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from stages.core import masks
 from stages.core.prompt_file import Prompt
-from stages.core.records import Rle, Source
+from stages.core.records import Source
 from stages.core.settings import Tracks
-from stages.tracking.tracker import Masklet
+from stages.tracking.sharing import SharedPrompts
+from stages.tracking.tracker import Masklet, PromptBatch
 
-# (frame, masks at frame size) → one masklet a mask.
-Propagate = Callable[[int, Sequence[Rle]], Sequence[Masklet]]
+# Batches of masks → their masklets (`Tracker.track` of one video).
+Track = Callable[[Sequence[PromptBatch]], Sequence[Sequence[Masklet]]]
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,18 @@ class Batch:
 
     frame: int
     rows: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A prompt that a chain chose, by its row, and its track.
+
+    `tracked` is the row whose mask was followed: another than `row` where prompts are shared.
+    """
+
+    row: int
+    tracked: int
+    masklet: Masklet
 
 
 class GreedyChain:
@@ -70,6 +84,15 @@ class GreedyChain:
         self._room -= len(rows)
         return Batch(frame, rows)
 
+    def next_batches(self) -> list[Batch]:
+        """All batches that can be tracked before any is covered: without a filter, all that are left."""
+        batches: list[Batch] = []
+        while (batch := self.next_batch()) is not None:
+            batches.append(batch)
+            if self._covered_iou is not None:
+                break
+        return batches
+
     def cover(self, masklets: Sequence[Masklet]) -> None:
         """Drops the prompts that the batch's tracks cover."""
         if self._covered_iou is None:
@@ -84,13 +107,13 @@ class GreedyChain:
 
 
 def select_tracks(
-    prompts: Sequence[Prompt], source: Source, n_expressions: int, settings: Tracks, propagate: Propagate
-) -> list[list[tuple[int, Masklet]]]:
-    """Runs every chain of a source; returns what each selected, as (row of the prompt, its track).
+    prompts: Sequence[Prompt], source: Source, n_expressions: int, settings: Tracks, track: Track
+) -> list[list[Choice]]:
+    """Runs every chain of a source; returns what each selected, in the order of choice.
 
     Every prompt of ground truth becomes a track; those of the other sources are filtered.
     """
-    chains = (
+    chains = [
         GreedyChain(
             prompts,
             rows,
@@ -99,19 +122,37 @@ def select_tracks(
             cap=getattr(settings.max_tracks, source),
         )
         for rows in rows_of_chains(source, prompts, n_expressions)
-    )
-    return [run_chain(chain, prompts, propagate) for chain in chains]
+    ]
+    shared = SharedPrompts(prompts, settings.share_iou if settings.share_prompts == "iou" else None)
+    return run_chains(chains, prompts, shared, track)
 
 
-def run_chain(chain: GreedyChain, prompts: Sequence[Prompt], propagate: Propagate) -> list[tuple[int, Masklet]]:
-    """Runs a chain to its end; returns (row of the prompt, its track) in the order of choice."""
-    selected: list[tuple[int, Masklet]] = []
-    while (batch := chain.next_batch()) is not None:
-        masklets = propagate(batch.frame, [prompts[row].mask for row in batch.rows])
-        assert len(masklets) == len(batch.rows)
-        chain.cover(masklets)
-        selected += zip(batch.rows, masklets)
-    return selected
+def run_chains(
+    chains: Sequence[GreedyChain], prompts: Sequence[Prompt], shared: SharedPrompts, track: Track
+) -> list[list[Choice]]:
+    """Runs chains to their ends, each round a batch of every one; returns what each selected."""
+    chosen: list[list[Choice]] = [[] for _ in chains]
+    masklet_of: dict[int, Masklet] = {}
+    while any(batches := [chain.next_batches() for chain in chains]):
+        flat = [batch for own in batches for batch in own]
+        tracked_of = {row: shared.serving(row) for batch in flat for row in batch.rows}
+        masklet_of |= _track_new(flat, tracked_of, prompts, track)
+        for chain, own, choices in zip(chains, batches, chosen):
+            found = [Choice(row, tracked_of[row], masklet_of[tracked_of[row]]) for batch in own for row in batch.rows]
+            chain.cover([choice.masklet for choice in found])
+            choices += found
+    return chosen
+
+
+def _track_new(
+    batches: Sequence[Batch], tracked_of: Mapping[int, int], prompts: Sequence[Prompt], track: Track
+) -> dict[int, Masklet]:
+    """Tracks the rows that serve themselves."""
+    todo = [(batch.frame, [row for row in batch.rows if tracked_of[row] == row]) for batch in batches]
+    todo = [(frame, rows) for frame, rows in todo if rows]
+    found = track([PromptBatch(frame, [prompts[row].mask for row in rows]) for frame, rows in todo]) if todo else []
+    assert [len(masklets) for masklets in found] == [len(rows) for _, rows in todo]
+    return {row: masklet for (_, rows), masklets in zip(todo, found) for row, masklet in zip(rows, masklets)}
 
 
 def rows_of_chains(source: Source, prompts: Sequence[Prompt], n_expressions: int) -> list[list[int]]:

@@ -6,7 +6,7 @@ non-overlap constraints. It is slow: it encodes every frame again for each batch
 from a plain use changes no number: frames are decoded when needed, memories out of reach are dropped, and
 predicted IoUs, which the package computes and throws away, are kept.
 
-Legend: N objects, T frames, C = 256 token channels, S = side of the model's square input.
+Legend: N objects, T frames, C = 256 token channels.
 """
 
 import functools
@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from sam2 import sam2_video_predictor
 from sam2.sam2_video_predictor import SAM2VideoPredictor
 
@@ -27,11 +26,9 @@ from stages.core.frames import FrameFolder
 from stages.core.records import Rle
 from stages.core.settings import Precision
 from stages.core.weights import Weights
+from stages.tracking.model_frames import ModelFrames
 from stages.tracking.sam2_model import autocast, load_sam2
-from stages.tracking.tracker import TOKEN_CHANNELS, Masklet
-
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of sam2.utils.misc.load_video_frames
-CACHED_FRAMES = 512  # 3 MiB each at 1024 px
+from stages.tracking.tracker import TOKEN_CHANNELS, Masklet, PromptBatch, Runtime
 
 # The package draws two progress bars a batch of prompts.
 sam2_video_predictor.tqdm = functools.partial(sam2_video_predictor.tqdm, disable=True)
@@ -40,7 +37,16 @@ State = dict[str, Any]
 
 
 class IouKeepingPredictor(SAM2VideoPredictor):
-    """The stock predictor; a frame's output also holds `pred_iou` (N,), that of the chosen mask."""
+    """The stock predictor; a frame's output also holds `pred_iou` (N,), that of the chosen mask.
+
+    `encodes` counts the frames that went through the image encoder.
+    """
+
+    encodes = 0
+
+    def forward_image(self, img_batch: torch.Tensor) -> Any:
+        self.encodes += len(img_batch)
+        return super().forward_image(img_batch)
 
     def _track_step(self, *args: Any, **kwargs: Any) -> Any:
         step = super()._track_step(*args, **kwargs)
@@ -59,6 +65,7 @@ class StockTracker:
     def __init__(self, predictor: IouKeepingPredictor, precision: Precision) -> None:
         self.predictor = predictor
         self.precision = precision
+        self.runtime = Runtime()
         self._frames: FrameFolder | None = None
         self._state: State = {}
 
@@ -66,8 +73,19 @@ class StockTracker:
     def load(cls, weights: Weights, device: str, precision: Precision) -> "StockTracker":
         return cls(load_sam2(weights, device, IouKeepingPredictor), precision)
 
+    def track(self, frames: FrameFolder, batches: Sequence[PromptBatch]) -> list[list[Masklet]]:
+        """Tracks one batch after the other; see `Tracker`."""
+        if self._frames != frames:
+            self.runtime, self.predictor.encodes = Runtime(), 0
+        with self.runtime.phase("track"):
+            found = [self.propagate(frames, batch.frame, batch.masks) for batch in batches]
+        self.runtime.counts["rounds"] += 1
+        self.runtime.counts["object_frames"] += sum(map(len, found)) * len(frames)
+        self.runtime.counts["encodes"] = self.predictor.encodes
+        return found
+
     def propagate(self, frames: FrameFolder, frame_index: int, masks: Sequence[Rle]) -> list[Masklet]:
-        """Tracks masks of one frame through the video; see `Tracker`."""
+        """Tracks masks of one frame, given at video size, forward and back."""
         if not masks:
             return []
         with autocast(self.predictor.device.type, self.precision):
@@ -123,40 +141,6 @@ class Recorder:
             assert len(rles_T) == len(row), "a frame was never tracked"
             found.append(Masklet(rles_T, self.tokens_NTC[index], self.score_NT[index], self.iou_NT[index]))
         return found
-
-
-class ModelFrames:
-    """What `init_state` keeps as `images`, equal to the last bit, but decoded when first needed.
-
-    `self[i]` is a float32 (3, S, S) tensor on the model's device. The first `CACHED_FRAMES` frames are kept
-    as uint8.
-    """
-
-    def __init__(self, frames: FrameFolder, side: int, device: torch.device) -> None:
-        self.frames, self.side, self.device = frames, side, device
-        self._resized: dict[int, torch.Tensor] = {}
-        # On a GPU torch multiplies by the reciprocal of a plain number, which rounds otherwise.
-        self._white = torch.tensor(255.0, dtype=torch.float64, device=device)
-        self._mean_311 = torch.tensor(MEAN, device=device)[:, None, None]
-        self._std_311 = torch.tensor(STD, device=device)[:, None, None]
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        pixels_SS3 = self._resize(index).to(self.device)
-        # The loader divides in float64 and rounds once; memory order decides which convolution runs.
-        image_3SS = (pixels_SS3.double() / self._white).permute(2, 0, 1).float().contiguous()
-        return (image_3SS - self._mean_311) / self._std_311
-
-    def _resize(self, index: int) -> torch.Tensor:
-        if index in self._resized:
-            return self._resized[index]
-        image = Image.fromarray(self.frames.load(index)).resize((self.side, self.side))
-        resized = torch.from_numpy(np.array(image))
-        if len(self._resized) < CACHED_FRAMES:
-            self._resized[index] = resized
-        return resized
 
 
 def open_state(predictor: SAM2VideoPredictor, frames: FrameFolder) -> State:

@@ -3,8 +3,11 @@
 Legend: T frames, C = 256 channels of an object token.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -34,9 +37,42 @@ class Masklet:
     iou_T: NDArray[np.float32]
 
 
-class Tracker(Protocol):
-    """A tracking engine (`tracks.engine`)."""
+@dataclass(frozen=True)
+class PromptBatch:
+    """Masks of one frame, at video size, each to become a track."""
 
-    def propagate(self, frames: FrameFolder, frame_index: int, masks: Sequence[Rle]) -> list[Masklet]:
-        """Tracks each of `masks`, given at video size in frame `frame_index`, forward and back."""
+    frame: int
+    masks: Sequence[Rle]
+
+
+@dataclass
+class Runtime:
+    """What tracking a video took so far.
+
+    Attributes:
+        counts: rounds (calls of `track`), encodes (frames through the image encoder), object_frames (tracks
+            times frames).
+        seconds: wall time by phase, as the CPU sees it: a GPU's work counts where it is waited for.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] += time.perf_counter() - start
+
+
+class Tracker(Protocol):
+    """A tracking engine (`tracks.engine`). Keeps what it knows of the last video, until the next."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """Of the last video."""
+        ...
+
+    def track(self, frames: FrameFolder, batches: Sequence[PromptBatch]) -> list[list[Masklet]]:
+        """Tracks every mask forward and back; batches do not see each other, and may be tracked together."""
         ...

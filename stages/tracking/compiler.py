@@ -1,0 +1,29 @@
+"""Optional compilation of what runs on a batch of tracks (`tracks.compile`)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+RECOMPILE_LIMIT = 64  # batch sizes 1, 2, 4 … for every layer
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """Compiles functions with a backend of torch.compile, or leaves them as they are (None).
+
+    Compiled code is made for one batch size, so that batches are padded to a power of two.
+    """
+
+    backend: str | None
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        if self.backend is None:
+            return function
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, RECOMPILE_LIMIT)
+        return torch.compile(function, backend=self.backend, dynamic=False)
+
+    def padded(self, n: int, limit: int) -> int:
+        """Batch size for `n` tracks where batches hold `limit` at most."""
+        return n if self.backend is None else min(limit, 1 << (n - 1).bit_length())

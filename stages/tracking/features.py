@@ -1,0 +1,154 @@
+"""Image features: every frame of a video encoded once, kept where there is room.
+
+A frame goes to the first place with room: the device, the host's memory, a temporary file. Sweeps run over
+the whole video again and again, so that a frame keeps its place: forgetting the oldest would always forget
+the one needed next. Budgets are of bytes; what a video needs beyond them costs disk, not memory.
+
+Legend: C = 256 channels, h × w = stride 16, S = side of the model's square input.
+"""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import IO, NamedTuple
+
+import torch
+from sam2.modeling.sam2_base import SAM2Base
+from torch import Tensor
+
+from stages.core.frames import FrameFolder
+from stages.tracking.model_frames import ModelFrames
+
+GB = 10**9
+
+
+class Features(NamedTuple):
+    """What tracking needs of a frame.
+
+    Attributes:
+        top_1Chw: features at stride 16, conditioned on memories.
+        fine: the mask decoder's two finer levels, (1, C/8, 4h, 4w) and (1, C/4, 2h, 2w), projected.
+    """
+
+    top_1Chw: Tensor
+    fine: tuple[Tensor, Tensor]
+
+
+class FeatureStore:
+    """Features by frame within budgets of device and host memory; what does not fit lies in a temporary file.
+
+    Args:
+        budget: bytes on the device, on the host. A model on the CPU uses the host's alone.
+    """
+
+    def __init__(self, device: torch.device, budget: tuple[int, int]) -> None:
+        self._device = device
+        self._room = {"device": 0 if device.type == "cpu" else budget[0], "host": budget[1]}
+        self._kept: dict[int, Features] = {}
+        self._packed: dict[int, Tensor] = {}
+        self._in_file: dict[int, int] = {}
+        self._file: IO[bytes] | None = None
+        self._layout: list[tuple[torch.Size, torch.dtype]] = []
+
+    def __contains__(self, frame: int) -> bool:
+        return frame in self._kept or frame in self._packed or frame in self._in_file
+
+    def put(self, frame: int, features: Features) -> None:
+        """Keeps the features of a frame.
+
+        Raises:
+            ValueError: no room on the disk.
+        """
+        parts = (features.top_1Chw, *features.fine)
+        size = sum(part.nbytes for part in parts)
+        self._layout = [(part.shape, part.dtype) for part in parts]
+        if self._takes("device", size):
+            self._kept[frame] = features
+            return
+        packed = torch.cat([part.contiguous().view(torch.uint8).flatten() for part in parts]).cpu()
+        if self._takes("host", size):
+            self._packed[frame] = packed.pin_memory() if self._device.type == "cuda" else packed
+        else:
+            self._in_file[frame] = self._append(packed)
+
+    def get(self, frame: int) -> Features:
+        """The features of a frame that was put."""
+        if frame in self._kept:
+            return self._kept[frame]
+        packed = self._packed[frame] if frame in self._packed else self._read(self._in_file[frame])
+        return self._unpack(packed.to(self._device, non_blocking=True))
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def _takes(self, place: str, size: int) -> bool:
+        fits = size <= self._room[place]
+        self._room[place] -= size if fits else 0
+        return fits
+
+    def _append(self, packed: Tensor) -> int:
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+            offset = self._file.seek(0, os.SEEK_END)
+            self._file.write(packed.numpy().tobytes())
+        except OSError as error:
+            raise ValueError(
+                f"{tempfile.gettempdir()}: no room for the features of another frame ({error.strerror}): free disk "
+                "space, set TMPDIR, or raise run.feature_cache_gb"
+            ) from error
+        self._size = packed.nbytes
+        return offset
+
+    def _read(self, offset: int) -> Tensor:
+        assert self._file is not None
+        return torch.frombuffer(bytearray(os.pread(self._file.fileno(), self._size, offset)), dtype=torch.uint8)
+
+    def _unpack(self, packed: Tensor) -> Features:
+        parts, start = [], 0
+        for shape, dtype in self._layout:
+            size = shape.numel() * dtype.itemsize
+            parts.append(packed[start : start + size].view(dtype).view(shape))
+            start += size
+        return Features(parts[0], (parts[1], parts[2]))
+
+
+class VideoFeatures:
+    """The features of a video's frames, encoded when first asked for; the next frame is decoded meanwhile.
+
+    Attributes:
+        encodes: how many frames went through the image encoder.
+        position_1LC: the position encoding of a frame's tokens, the same for all; None before the first.
+    """
+
+    def __init__(self, model: SAM2Base, frames: FrameFolder, budget: tuple[int, int]) -> None:
+        self.model, self.encodes = model, 0
+        self.position_1LC: Tensor | None = None
+        self._images = ModelFrames(frames, model.image_size, model.device, keep=0)
+        self._store = FeatureStore(model.device, budget)
+        self._decoder = ThreadPoolExecutor(1, "decode")
+        self._ahead: dict[int, Future[Tensor]] = {}
+
+    def get(self, frame: int, following: Sequence[int] = ()) -> Features:
+        """The features of a frame; pixels of the `following` frames are decoded in the background."""
+        if frame not in self._store:
+            self._store.put(frame, self._encode(frame, following))
+        return self._store.get(frame)
+
+    def close(self) -> None:
+        """Frees what is kept; the frames cannot be asked for any more."""
+        self._decoder.shutdown(cancel_futures=True)
+        self._store.close()
+
+    def _encode(self, frame: int, following: Sequence[int]) -> Features:
+        pixels = self._ahead.pop(frame, None) or self._decoder.submit(self._images.pixels, frame)
+        for index in following:
+            if 0 <= index < len(self._images) and index not in self._store and index not in self._ahead:
+                self._ahead[index] = self._decoder.submit(self._images.pixels, index)
+        out = self.model.forward_image(self._images.normalised(pixels.result())[None])
+        self.encodes += 1
+        top, position = out["backbone_fpn"][-1], out["vision_pos_enc"][-1]
+        self.position_1LC = position.flatten(2).transpose(1, 2)
+        return Features(top, (out["backbone_fpn"][-3], out["backbone_fpn"][-2]))

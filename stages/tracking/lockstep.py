@@ -1,0 +1,119 @@
+"""The engine: all tracks of a video advance a frame together, on features encoded once.
+
+The tracks are those of the stock predictor with one state a prompt frame (`stages.tracking.stock`): each has
+its own memories, prompt frame and direction; the whole forward sweep runs before the backward sweep, which
+reads forward memories next to a prompt. What sets it apart from the stock predictor changes no number beyond
+the rounding of sums: docs/tracking.md has the design and the faults that its tests put in on purpose.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from sam2.sam2_video_predictor import SAM2VideoPredictor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from stages.core.frames import FrameFolder
+from stages.core.records import Rle
+from stages.core.settings import FeatureCache, Precision, Tracks
+from stages.core.weights import Weights
+from stages.tracking.batches import Batches
+from stages.tracking.compiler import Compiler
+from stages.tracking.features import GB, VideoFeatures
+from stages.tracking.heads import Heads
+from stages.tracking.recorder import Recorder
+from stages.tracking.sam2_model import autocast, load_sam2
+from stages.tracking.sweeps import Round
+from stages.tracking.tracker import Masklet, PromptBatch, Runtime
+
+log = logging.getLogger(__name__)
+
+# At the 256 channels of SAM2's memory attention cuDNN's kernel is the fastest on Hopper; each takes what the
+# ones before it refuse (older devices, float32).
+KERNELS = [
+    SDPBackend.CUDNN_ATTENTION,
+    SDPBackend.FLASH_ATTENTION,
+    SDPBackend.EFFICIENT_ATTENTION,
+    SDPBackend.MATH,
+]
+
+
+class LockstepTracker:
+    """`Tracker` in lock step. Keeps the features of the last video.
+
+    Args:
+        batch: tracks computed together, at most; halves when the device has no memory for them.
+        budget: bytes of features kept on the device, on the host.
+        compiler: a backend of torch.compile; None = nothing is compiled.
+    """
+
+    def __init__(
+        self,
+        model: SAM2VideoPredictor,
+        precision: Precision,
+        batch: int,
+        budget: tuple[int, int],
+        compiler: str | None = None,
+    ) -> None:
+        self.heads = Heads(model, Compiler(compiler))
+        self.precision, self.budget = precision, budget
+        self.batches = Batches(batch)
+        self.runtime = Runtime()
+        self._frames: FrameFolder | None = None
+        self._video: VideoFeatures | None = None
+
+    @classmethod
+    def load(cls, weights: Weights, device: str, settings: Tracks, cache: FeatureCache) -> "LockstepTracker":
+        """The engine of a config's `tracks` and `run.feature_cache_gb`; raises ValueError as `load_sam2` does."""
+        model = load_sam2(weights, device, SAM2VideoPredictor)
+        budget = (int(cache.device * GB), int(cache.host * GB))
+        compiler = "inductor" if settings.compile else None
+        return cls(model, settings.precision, settings.batch_size, budget, compiler)
+
+    def track(self, frames: FrameFolder, batches: Sequence[PromptBatch]) -> list[list[Masklet]]:
+        """Tracks all prompts of all batches together; see `Tracker`."""
+        prompts = [(batch.frame, rle) for batch in batches for rle in batch.masks]
+        with torch.inference_mode(), autocast(self._device.type, self.precision), attention_kernels(self._device):
+            found = iter(self._round(self._open(frames), frames, prompts) if prompts else [])
+        return [[next(found) for _ in batch.masks] for batch in batches]
+
+    def _round(self, video: VideoFeatures, frames: FrameFolder, prompts: Sequence[tuple[int, Rle]]) -> list[Masklet]:
+        start = time.perf_counter()
+        with Recorder(len(prompts), len(frames), frames.size) as recorder:
+            Round(self.heads, video, prompts, len(frames), self.batches, recorder, self.runtime).run()
+            with self.runtime.phase("masks"):
+                found = recorder.masklets()
+        counts, work = self.runtime.counts, len(prompts) * len(frames)
+        counts["rounds"] += 1
+        counts["object_frames"] += work
+        counts["encodes"] = video.encodes
+        rate = work / (time.perf_counter() - start)
+        log.info(
+            "round %d: %d tracks, %d frames, %.1f object-frames/s", counts["rounds"], len(prompts), len(frames), rate
+        )
+        return found
+
+    def _open(self, frames: FrameFolder) -> VideoFeatures:
+        if self._video is None or self._frames != frames:
+            self.close()
+            self.runtime = Runtime()
+            self._video, self._frames = VideoFeatures(self.heads.model, frames, self.budget), frames
+        return self._video
+
+    def close(self) -> None:
+        """Frees the features of the last video."""
+        if self._video is not None:
+            self._video.close()
+        self._video = None
+
+    @property
+    def _device(self) -> torch.device:
+        return self.heads.model.device
+
+
+def attention_kernels(device: torch.device) -> AbstractContextManager[Any]:
+    """Lets attention take the first of `KERNELS` that fits; the CPU has its own."""
+    return sdpa_kernel(KERNELS, set_priority=True) if device.type == "cuda" else nullcontext()
