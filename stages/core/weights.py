@@ -52,7 +52,7 @@ def find_weights(config: Config, dataset: str, role: str) -> Weights:
     raw = read_json(record, RECORD_STAGE, RECORD_VERSION)
     path = Path(raw["path"])
     for name, facts in raw["files"].items():
-        file = path if path.name == name and path.is_file() else path / name
+        file = path if path.name == name and not path.is_dir() else path / name
         if not file.is_file() or file.stat().st_size != facts["size"]:
             raise ValueError(f"{file}: missing or not of the recorded size {facts['size']}: run `{command}`")
     return Weights(path, weights_id(raw["files"]), getattr(models_of(config, dataset), role))
