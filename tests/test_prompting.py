@@ -9,6 +9,7 @@ from benchmarks.plain_prompts import StockMasks
 from stages.core import masks
 from stages.core.config import load_config, settings_of
 from stages.core.records import Expression, Video
+from stages.core.settings import FrameChoice
 from stages.prompting.automatic_masks import AutomaticMasks
 from stages.prompting.gdino import BOXES_A_CALL, BoxMask, BoxMasker, GroundingDinoPrompter
 from stages.prompting.grid import GridPrompter, without_parts
@@ -98,7 +99,9 @@ def test_parts_are_removed_by_hand():
 
 def test_grid_prompts_are_the_generators_masks_on_the_roles_frames(model, tmp_path, prompts_settings):
     frames = draw_frames(tmp_path / "f", 6)
-    settings = prompts_settings.grid.model_copy(update={"points_per_side": 3, "stability_score_thresh": 0.2})
+    every_fourth = FrameChoice(step=4, count=None)
+    over = {"frames_train": every_fourth, "points_per_side": 3, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.2}
+    settings = prompts_settings.grid.model_copy(update=over)
     stock = StockMasks(model, settings)
     expected = {t: stock.generate(frames.load(t)) for t in (0, 3, 4)}
     for role, chosen in (("train", {0, 4}), ("evaluate", {0, 3})):
