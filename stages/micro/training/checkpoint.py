@@ -1,7 +1,5 @@
 """The state of the SAM2 training, and how its weights are stored."""
 
-import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +11,18 @@ from stages.core.cache import atomic_path
 from stages.micro.training.heads import AuxiliaryHeads
 from stages.micro.training.initialise import prepare
 from stages.micro.training.recipe import Recipe
-from stages.micro.training.resume import Averaged, read_checkpoint, write_checkpoint
+from stages.micro.training.resume import Averaged, Training
 from stages.tracking.sam2_model import build_sam2
 
 CONFIG = "stages/micro/sam2_micro.yaml"
 
 
-class State:
+class State(Training):
     """Everything that changes while training."""
 
     def __init__(self, recipe: Recipe, seed: int) -> None:
+        super().__init__(recipe, seed)
         torch.default_generator.manual_seed(seed)
-        self.recipe, self.seed = recipe, seed
         self.model = build_sam2(CONFIG, SAM2Base)
         prepare(self.model)
         self.heads = AuxiliaryHeads()
@@ -33,21 +31,8 @@ class State:
         self.optimiser = torch.optim.AdamW(
             self.parameters, recipe.learning_rate, recipe.betas, weight_decay=recipe.weight_decay, fused=True
         )
-        self.step = 0
-        self.seconds = 0.0
 
-    def identity(self) -> str:
-        """A resumed training must have been started with the same."""
-        return json.dumps({"recipe": dataclasses.asdict(self.recipe), "seed": self.seed}, sort_keys=True)
-
-    def save(self, folder: Path) -> None:
-        write_checkpoint(folder, self.identity(), self.step, self.seconds, self._parts())
-
-    def load(self, folder: Path) -> None:
-        """Raises ValueError if the file is missing, damaged or of another recipe or seed."""
-        self.step, self.seconds = read_checkpoint(folder, self.identity(), self._parts())
-
-    def _parts(self) -> dict[str, Any]:
+    def parts(self) -> dict[str, Any]:
         averaged = self.averaged.module
         return {"model": self.model, "heads": self.heads, "averaged": averaged, "optimiser": self.optimiser}
 

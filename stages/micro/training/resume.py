@@ -1,6 +1,8 @@
 """Checkpoints from which a training goes on as if it had never stopped, and averaged weights."""
 
 import copy
+import dataclasses
+import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,35 +32,53 @@ class Averaged:
         torch._foreach_lerp_(averaged, new, 1 - keep)
 
 
-def write_checkpoint(folder: Path, identity: str, step: int, seconds: float, parts: Mapping[str, Any]) -> None:
-    """Writes the states of `parts` (modules, optimisers) to folder/checkpoint.pt, whole or not at all.
+class Training:
+    """Everything that changes while training; saved and loaded whole.
 
-    Args:
-        identity: of recipe and seed; a resumed training must have been started with the same.
+    Attributes:
+        recipe, seed: a resumed training must have been started with the same.
+        step, seconds: done so far.
     """
-    states = {name: part.state_dict() for name, part in parts.items()}
-    with atomic_path(folder / FILE) as temporary:
-        torch.save({"identity": identity, "step": step, "seconds": seconds, **states}, temporary)
+
+    def __init__(self, recipe: Any, seed: int) -> None:
+        self.recipe, self.seed = recipe, seed
+        self.step = 0
+        self.seconds = 0.0
+
+    def parts(self) -> Mapping[str, Any]:
+        """The modules and optimisers that a checkpoint keeps, by name."""
+        raise NotImplementedError
+
+    def identity(self) -> str:
+        return json.dumps({"recipe": dataclasses.asdict(self.recipe), "seed": self.seed}, sort_keys=True)
+
+    def save(self, folder: Path) -> None:
+        """Writes folder/checkpoint.pt, whole or not at all."""
+        states = {name: part.state_dict() for name, part in self.parts().items()}
+        content = {"identity": self.identity(), "step": self.step, "seconds": self.seconds, **states}
+        with atomic_path(folder / FILE) as temporary:
+            torch.save(content, temporary)
+
+    def load(self, folder: Path) -> None:
+        """Raises ValueError if the file is missing, damaged, or of another recipe or seed."""
+        content = _read(folder / FILE)
+        if content["identity"] != self.identity():
+            raise ValueError(
+                f"{folder / FILE}: of another recipe or seed ({content['identity']}); start again without --resume"
+            )
+        for name, part in self.parts().items():
+            part.load_state_dict(content[name])
+        self.step, self.seconds = int(content["step"]), float(content["seconds"])
 
 
-def read_checkpoint(folder: Path, identity: str, parts: Mapping[str, Any]) -> tuple[int, float]:
-    """Loads the states of `parts`; returns steps and seconds done.
-
-    Raises:
-        ValueError: the file is missing, damaged, or of another recipe or seed.
-    """
-    file = folder / FILE
+def _read(file: Path) -> dict[str, Any]:
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise ValueError(f"{file}: does not exist; start without --resume") from error
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise ValueError(f"{file}: not readable as a checkpoint ({error}); start again without --resume") from error
-    if content["identity"] != identity:
-        raise ValueError(f"{file}: of another recipe or seed ({content['identity']}); start again without --resume")
-    for name, part in parts.items():
-        part.load_state_dict(content[name])
-    return int(content["step"]), float(content["seconds"])
+    return content
 
 
 def refuse_to_overwrite(folder: Path) -> None:

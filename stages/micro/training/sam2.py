@@ -14,6 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stages.core.cli import guarded
+from stages.micro.training.command import build_parser, length_of, load_or_refuse, set_threads
+from stages.micro.training.schedule import Length
+
+DEFAULT = Length(minutes=120)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,24 +27,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    task = parser.add_mutually_exclusive_group(required=True)
-    task.add_argument("--out", type=Path, metavar="DIR", help="train, and write everything here")
-    task.add_argument("--evaluate", type=Path, metavar="FILE", help="print a JSON of held-out figures")
-    length = parser.add_mutually_exclusive_group()
-    length.add_argument("--minutes", type=float, default=120.0, help="of training (default: 120)")
-    length.add_argument("--steps", type=int, help="of training, instead of minutes")
-    parser.add_argument("--seed", type=int, default=0, help="of weights and data (default: 0)")
-    parser.add_argument("--resume", action="store_true", help="go on from DIR/checkpoint.pt")
+    parser = build_parser("stages.micro.training.sam2", __doc__, "FILE", DEFAULT)
     parser.add_argument("--clips", type=int, default=100, help="held-out clips to measure on (default: 100)")
-    parser.add_argument("--threads", type=int, help="of torch (default: torch's own choice)")
     return parser
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from stages.micro.training.evaluate import evaluate
 
-    _set_threads(arguments)
+    set_threads(arguments)
     print(json.dumps(evaluate(arguments.evaluate, arguments.clips), indent=2))
 
 
@@ -50,28 +45,16 @@ def _train(arguments: argparse.Namespace) -> None:
     from stages.micro.training.evaluate import evaluate
     from stages.micro.training.loop import train
     from stages.micro.training.recipe import Recipe
-    from stages.micro.training.resume import refuse_to_overwrite
-    from stages.micro.training.schedule import Length
 
-    _set_threads(arguments)
+    set_threads(arguments)
     folder: Path = arguments.out
     state = State(Recipe(), arguments.seed)
-    if arguments.resume:
-        state.load(folder)
-    else:
-        refuse_to_overwrite(folder)
-    train(state, Length(arguments.steps, None if arguments.steps else arguments.minutes), folder)
+    load_or_refuse(state, arguments)
+    train(state, length_of(arguments, DEFAULT), folder)
     save_weights(state.averaged.module, folder / "model.safetensors")
     figures = evaluate(folder / "model.safetensors", arguments.clips)
     write_card(folder / "card.md", state, figures)
     print(json.dumps(figures, indent=2))
-
-
-def _set_threads(arguments: argparse.Namespace) -> None:
-    if arguments.threads:
-        import torch
-
-        torch.set_num_threads(arguments.threads)
 
 
 if __name__ == "__main__":

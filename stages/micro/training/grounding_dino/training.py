@@ -1,8 +1,6 @@
 """State, step and loop."""
 
 import copy
-import dataclasses
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from stages.micro.training.grounding_dino.heads import Heads
 from stages.micro.training.grounding_dino.initialise import prepare
 from stages.micro.training.grounding_dino.losses import Losses, detection_losses
 from stages.micro.training.grounding_dino.recipe import Recipe
-from stages.micro.training.resume import Averaged, read_checkpoint, write_checkpoint
+from stages.micro.training.resume import Averaged, Training
 from stages.micro.training.schedule import Length, run_steps
 
 log = logging.getLogger(__name__)
@@ -26,11 +24,11 @@ log = logging.getLogger(__name__)
 LOG_EVERY = 20  # steps
 
 
-class State:
+class State(Training):
     """Everything that changes while training."""
 
     def __init__(self, recipe: Recipe, seed: int) -> None:
-        self.recipe, self.seed = recipe, seed
+        super().__init__(recipe, seed)
         self.model, self.processor = make_grounding_dino(seed)
         torch.default_generator.manual_seed(seed)
         prepare(self.model)
@@ -41,20 +39,8 @@ class State:
         self.optimiser = torch.optim.AdamW(
             self.parameters, recipe.learning_rate, recipe.betas, weight_decay=recipe.weight_decay, fused=True
         )
-        self.step = 0
-        self.seconds = 0.0
 
-    def identity(self) -> str:
-        return json.dumps({"recipe": dataclasses.asdict(self.recipe), "seed": self.seed}, sort_keys=True)
-
-    def save(self, folder: Path) -> None:
-        write_checkpoint(folder, self.identity(), self.step, self.seconds, self._parts())
-
-    def load(self, folder: Path) -> None:
-        """Raises ValueError if the file is missing, damaged or of another recipe or seed."""
-        self.step, self.seconds = read_checkpoint(folder, self.identity(), self._parts())
-
-    def _parts(self) -> dict[str, Any]:
+    def parts(self) -> dict[str, Any]:
         averaged = self.averaged.module
         return {"model": self.model, "heads": self.heads, "averaged": averaged, "optimiser": self.optimiser}
 

@@ -13,6 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stages.core.cli import guarded
+from stages.micro.training.command import build_parser, length_of, load_or_refuse, set_threads
+from stages.micro.training.schedule import Length
+
+DEFAULT = Length(steps=800)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,28 +26,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m stages.micro.training.text",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    task = parser.add_mutually_exclusive_group(required=True)
-    task.add_argument("--out", type=Path, metavar="DIR", help="train, and write everything here")
-    task.add_argument("--evaluate", type=Path, metavar="FOLDER", help="print a JSON of probes on held-out sentences")
-    length = parser.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=int, default=800, help="of training (default: 800)")
-    length.add_argument("--minutes", type=float, help="of training, instead of steps")
-    parser.add_argument("--seed", type=int, default=0, help="of weights and data (default: 0)")
-    parser.add_argument("--resume", action="store_true", help="go on from DIR/checkpoint.pt")
+    parser = build_parser("stages.micro.training.text", __doc__, "FOLDER", DEFAULT)
     parser.add_argument("--scenes", type=int, default=600, help="held-out scenes to probe on (default: 600)")
-    parser.add_argument("--threads", type=int, help="of torch (default: torch's own choice)")
     return parser
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from stages.micro.training.text.probes import probe_figures
 
-    _set_threads(arguments)
+    set_threads(arguments)
     print(json.dumps(probe_figures(arguments.evaluate, arguments.scenes), indent=2))
 
 
@@ -51,37 +42,25 @@ def _train(arguments: argparse.Namespace) -> None:
     import tempfile
 
     from stages.core.cache import atomic_path
-    from stages.micro.training.resume import refuse_to_overwrite
-    from stages.micro.training.schedule import Length
     from stages.micro.training.text.card import write_card
     from stages.micro.training.text.probes import probe_figures
     from stages.micro.training.text.recipe import Recipe
     from stages.micro.training.text.training import State, save_model, train
 
-    _set_threads(arguments)
+    set_threads(arguments)
     folder: Path = arguments.out
     state = State(Recipe(), arguments.seed)
     with tempfile.TemporaryDirectory() as temporary:
         save_model(state, Path(temporary))
         untrained = probe_figures(Path(temporary), arguments.scenes)
-    if arguments.resume:
-        state.load(folder)
-    else:
-        refuse_to_overwrite(folder)
-    train(state, Length(None if arguments.minutes else arguments.steps, arguments.minutes), folder)
+    load_or_refuse(state, arguments)
+    train(state, length_of(arguments, DEFAULT), folder)
     save_model(state, folder)
     figures = probe_figures(folder, arguments.scenes)
     write_card(folder / "card.md", state, figures, untrained)
     with atomic_path(folder / "scores.json") as file:
         file.write_text(json.dumps({"trained": figures, "untrained": untrained}, indent=2), encoding="utf-8")
     print(json.dumps(figures, indent=2))
-
-
-def _set_threads(arguments: argparse.Namespace) -> None:
-    import torch
-
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 Legend: B sentences, W words, D channels, K features of a state.
 """
 
-import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from torch.nn import functional
 
 from stages.core.cache import atomic_path
 from stages.micro.text import make_text
-from stages.micro.training.resume import read_checkpoint, write_checkpoint
+from stages.micro.training.resume import Training
 from stages.micro.training.schedule import Length, run_steps
 from stages.micro.training.text.recipe import Recipe
 from stages.micro.training.text.states import WIDTH, encode_state, family
@@ -39,30 +37,18 @@ class StateEncoder(nn.Module):
         return encoded_BD
 
 
-class State:
+class State(Training):
     """Everything that changes while training."""
 
     def __init__(self, recipe: Recipe, seed: int) -> None:
-        self.recipe, self.seed = recipe, seed
+        super().__init__(recipe, seed)
         self.model, self.tokenizer = make_text(seed)
         torch.default_generator.manual_seed(seed)
         self.states = StateEncoder(self.model.config.hidden_size, recipe.state_width)
         self.parameters = [*self.model.parameters(), *self.states.parameters()]
         self.optimiser = torch.optim.AdamW(self.parameters, recipe.learning_rate, weight_decay=recipe.weight_decay)
-        self.step = 0
-        self.seconds = 0.0
 
-    def identity(self) -> str:
-        return json.dumps({"recipe": dataclasses.asdict(self.recipe), "seed": self.seed}, sort_keys=True)
-
-    def save(self, folder: Path) -> None:
-        write_checkpoint(folder, self.identity(), self.step, self.seconds, self._parts())
-
-    def load(self, folder: Path) -> None:
-        """Raises ValueError if the file is missing, damaged or of another recipe or seed."""
-        self.step, self.seconds = read_checkpoint(folder, self.identity(), self._parts())
-
-    def _parts(self) -> dict[str, Any]:
+    def parts(self) -> dict[str, Any]:
         return {"model": self.model, "states": self.states, "optimiser": self.optimiser}
 
 
