@@ -50,10 +50,10 @@ def _train(arguments: argparse.Namespace) -> None:
     set_threads(arguments)
     folder: Path = arguments.out
     state = State(Recipe(), arguments.seed)
+    load_or_refuse(state, arguments)  # before the probes, which take minutes
     with tempfile.TemporaryDirectory() as temporary:
-        save_model(state, Path(temporary))
+        save_model(State(Recipe(), arguments.seed), Path(temporary))
         untrained = probe_figures(Path(temporary), arguments.scenes)
-    load_or_refuse(state, arguments)
     train(state, length_of(arguments, DEFAULT), folder)
     save_model(state, folder)
     figures = probe_figures(folder, arguments.scenes)
