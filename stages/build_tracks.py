@@ -22,7 +22,7 @@ from stages.core.frames import open_frames
 from stages.core.graph import BUILD_TRACKS, GENERATE_PROMPTS
 from stages.core.prompt_file import read_prompts
 from stages.core.records import Split, Video
-from stages.core.runner import Worker, run_shard
+from stages.core.runner import Finish, Worker, run_shard
 from stages.core.track_file import History, write_tracks
 from stages.core.weights import find_weights, weights_ids
 from stages.datasets import open_split
@@ -56,16 +56,19 @@ def run(job: Job) -> None:
     def make_worker(device: str) -> Worker:
         tracker = _load(job, device)
 
-        def work(video: Video, path: Path, stamp: Stamp) -> None:
-            build(job, split, video, tracker, path, stamp)
+        def work(video: Video, path: Path, stamp: Stamp) -> Finish:
+            return build(job, split, video, tracker, path, stamp)
 
         return work
 
     run_shard(job, BUILD_TRACKS, split.videos(), ingredients, make_worker)
 
 
-def build(job: Job, split: Split, video: Video, tracker: Tracker, path: Path, stamp: Stamp) -> None:
-    """Makes the track file of one video; no prompt at all gives a valid file without tracks."""
+def build(job: Job, split: Split, video: Video, tracker: Tracker, path: Path, stamp: Stamp) -> Finish:
+    """Tracks one video, and gives back what makes its file: labels and writing, while the next one is tracked.
+
+    No prompt at all gives a valid file without tracks.
+    """
     source, settings = job.source, job.settings.tracks
     assert source is not None
     frames = open_frames(job.layout, video.id)
@@ -78,20 +81,24 @@ def build(job: Job, split: Split, video: Video, tracker: Tracker, path: Path, st
         return found
 
     chains = select_tracks(prompts, source, len(video.expressions), settings, track)
-    with runtime.phase("assemble"):
-        tracks, rles_NT = assemble(
-            chains,
-            prompts,
-            frames,
-            source,
-            len(video.expressions),
-            annotations=split.annotations(video) if split.has_truth else None,
-            label_size=settings.label_size,
-            token_dtype=TOKEN_DTYPES[settings.precision],
-        )
-    with runtime.phase("write"):
-        write_tracks(path, stamp, tracks, rles_NT, History(runtime.counts, merged_prompts(chains)))
-    _report(job, video, len(tracks), len(frames), runtime)
+
+    def finish() -> None:
+        with runtime.phase("assemble"):
+            tracks, rles_NT = assemble(
+                chains,
+                prompts,
+                frames,
+                source,
+                len(video.expressions),
+                annotations=split.annotations(video) if split.has_truth else None,
+                label_size=settings.label_size,
+                token_dtype=TOKEN_DTYPES[settings.precision],
+            )
+        with runtime.phase("write"):
+            write_tracks(path, stamp, tracks, rles_NT, History(runtime.counts, merged_prompts(chains)))
+        _report(job, video, len(tracks), len(frames), runtime)
+
+    return finish
 
 
 def _report(job: Job, video: Video, n_tracks: int, n_frames: int, runtime: Runtime) -> None:

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from stages.core.devices import lease_slot, scheduler_chose, visible_devices
 from stages.core.graph import EVALUATE, STAGES
 from stages.core.prompt_file import Prompt, read_prompts, write_prompts
 from stages.core.records import Expression, Video, check_id
-from stages.core.runner import StaleError, run_shard
+from stages.core.runner import Finish, StaleError, run_shard
 from stages.core.settings import FrameChoice
 from stages.core.sharding import shard
 
@@ -203,6 +204,64 @@ def test_what_a_killed_run_left_half_made_is_removed(config: Config) -> None:
     leftover.write_text("half")
     run(make_job(config), [make_video("a")], Recorder())
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_the_end_of_a_video_runs_while_the_next_one_is_worked_on(config: Config) -> None:
+    events: list[str] = []
+    may_write = {name: threading.Event() for name in "abc"}
+
+    def work(video: Video, path: Path, stamp: Stamp) -> Finish:
+        events.append(f"work {video.id}")
+        if video.id != "a":
+            may_write[chr(ord(video.id) - 1)].set()  # the video before writes only once this one has begun
+
+        def finish() -> None:
+            assert may_write[video.id].wait(60), "the next video waits for the writing of this one"
+            write_json(path, {"video": video.id}, stamp)
+            events.append(f"written {video.id}")
+
+        return finish
+
+    may_write["c"].set()
+    videos = [make_video(name) for name in "abc"]
+    run_shard(make_job(config), EVALUATE, videos, lambda video: {"input": "x"}, lambda device: work)
+    written = [event for event in events if event.startswith("written")]
+    assert written == ["written a", "written b", "written c"]
+    assert events.index("written a") < events.index("work c"), "at most one video waits to be written"
+    assert run(make_job(config), videos, Recorder()) == []
+
+
+def test_an_end_that_fails_fails_its_own_video(config: Config) -> None:
+    def work(video: Video, path: Path, stamp: Stamp) -> Finish:
+        def finish() -> None:
+            if video.id == "b":
+                raise OSError("no space left")
+            write_json(path, {"video": video.id}, stamp)
+
+        return finish
+
+    videos = [make_video(name) for name in "abc"]
+    with pytest.raises(SystemExit):
+        run_shard(make_job(config), EVALUATE, videos, lambda video: {"input": "x"}, lambda device: work)
+    assert json.loads((make_job(config).layout.errors(EVALUATE) / "b.json").read_text())["error"] == "no space left"
+    assert run(make_job(config), videos, Recorder()) == ["b"]
+
+
+def test_an_interrupted_job_keeps_the_video_that_was_being_written(config: Config) -> None:
+    def work(video: Video, path: Path, stamp: Stamp) -> Finish:
+        if video.id == "b":
+            raise KeyboardInterrupt
+
+        def finish() -> None:
+            time.sleep(0.2)
+            write_json(path, {"video": video.id}, stamp)
+
+        return finish
+
+    videos = [make_video(name) for name in "ab"]
+    with pytest.raises(KeyboardInterrupt):
+        run_shard(make_job(config), EVALUATE, videos, lambda video: {"input": "x"}, lambda device: work)
+    assert run(make_job(config), videos, Recorder()) == ["b"]
 
 
 def test_no_work_loads_no_model(config: Config) -> None:

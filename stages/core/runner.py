@@ -2,11 +2,15 @@
 
 A video's file is complete or absent, so a killed job goes on where it stopped. A video that fails is
 recorded and passed over; the shard ends with exit status 1 and a list of what failed and why.
+
+A worker may leave the end of a video, which needs no device, to a thread, and so keep the device busy with
+the next one. At most one video waits there: a slow disk slows the loop down instead of filling the memory.
 """
 
 import logging
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -25,8 +29,10 @@ from stages.core.sharding import shard
 
 log = logging.getLogger(__name__)
 
-# Makes one video's file: (video, path, stamp) → written atomically under path, with the stamp inside.
-Worker = Callable[[Video, Path, Stamp], None]
+# The end of a video's work, as far as it needs no device: called in a thread while the next video is worked on.
+Finish = Callable[[], None]
+# Makes one video's file: (video, path, stamp) → written atomically under path, with the stamp inside; or what does.
+Worker = Callable[[Video, Path, Stamp], Finish | None]
 
 
 def run_shard(
@@ -81,13 +87,47 @@ def _work_through(
     failures: dict[str, str],
 ) -> None:
     leased = lease_device(job.settings.run) if stage.gpus(job.source) else nullcontext("cpu")
-    with leased as device, logging_redirect_tqdm():
+    with leased as device, logging_redirect_tqdm(), _Behind() as behind:
         work = make_worker(device)
         for video, stamp in tqdm(todo, desc=_title(job, stage), unit="video"):
-            with _recording(job, stage, video, failures):
+            recording = _recording(job, stage, video, failures)
+            finish: Finish | None = None
+            with recording:
                 path = job.layout.file(stage, video.id, job.source)
                 remove_leftovers(path)
-                work(video, path, stamp)
+                finish = work(video, path, stamp)
+            if finish:
+                behind.finish(finish, recording)
+
+
+class _Behind:
+    """Runs the ends of videos in a thread, one at a time, in order; leaving waits for the last."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "finish")
+        self._last: Future[None] | None = None
+
+    def finish(self, finish: Finish, recording: "_recording") -> None:
+        """Hands over the end of a video once that of the video before it is through."""
+        self._wait()
+        self._last = self._thread.submit(self._run, finish, recording)
+
+    def _run(self, finish: Finish, recording: "_recording") -> None:
+        with recording:
+            finish()
+
+    def _wait(self) -> None:
+        if self._last is not None:
+            self._last.result()
+
+    def __enter__(self) -> "_Behind":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._wait()
+        finally:
+            self._thread.shutdown()
 
 
 class _recording:
