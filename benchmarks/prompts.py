@@ -13,6 +13,7 @@ time), wall-clock time on an accelerator; minimum and median.
                     B: stages.prompting.grounding_dino, float32 and, on an accelerator, bfloat16.
                     Swin-T of the published shape, random weights; --full: 800 px and BERT-base, else smaller frames and
                     two layers of BERT, which one caption at a time reads again and again.
+                    Its rows also say what share of B's time each part of the model takes, measured in a run of its own.
 Gates: as many masks, ≥ 98 % of them at IoU ≥ .99; ≥ 99 % of the boxes above .2 found again at IoU ≥ .9.
 Writes benchmarks/results/prompts.json (prompts-cuda.json on an accelerator).
 """
@@ -203,7 +204,33 @@ def detection_row(
             boxes, again = boxes + len(expected_N4), again + recalled(expected_N4, detections.boxes_N4)
     recall = again / max(boxes, 1)
     gate = {"boxes": boxes, "recall_at_iou_90": round(recall, 4), "passed": recall >= 0.99 and boxes > 0}
-    return report("GroundingDINO", label, list(frames[0].shape[:2]), times, gate)
+    row = report("GroundingDINO", label, list(frames[0].shape[:2]), times, gate)
+    row["shares"] = shares(detector, ours, arguments.device)
+    print(f"{'':16}{'of which':72}{row['shares']}", flush=True)
+    return row
+
+
+def shares(detector: GroundingDino, ours: Callable[[], Any], device: str) -> dict[str, float]:
+    """What share of the time each part of the model takes; the rest is reading frames and boxes."""
+    network: Any = detector.network
+    parts = ("backbone", "text_backbone", "encoder", "decoder")
+    seconds, hooks = dict.fromkeys(parts, 0.0), []
+    for name in parts:
+
+        def enter(*_: object, name: str = name) -> None:
+            seconds[name] -= now(device)
+
+        def leave(*_: object, name: str = name) -> None:
+            seconds[name] += now(device)
+
+        module = getattr(network.model.model, name)
+        hooks += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
+    start = now(device)
+    ours()
+    total = now(device) - start
+    for hook in hooks:
+        hook.remove()
+    return {name: round(value / total, 3) for name, value in seconds.items()}
 
 
 def recalled(expected_N4: NDArray[np.float32], found_M4: NDArray[np.float32]) -> int:

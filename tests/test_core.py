@@ -16,14 +16,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.core import masks
-from stages.core.cache import CacheError, Stamp, State, atomic_path, create_h5, inspect, open_h5, read_json, write_json
+from stages.core.cache import (
+    CacheError,
+    Stamp,
+    State,
+    atomic_path,
+    create_h5,
+    flatten,
+    inspect,
+    open_h5,
+    read_json,
+    write_json,
+)
 from stages.core.cli import Job
 from stages.core.config import ConfigError, load_config, section_digest, settings_of
 from stages.core.config_file import Config
 from stages.core.devices import lease_slot, scheduler_chose, visible_devices
 from stages.core.graph import EVALUATE, STAGES
 from stages.core.prompt_file import Prompt, read_prompts, write_prompts
-from stages.core.records import Expression, Video, check_id
+from stages.core.records import SOURCES, Expression, Video, check_id
 from stages.core.runner import Finish, StaleError, run_shard
 from stages.core.settings import FrameChoice
 from stages.core.sharding import shard
@@ -359,19 +370,38 @@ def test_config_files_that_are_none(tmp_path: Path) -> None:
 def test_a_data_set_overrides_its_preset(tmp_path: Path) -> None:
     config = make_config(tmp_path, {"datasets": {"shapes": {"settings": {"tracks": {"max_tracks": {"grid": 3}}}}}})
     shapes, mevis = settings_of(config, "shapes"), settings_of(config, "mevis")
-    assert (shapes.tracks.max_tracks.grid, shapes.tracks.max_tracks.gdino) == (3, 2)
+    assert (shapes.tracks.max_tracks.grid, shapes.tracks.max_tracks.gdino) == (3, 6)
     assert (mevis.tracks.max_tracks.grid, mevis.prompts.gdino.box_threshold) == (64, 0.2)
 
 
-def test_a_section_concerns_only_the_stages_that_read_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "rerun"),
+    [
+        ({"rerank": {"weight": 0.25}}, {"rerank_tracks"}),
+        ({"tracks": {"covered_iou": 0.5}}, {"build_tracks"}),
+        ({"tracks": {"max_tracks": {"grid": 7}}}, {"build_tracks"}),
+        ({"tracks": {"max_tracks": {"gdino": 7}}}, set()),
+        ({"prompts": {"gdino": {"max_boxes": 7}}}, set()),
+    ],
+)
+def test_a_changed_key_concerns_only_the_stages_and_sources_that_read_it(
+    tmp_path: Path, change: dict[str, object], rerun: set[str]
+) -> None:
     before = settings_of(make_config(tmp_path), "mevis")
-    after = settings_of(make_config(tmp_path, {"rerank": {"weight": 0.25}}), "mevis")
+    after = settings_of(make_config(tmp_path, change), "mevis")
     changed = {
         name
         for name, stage in STAGES.items()
         if section_digest(before, stage.reads("grid")) != section_digest(after, stage.reads("grid"))
     }
-    assert changed == {"rerank_tracks"}
+    assert changed == rerun
+
+
+def test_every_key_is_read_by_a_stage(tmp_path: Path) -> None:
+    read = tuple(name for stage in STAGES.values() for source in SOURCES for name in stage.reads(source))
+    keys = flatten(settings_of(make_config(tmp_path), "mevis").model_dump(mode="json"))
+    unread = {key for key in keys if not any(f"{key}.".startswith(f"{name}.") for name in read)}
+    assert {key.split(".")[0] for key in unread} == {"run", "compare"}, "how jobs run, and what a table compares"
 
 
 def test_frame_choices() -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import ROOT, make_config
 from PIL import Image
 from safetensors import safe_open
+from torchvision.ops import box_iou
 
 from stages.core import masks
 from stages.core.config import settings_of
@@ -18,6 +20,7 @@ from stages.core.frames import FrameFolder
 from stages.core.settings import FeatureCache
 from stages.core.weights import find_weights
 from stages.micro.training.tracked import held_out_clip
+from stages.prompting.grounding_dino import load_detector
 from stages.selectors.text_encoder import TransformersTextEncoder
 from stages.tracking.lockstep import LockstepTracker
 from stages.tracking.tracker import PromptBatch
@@ -76,6 +79,22 @@ def test_sam2_tracks_as_pinned(config, tmp_path):
     for masklet, masks_THW in zip(found, masks_NTHW[:2], strict=True):
         ious = masks.iou_matrix(masklet.rles_T[1:], masks.encode_all(masks_THW[1:])).diagonal()
         assert ious[masks_THW[1:].any((1, 2))].mean() > 0.85
+
+
+SCORES = (0.8536, 0.8138)  # of the boxes of the two green squares
+
+
+def test_the_detector_finds_what_is_named(config, tmp_path):
+    frames, masks_NTHW = clip_folder(tmp_path)
+    settings = settings_of(config, "shapes").prompts.gdino
+    detector = load_detector(find_weights(config, "shapes", "grounding_dino"), settings, "cpu")
+    frame = frames.load(0)
+    squares, stars = detector.detect([frame], ["the green squares", "a yellow star"])[0]
+    assert squares.phrases == ["green squares"] * 2 and stars.phrases == []
+    np.testing.assert_allclose(squares.scores_N, SCORES, atol=5e-3)
+    true_boxes = torch.from_numpy(masks.boxes(masks.encode_all(masks_NTHW[:2, 0])).astype(np.float32))
+    iou_NM = box_iou(torch.from_numpy(squares.boxes_N4), true_boxes)
+    assert sorted(iou_NM.argmax(1).tolist()) == [0, 1] and iou_NM.amax(1).min() > 0.8
 
 
 COSINES = (0.8307, 0.6940, -0.0244)  # of the first sentence with the others

@@ -21,7 +21,7 @@ class Stage:
         folder: below <cache>/<dataset>/<split>/.
         suffix: of its per-video files.
         version: of their layout; raise it when the layout changes.
-        sections: the config sections that its output depends on; "{source}" is filled in.
+        sections: the config sections, or keys of them, that its output depends on; "{source}" is filled in.
         models: roles of the models it loads, by source (None = whatever the source).
         per_source: whether it runs once for every prompt source.
         gpu: devices a job takes (`gpus` knows the exception).
@@ -60,7 +60,21 @@ GENERATE_PROMPTS = Stage(
     per_source=True,
     gpu=1,
 )
-BUILD_TRACKS = Stage("build_tracks", "tracks", ".h5", 1, ("tracks",), {None: ("sam2",)}, per_source=True, gpu=1)
+# Key by key, since the cap of another source must not track this one again: tracks are what costs.
+TRACK_KEYS = (
+    *("engine", "batch_size", "compile", "share_prompts", "share_iou", "prompts_per_pass", "covered_iou"),
+    *("max_tracks.{source}", "precision", "label_size"),
+)
+BUILD_TRACKS = Stage(
+    "build_tracks",
+    "tracks",
+    ".h5",
+    1,
+    tuple(f"tracks.{key}" for key in TRACK_KEYS),
+    {None: ("sam2",)},
+    per_source=True,
+    gpu=1,
+)
 ENCODE_TEXT = Stage("encode_text", "text", ".h5", 1, ("text",), {None: ("text",)}, gpu=1)
 TRAINING_SECTIONS = tuple(f"selector.{name}" for name in ("name", "sources", "sola", "soc", "tda", "training"))
 TRAIN_SELECTOR = Stage("train_selector", "selector", ".json", 1, TRAINING_SECTIONS, {}, gpu=1)
