@@ -23,7 +23,7 @@ NAMES = pytest.mark.parametrize("name", list(MODELS))
 
 
 def network(name: str, alpha: float = 0.0) -> tuple[Network, Architecture]:
-    without = {"dropout": 0.0} | ({"attention_dropout": 0.0} if name == "sola" else {})
+    without = {"dropout": 0.0, "attention_dropout": 0.0}
     architecture = Architecture(name, MODELS[name].model_copy(update=without), Tda(alpha=alpha, temperature=1.0))
     return architecture.build(C, D, seed=2), architecture
 

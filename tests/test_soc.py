@@ -21,7 +21,15 @@ from stages.selectors.soc.query_fusion import SHARPNESS, WALK, fuse, token_share
 
 C, D = 16, 24
 MODEL = SocModel(
-    dim=32, ffn_dim=48, n_heads=4, n_proxies=5, n_encoder_layers=2, n_slots=3, n_slot_layers=2, dropout=0.1
+    dim=32,
+    ffn_dim=48,
+    n_heads=4,
+    n_proxies=5,
+    n_encoder_layers=2,
+    n_slots=3,
+    n_slot_layers=2,
+    dropout=0.1,
+    attention_dropout=0.1,
 )
 TOLERANCE = {"atol": 1e-5, "rtol": 1e-5}
 

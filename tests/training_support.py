@@ -27,7 +27,7 @@ from stages.datasets import open_split
 SIZE, C, D, KINDS = (24, 32), 16, 32, 4
 SAM2, TEXT = "5a2" * 5 + "0", "7e87" * 4
 MODEL = {"hidden_dim": 32, "n_heads": 4, "n_negatives": 4}
-SOC = {"dim": 32, "ffn_dim": 64, "n_heads": 4, "n_proxies": 4, "n_slots": 3, "dropout": 0.0}
+SOC = {"dim": 32, "ffn_dim": 64, "n_heads": 4, "n_proxies": 4, "n_slots": 3, "dropout": 0.0, "attention_dropout": 0.0}
 
 
 def toy_config(folder: Path, model: dict[str, Any] | None = None, name: str = "sola", **training: Any) -> Config:

@@ -173,7 +173,8 @@ class SocModel(Section):
     n_encoder_layers: Positive = Field(description="Layers over the frames of a track")
     n_slots: Positive = Field(description="Slots that a video is gathered in")
     n_slot_layers: Positive = Field(description="Layers of the slots")
-    dropout: Unit = Field(description="Dropout everywhere")
+    dropout: Unit = Field(description="Dropout after attention and in the feed-forward blocks")
+    attention_dropout: Unit = Field(description="Dropout inside attention; 0 is a third faster on a CPU")
 
 
 class Tda(Section):

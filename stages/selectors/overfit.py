@@ -18,6 +18,7 @@ from stages.selectors.training import Data, Trainer, make_learner
 log = logging.getLogger(__name__)
 LEARNT = 0.99  # F1 over the tracks
 EPOCHS, BATCH_SIZE, LEARNING_RATE = 300, 16, 5e-4
+WITHOUT_DROPOUT = {"dropout": 0.0, "attention_dropout": 0.0}
 
 
 def overfit(part: Part, n_videos: int, config: Selector, run: Run, stamp: Stamp, measure: Measure) -> dict[str, Any]:
@@ -64,8 +65,8 @@ def undisturbed(config: Selector) -> Selector:
     }
     return config.model_copy(
         update={
-            "sola": config.sola.model_copy(update={"dropout": 0.0, "attention_dropout": 0.0}),
-            "soc": config.soc.model_copy(update={"dropout": 0.0}),
+            "sola": config.sola.model_copy(update=WITHOUT_DROPOUT),
+            "soc": config.soc.model_copy(update=WITHOUT_DROPOUT),
             "training": config.training.model_copy(update=training),
         }
     )

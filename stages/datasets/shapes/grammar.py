@@ -61,12 +61,16 @@ class Sentence:
     motion: bool
 
 
-def sample_sentences(rng: Generator, scene: Scene) -> list[Sentence]:
-    """4 to 7 sentences of different kinds as far as the scene has them, now and then one in other words too."""
+def sample_sentences(rng: Generator, scene: Scene, number: tuple[int, int] = (4, 7)) -> list[Sentence]:
+    """Sentences of different kinds as far as the scene has them, now and then one in other words too.
+
+    Args:
+        number: fewest and most that are drawn; a scene of few words gives fewer.
+    """
     pools = _Table(Judge(scene)).pools()
     if joined := _joined(rng, pools):
         pools["several"]["and"] = joined
-    n = int(rng.integers(4, 8))
+    n = int(rng.integers(number[0], number[1] + 1))
     weights = {kind: SHARES[kind] for kind in KINDS if pools[kind]}
     found: dict[str, Sentence] = {}
     for attempt in range(4 * n):

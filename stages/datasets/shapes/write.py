@@ -36,7 +36,7 @@ from stages.datasets.shapes.scene import Float, Generator, Scene, Size
 
 log = logging.getLogger(__name__)
 
-VERSION = 2  # of the generator: raise it when the same parameters give other clips
+VERSION = 3  # of the generator: raise it when the same parameters give other clips
 STAMP = "shapes.json"
 TWIN = ".shapes.json"  # the same once more: Snakemake deletes the first, a declared output, before it calls us
 WITHOUT_TRUTH = ("valid",)  # as in MeViS, whose ground truth of this split lies on a server
@@ -45,6 +45,8 @@ FRAMES = (16, 40)
 JPEG_QUALITY = 92
 MASKS_A_VIDEO = 10  # annotation ids of a video start at its number times this
 FEWEST_SENTENCES = 4
+SENTENCES = (4, 7)  # a video
+TRAIN_SENTENCES = (14, 20)  # as many as MeViS has: they cost no track, and a selector learns from every one
 
 
 @dataclass(frozen=True)
@@ -139,11 +141,12 @@ def _make_video(images: Path, split: str, seed: int, number: int) -> Made:
 
 
 def make_scene(seed: int, video: str) -> tuple[Scene, list[Sentence]]:
-    """The scene of a video and 4 to 7 sentences about it."""
+    """The scene of a video and the sentences about it: more where it is trained on."""
     rng = stream(seed, video)
+    number = TRAIN_SENTENCES if video.startswith("train_") else SENTENCES
     while True:
         scene = sample_scene(rng, _n_frames(rng), SIZES[int(rng.integers(len(SIZES)))])
-        sentences = sample_sentences(rng, scene)
+        sentences = sample_sentences(rng, scene, number)
         if len(sentences) >= FEWEST_SENTENCES:
             return scene, sentences
 

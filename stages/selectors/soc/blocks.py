@@ -11,7 +11,7 @@ class Attend(nn.Module):
 
     def __init__(self, config: SocModel) -> None:
         super().__init__()
-        self.attention = VisibleAttention(config.dim, config.n_heads, config.dropout)
+        self.attention = VisibleAttention(config.dim, config.n_heads, config.attention_dropout)
         self.dropout = nn.Dropout(config.dropout)
         self.norm = nn.LayerNorm(config.dim)
 

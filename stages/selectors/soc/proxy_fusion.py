@@ -19,7 +19,7 @@ class ProxyFusion(nn.Module):
         super().__init__()
         self.proxies = nn.Embedding(config.n_proxies, config.dim)
         self.tracks_to_words, self.proxies_to_tracks, self.words_to_proxies = (
-            VisibleAttention(config.dim, config.n_heads, config.dropout) for _ in range(3)
+            VisibleAttention(config.dim, config.n_heads, config.attention_dropout) for _ in range(3)
         )
 
     def forward(
