@@ -213,9 +213,15 @@ def detection_row(
 def shares(detector: GroundingDino, ours: Callable[[], Any], device: str) -> dict[str, float]:
     """What share of the time each part of the model takes; the rest is reading frames and boxes."""
     network: Any = detector.network
-    parts = ("backbone", "text_backbone", "encoder", "decoder")
+    model = network.model.model
+    parts = {
+        "image backbone": model.backbone.backbone,
+        "text backbone": model.text_backbone.backbone,
+        "encoder": model.encoder,
+        "decoder": model.decoder,
+    }
     seconds, hooks = dict.fromkeys(parts, 0.0), []
-    for name in parts:
+    for name, module in parts.items():
 
         def enter(*_: object, name: str = name) -> None:
             seconds[name] -= now(device)
@@ -223,7 +229,6 @@ def shares(detector: GroundingDino, ours: Callable[[], Any], device: str) -> dic
         def leave(*_: object, name: str = name) -> None:
             seconds[name] += now(device)
 
-        module = getattr(network.model.model, name)
         hooks += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
     start = now(device)
     ours()
