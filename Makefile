@@ -26,7 +26,7 @@ demo: $(READY) ## run the embedded data set through every stage
 	@echo
 	@echo "Done. Look into results/shapes/valid_u:"
 	@echo "  overlays/          a video an expression"
-	@echo "  metrics.json       the figures (tiny models, a selector of 12 videos: no quality yet)"
+	@echo "  metrics.json       the figures, of a few videos; docs/results.md has those of the whole split"
 	@echo "  submission.zip     what a server would take"
 
 tables: $(READY) ## train, compare, and write the tables of docs/results.md

@@ -17,10 +17,12 @@ from torchvision.ops import box_iou
 from stages.core import masks
 from stages.core.config import settings_of
 from stages.core.frames import FrameFolder
+from stages.core.graph import BUILD_TRACKS, ENCODE_TEXT
 from stages.core.settings import FeatureCache
-from stages.core.weights import find_weights
+from stages.core.weights import find_weights, weights_ids
 from stages.micro.training.tracked import held_out_clip
 from stages.prompting.grounding_dino import load_detector
+from stages.selectors import finished_selector, load
 from stages.selectors.text_encoder import TransformersTextEncoder
 from stages.tracking.lockstep import LockstepTracker
 from stages.tracking.tracker import PromptBatch
@@ -66,14 +68,20 @@ def clip_folder(folder: Path) -> tuple[FrameFolder, np.ndarray]:
 AREAS = [[251, 235, 237], [294, 302, 257]]
 
 
-def test_sam2_tracks_as_pinned(config, tmp_path):
-    frames, masks_NTHW = clip_folder(tmp_path)
+@pytest.fixture(scope="module")
+def tracked(config, tmp_path_factory):
+    """Two objects of a held-out clip, tracked from their masks in frame 0, and their true masks (N, T, H, W)."""
+    frames, masks_NTHW = clip_folder(tmp_path_factory.mktemp("clip"))
     settings = settings_of(config, "shapes").tracks
     tracker = LockstepTracker.load(
         find_weights(config, "shapes", "sam2"), "cpu", settings, FeatureCache(device=1, host=1)
     )
     prompts = masks.encode_all(masks_NTHW[:2, 0])
-    found = tracker.track(frames, [PromptBatch(0, prompts)])[0]
+    return tracker.track(frames, [PromptBatch(0, prompts)])[0], masks_NTHW
+
+
+def test_sam2_tracks_as_pinned(tracked):
+    found, masks_NTHW = tracked
     areas = [[int(masks.area([masklet.rles_T[t]])[0]) for t in (1, 6, 11)] for masklet in found]
     np.testing.assert_allclose(areas, AREAS, atol=4)
     for masklet, masks_THW in zip(found, masks_NTHW[:2], strict=True):
@@ -112,6 +120,20 @@ def test_text_features_are_as_pinned(config):
     means = np.stack([encoder.encode(sentence, "test").mean_D for sentence in SENTENCES])
     means /= np.linalg.norm(means, axis=1, keepdims=True)
     np.testing.assert_allclose(means[1:] @ means[0], COSINES, atol=2e-3)
+
+
+LOGITS = {"the green square": (-0.9034, -0.8964), "the yellow star": (-2.0805, -1.9781)}
+
+
+def test_the_selector_scores_as_pinned(config, tracked):
+    found, _ = tracked
+    ids = weights_ids(config, "shapes", BUILD_TRACKS, "gt") | weights_ids(config, "shapes", ENCODE_TEXT, None)
+    selector = load(finished_selector(config, "shapes"), "cpu", ids)
+    encoder = TransformersTextEncoder(find_weights(config, "shapes", "text").path, 64, "cpu")
+    tokens_NTC = np.stack([masklet.tokens_TC for masklet in found])
+    for sentence, logits in LOGITS.items():
+        scored = selector.score(tokens_NTC, encoder.encode(sentence, "test").words_WD)
+        np.testing.assert_allclose(scored, logits, atol=5e-2, err_msg=sentence)
 
 
 def test_weights_that_are_gone_are_named(config, tmp_path, monkeypatch):
