@@ -212,6 +212,7 @@ def test_figures_of_perfect_and_of_blind_tracks():
     figures = tracking_figures(tracks)
     assert figures["tracking_iou"] == figures["tracking_j"] == figures["absent_told"] == figures["present_told"] == 1
     assert figures["absent_frames"] > 0
+    assert 0.8 < figures["logit_grid_iou"] < 0.9, "small objects lose their outline between 32 × 32 values"
     probes = probe_figures(tracks)
     names = ("centre_r2", "log_area_r2", "step_r2", "direction_accuracy", "colour_accuracy", "shape_accuracy")
     assert all(probes[name] > 0.8 for name in names), probes

@@ -32,7 +32,8 @@ SOC = {"dim": 32, "ffn_dim": 64, "n_heads": 4, "n_proxies": 4, "n_slots": 3, "dr
 
 def toy_config(folder: Path, model: dict[str, Any] | None = None, name: str = "sola", **training: Any) -> Config:
     rate = training.pop("learning_rate", 3e-3)
-    values = {"epochs": 3, "batch_size": 3, "learning_rate": {"sola": rate, "soc": rate}, **training}
+    schedule = {"epochs": 3, "patience": None, "batch_size": 3, "expressions_per_video": 8, "plateau_patience": 3}
+    values = {**schedule, "learning_rate": {"sola": rate, "soc": rate}, **training}
     toy = {
         "format": "mevis",
         "root": str(folder / "data"),

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -22,6 +24,7 @@ from stages.tracking.stock import StockTracker
 HELD_OUT = 20_000_003  # the first number of held-out seeds; training seeds are smaller
 FRAMES = 16
 JPEG_QUALITY = 95  # as in the embedded data set
+LOGITS = 32  # side of the mask decoder's answer at 128 px
 Array = NDArray[np.float64]
 
 
@@ -101,13 +104,17 @@ def tracking_figures(tracks: Sequence[Tracked]) -> dict[str, float]:
 
     `tracking_iou`: where VISIBLE pixels or more are in sight. `tracking_j`: all frames; empty on empty is 1.
     `absent_told`, `present_told`: share of frames without (with) the object whose score says so.
+    `logit_grid_iou`: what true masks keep, at tracking_iou's frames, of a passage through the decoder's coarse grid:
+    about as much as any weights can reach at this size.
     """
-    ious, js, absent, present = [], [], [], []
+    ious, js, absent, present, coarse = [], [], [], [], []
     for track in tracks:
         iou_T = np.array([mask_iou(a, b) for a, b in zip(track.masks_THW, track.found_THW)])[1:]
         area_T, score_T = track.area_T[1:], track.score_T[1:]
         js.append(iou_T)
         ious.append(iou_T[area_T >= VISIBLE])
+        seen_THW = track.masks_THW[1:][area_T >= VISIBLE]
+        coarse.append(np.array([mask_iou(a, b) for a, b in zip(seen_THW, through_logits(seen_THW))]))
         absent.append(score_T[area_T == 0] <= 0)
         present.append(score_T[area_T >= VISIBLE] > 0)
     return {
@@ -117,7 +124,17 @@ def tracking_figures(tracks: Sequence[Tracked]) -> dict[str, float]:
         "tracking_j": mean(js),
         "absent_told": mean(absent),
         "present_told": mean(present),
+        "logit_grid_iou": mean(coarse),
     }
+
+
+def through_logits(masks_THW: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Masks averaged to LOGITS × LOGITS values, then enlarged bilinearly and cut at one half, as SAM2 enlarges logits."""
+    share_T1HW = torch.from_numpy(masks_THW).float()[:, None]
+    coarse_T1GG = F.adaptive_avg_pool2d(share_T1HW, LOGITS)
+    fine_T1HW = F.interpolate(coarse_T1GG, share_T1HW.shape[2:], mode="bilinear", align_corners=False)
+    found_THW: NDArray[np.bool_] = (fine_T1HW[:, 0] > 0.5).numpy()
+    return found_THW
 
 
 def mask_iou(a_HW: NDArray[np.bool_], b_HW: NDArray[np.bool_]) -> float:
