@@ -32,13 +32,13 @@ demo: $(READY) ## run the embedded data set through every stage
 tables: $(READY) ## train, compare, and write the tables of docs/results.md
 	python -m stages.make_shapes --size full
 	snakemake results/compare/shapes/valid_u --cores $(CORES)
-	python -m stages.compare --dataset shapes --split valid_u --write docs/results.md
+	python -m stages.tools.compare --dataset shapes --split valid_u --write docs/results.md
 
 test: $(READY) ## run everything that CI runs
 	python -m pytest
 
 lint: $(READY) ## formatters, linters and the type checker
-	python -m pytest tests/test_house.py
+	python -m pytest tests/house/test_house.py
 
 format: $(READY) ## format the code
 	ruff format .
@@ -46,7 +46,7 @@ format: $(READY) ## format the code
 	snakefmt Snakefile workflow/rules
 
 schema: $(READY) ## write workflow/schemas/config.schema.json from the config models
-	python -m stages.core.schema
+	python -m stages.core.config.schema
 
 lock: ## write requirements.lock anew from pyproject.toml (needs uv, and torch for sam2's metadata)
 	SAM2_BUILD_CUDA=0 uv pip compile --all-extras --no-header --no-build-isolation-package sam2 \

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from stages.core.frames import FrameFolder
-from stages.core.video import decode
+from stages.core.media.video import decode
+from stages.core.state.frames import FrameFolder
 
 FPS, MAX_SIDE = 6, 640
 SUFFIXES = (".jpg", ".jpeg", ".png")

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from benchmarks.machine import describe
 from benchmarks.plain_davis import j_and_f
-from stages.core import masks
+from stages.core.media import masks
 from stages.core.records import Rle
 from stages.metrics import boundary_f, jaccard
 from stages.metrics.boundary import bound_radius

@@ -22,7 +22,7 @@ import yaml
 
 from benchmarks.machine import describe
 from benchmarks.synthetic_mevis import EXPRESSIONS, FRAMES, PNGS, VIDEOS, plans, write_answers, write_dataset
-from stages.core.graph import Layout
+from stages.core.state.graph import Layout
 
 ROOT = Path(__file__).resolve().parents[1]
 

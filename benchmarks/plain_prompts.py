@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 from sam2.modeling.sam2_base import SAM2Base
 
+from stages.core.config.sections import GridPrompts
 from stages.core.records import Rle
-from stages.core.settings import GridPrompts
-from stages.prompting.grounding_dino import GroundingDino
-from stages.prompting.groundingdino_transformers import published_positions
+from stages.prompting.grounding_dino.detector import GroundingDino
+from stages.prompting.grounding_dino.transformers_backend import published_positions
 from stages.tracking.sam2_model import autocast, with_feature_sizes
 
 

@@ -4,13 +4,13 @@
 
 Arms in turn (A B A B …), processor time on the CPU (which other work on the machine disturbs less than wall-clock
 time), wall-clock time on an accelerator; minimum and median.
-  automatic masks   A: the sam2 package's generator.  B: stages.prompting.automatic_masks.
+  automatic masks   A: the sam2 package's generator.  B: stages.prompting.grid.automatic_masks.
                     SAM 2.1 hiera-tiny of the published shape on a smaller input, random weights whose mask logits
                     are scaled to trained ones' range; the IoU threshold lets a half of the masks pass, as named.
                     --full: 1024 px and hiera-large, and also all of the masks passing.
                     With --weights: also a trained checkpoint of stages/micro/sam2_micro.yaml on the embedded data set.
   GroundingDINO     A: transformers' model, float32, one caption in one frame at a time, nothing shared.
-                    B: stages.prompting.grounding_dino, float32 and, on an accelerator, bfloat16.
+                    B: stages.prompting.grounding_dino.detector, float32 and, on an accelerator, bfloat16.
                     Swin-T of the published shape, random weights; --full: 800 px and BERT-base, else smaller frames and
                     two layers of BERT, which one caption at a time reads again and again.
                     Its rows also say what share of B's time each part of the model takes, measured in a run of its own.
@@ -37,13 +37,13 @@ from sam2.modeling.sam2_base import SAM2Base
 from benchmarks.machine import describe
 from benchmarks.plain_prompts import StockMasks, one_by_one
 from benchmarks.prompt_models import first_frame, random_sam2, swin_t
-from stages.core import masks
-from stages.core.config import load_config, settings_of
-from stages.core.config_file import Model
-from stages.core.settings import GridPrompts
-from stages.core.weights import Weights
-from stages.prompting.automatic_masks import AutomaticMasks
-from stages.prompting.grounding_dino import GroundingDino, load_detector, to_pixels
+from stages.core.config.file import Model
+from stages.core.config.loading import load_config, settings_of
+from stages.core.config.sections import GridPrompts
+from stages.core.media import masks
+from stages.core.state.weights import Weights
+from stages.prompting.grid.automatic_masks import AutomaticMasks
+from stages.prompting.grounding_dino.detector import GroundingDino, load_detector, to_pixels
 from stages.tracking.sam2_model import build_sam2
 
 CAPTIONS = [
@@ -112,7 +112,7 @@ def trained_row(arguments: argparse.Namespace, published: GridPrompts) -> dict[s
     """A trained micro model on drawn frames of the embedded data set, at thresholds it can reach."""
     from safetensors.torch import load_file
 
-    from stages.micro.training.prompted import _images
+    from stages.micro.training.sam2.prompted import _images
 
     model = build_sam2("stages/micro/sam2_micro.yaml", SAM2Base)
     model.load_state_dict(load_file(arguments.weights))
@@ -159,8 +159,8 @@ def iou_median(model: SAM2Base, settings: GridPrompts, image: Image) -> float:
 
 
 def detection(arguments: argparse.Namespace, image: Image) -> Iterator[dict[str, Any]]:
-    from stages.prompting.groundingdino_checkpoint import find_checkpoint, read_config
-    from stages.prompting.groundingdino_transformers import load_model
+    from stages.prompting.grounding_dino.checkpoint import find_checkpoint, read_config
+    from stages.prompting.grounding_dino.transformers_backend import load_model
 
     shortest = 800 if arguments.full else 256
     published = settings_of(load_config("config.yaml"), "mevis").prompts.gdino

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from stages.core.settings import SelectorTraining
+from stages.core.config.sections import SelectorTraining
 from stages.selectors.batch import Sample, TrackFeatures, collate
 from stages.selectors.network import Network
 

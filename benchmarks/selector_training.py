@@ -170,7 +170,7 @@ def referee(size: str, folder: Path) -> Iterator[int]:
     """The trainer's own steps, over and over."""
     import torch
 
-    from stages.core.cache import Stamp
+    from stages.core.state.cache import Stamp
     from stages.selectors.distributed import World
     from stages.selectors.order import steps_of
     from stages.selectors.samples import open_video
@@ -227,10 +227,10 @@ def write_data(folder: Path, threads: int) -> tuple[float, float]:
     import torch
 
     from benchmarks.published_loop import write_files
-    from stages.core.cache import Stamp
-    from stages.core.graph import BUILD_TRACKS, ENCODE_TEXT
-    from stages.core.text_file import write_text
-    from stages.core.track_file import Labels, Tracks, write_tracks
+    from stages.core.state.cache import Stamp
+    from stages.core.state.graph import BUILD_TRACKS, ENCODE_TEXT
+    from stages.core.state.text_file import write_text
+    from stages.core.state.track_file import Labels, Tracks, write_tracks
 
     torch.set_num_threads(threads)
     rng, encoder, rles_T = np.random.default_rng(1), load_encoder(folder), masks_of_a_track()
@@ -264,14 +264,14 @@ def write_data(folder: Path, threads: int) -> tuple[float, float]:
 
 
 def masks_of_a_track() -> list[Any]:
-    from stages.core import masks
+    from stages.core.media import masks
 
     y, x = np.ogrid[: SIZE[0], : SIZE[1]]
     return [masks.encode(((y - 240) / 60) ** 2 + ((x - 200 - 5 * t) / 90) ** 2 < 1) for t in range(FRAMES)]
 
 
 def layout(folder: Path) -> Any:
-    from stages.core.graph import Layout
+    from stages.core.state.graph import Layout
 
     return Layout(folder / "cache", "synthetic", "train")
 
@@ -308,7 +308,7 @@ def load_encoder(folder: Path) -> Any:
 
 def selector(size: str) -> Any:
     """The config's section `selector`, with the micro preset's changes or without."""
-    from stages.core.config import load_config, settings_of
+    from stages.core.config.loading import load_config, settings_of
 
     config = load_config(Path(__file__).parent.parent / "config.yaml")
     return settings_of(config, "shapes" if size == "micro" else "mevis").selector

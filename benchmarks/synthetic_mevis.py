@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco
 
-from stages.core import masks
-from stages.core.cache import Stamp
-from stages.core.choices import Candidate, write_choices
-from stages.core.graph import BUILD_TRACKS, RERANK_TRACKS, Layout
+from stages.core.media import masks
 from stages.core.records import Rle
-from stages.core.track_file import Tracks, write_tracks
+from stages.core.state.cache import Stamp
+from stages.core.state.choices import Candidate, write_choices
+from stages.core.state.graph import BUILD_TRACKS, RERANK_TRACKS, Layout
+from stages.core.state.track_file import Tracks, write_tracks
 
 VIDEOS, EXPRESSIONS, FRAMES, PNGS = 140, 2236, 8784, 138719
 LONG = 20

@@ -32,11 +32,11 @@ from omegaconf import OmegaConf
 
 from benchmarks.clips import open_clip
 from benchmarks.machine import describe
-from stages.core import masks
-from stages.core.config import load_config
-from stages.core.frames import FrameFolder
-from stages.core.prompt_file import Prompt
-from stages.core.settings import Tracks
+from stages.core.config.loading import load_config
+from stages.core.config.sections import Tracks
+from stages.core.media import masks
+from stages.core.state.frames import FrameFolder
+from stages.core.state.prompt_file import Prompt
 from stages.tracking.greedy import Choice, select_tracks
 from stages.tracking.lockstep import LockstepTracker
 from stages.tracking.sam2_layouts import in_package_layout

@@ -24,7 +24,7 @@ import torch
 from benchmarks.clips import open_clip
 from benchmarks.machine import describe
 from benchmarks.tracking import RESULTS, make_model
-from stages.core import masks
+from stages.core.media import masks
 from stages.tracking.lockstep import LockstepTracker
 from stages.tracking.tracker import PromptBatch
 

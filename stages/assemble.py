@@ -20,12 +20,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.core.cache import CacheError
-from stages.core.cli import Job, execute
-from stages.core.graph import RENDER_PREDICTIONS
-from stages.core.provenance import collect_provenance
+from stages.core.config.resolved import dataset_config
 from stages.core.records import Video
-from stages.core.resolved import dataset_config
+from stages.core.run.cli import Job, execute
+from stages.core.state.cache import CacheError
+from stages.core.state.graph import RENDER_PREDICTIONS
+from stages.core.state.provenance import collect_provenance
 from stages.datasets import open_split
 from stages.exchange.importing import imported_record
 from stages.exchange.submission import write_submissions

@@ -5,7 +5,7 @@ already covers is dropped. Every ground-truth prompt becomes a track. `tracks.en
 advances all tracks of a video together, stock is the reference (docs/tracking.md).
 
 Reads prompt files, frame folders, annotations where there are any, and SAM2's weights. Writes one track
-file a video (stages/core/track_file.py): everything that later stages learn of the video's objects, so
+file a video (stages/core/state/track_file.py): everything that later stages learn of the video's objects, so
 that selectors train and choose without opening a frame. The seconds it took go to the log and to
 `runtime/`, which nothing reads: the track file has the same bytes each time.
 """
@@ -15,16 +15,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.core.cache import Stamp, write_json
-from stages.core.cli import Job, execute
-from stages.core.fingerprints import annotations_digest, expressions_digest, upstream
-from stages.core.frames import open_frames
-from stages.core.graph import BUILD_TRACKS, GENERATE_PROMPTS
-from stages.core.prompt_file import read_prompts
 from stages.core.records import Split, Video
-from stages.core.runner import Finish, Worker, run_shard
-from stages.core.track_file import History, write_tracks
-from stages.core.weights import find_weights, weights_ids
+from stages.core.run.cli import Job, execute
+from stages.core.run.runner import Finish, Worker, run_shard
+from stages.core.state.cache import Stamp, write_json
+from stages.core.state.fingerprints import annotations_digest, expressions_digest, upstream
+from stages.core.state.frames import open_frames
+from stages.core.state.graph import BUILD_TRACKS, GENERATE_PROMPTS
+from stages.core.state.prompt_file import read_prompts
+from stages.core.state.track_file import History, write_tracks
+from stages.core.state.weights import find_weights, weights_ids
 from stages.datasets import open_split
 from stages.prompting.ground_truth import require_truth
 from stages.tracking.assemble import assemble, merged_prompts

@@ -9,11 +9,11 @@ import argparse
 import logging
 from collections.abc import Sequence
 
-from stages.core.cache import CacheError, read_stamp, write_json
-from stages.core.cli import Job, build_parser, guarded, parse_job
-from stages.core.config import nearest
-from stages.core.graph import STAGES, Stage
+from stages.core.config.loading import nearest
 from stages.core.records import SOURCES, Source
+from stages.core.run.cli import Job, build_parser, guarded, parse_job
+from stages.core.state.cache import CacheError, read_stamp, write_json
+from stages.core.state.graph import STAGES, Stage
 from stages.datasets import open_split
 
 log = logging.getLogger(__name__)

@@ -1,7 +1,7 @@
 """Encodes every expression of a split with the frozen text encoder, once.
 
 Reads:  the expressions of the data set's index; weights of the role "text".
-Writes: <cache>/<dataset>/<split>/text/<video>.h5: word features and their mean (stages.core.text_file).
+Writes: <cache>/<dataset>/<split>/text/<video>.h5: word features and their mean (stages.core.state.text_file).
 Why:    the encoder is frozen: training and scoring read features instead of running it at every step.
 """
 
@@ -9,17 +9,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core.cache import Stamp
-from stages.core.cli import Job, execute
-from stages.core.fingerprints import expressions_digest
-from stages.core.graph import ENCODE_TEXT
 from stages.core.records import Video
-from stages.core.runner import Worker, run_shard
-from stages.core.weights import find_weights, weights_ids
+from stages.core.run.cli import Job, execute
+from stages.core.run.runner import Worker, run_shard
+from stages.core.state.cache import Stamp
+from stages.core.state.fingerprints import expressions_digest
+from stages.core.state.graph import ENCODE_TEXT
+from stages.core.state.weights import find_weights, weights_ids
 from stages.datasets import open_split
 
 if TYPE_CHECKING:
-    from stages.core.text_file import TextFeatures
+    from stages.core.state.text_file import TextFeatures
     from stages.selectors.text_encoder import TextEncoder
 
 
@@ -35,7 +35,7 @@ def run(job: Job) -> None:
 
 def make_worker(job: Job, device: str) -> Worker:
     """Loads the encoder; one call a video after that."""
-    from stages.core.text_file import write_text
+    from stages.core.state.text_file import write_text
     from stages.selectors.arithmetic import full_float32
     from stages.selectors.text_encoder import TransformersTextEncoder
 

@@ -16,14 +16,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core.cache import Stamp, digest, write_json
-from stages.core.choices import Candidate, Choices, confidence, predicted_masks, read_answers, read_choices
-from stages.core.cli import Job, execute
-from stages.core.fingerprints import annotations_digest, upstream
-from stages.core.frames import open_frames
-from stages.core.graph import EVALUATE, RERANK_TRACKS
 from stages.core.records import Expression, Split, Video
-from stages.core.runner import run_shard
+from stages.core.run.cli import Job, execute
+from stages.core.run.runner import run_shard
+from stages.core.state.cache import Stamp, digest, write_json
+from stages.core.state.choices import Candidate, Choices, confidence, predicted_masks, read_answers, read_choices
+from stages.core.state.fingerprints import annotations_digest, upstream
+from stages.core.state.frames import open_frames
+from stages.core.state.graph import EVALUATE, RERANK_TRACKS
 from stages.datasets import open_split
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 Reads:  video files, or the frames a data set ships.
 Writes: <cache>/<dataset>/<split>/frames/<video>/: JPEGs of a video file, links to shipped frames; then
-        frames/<video>.json: names, size, timestamps and a digest of the frames (stages.core.frames).
+        frames/<video>.json: names, size, timestamps and a digest of the frames (stages.core.state.frames).
 Why:    models and masks index frames by position; a missing, damaged or odd-sized one must show here,
         before hours of computing.
 """
@@ -20,14 +20,14 @@ from typing import Any
 
 from PIL import Image
 
-from stages.core.cache import CacheError, Stamp, digest, write_json
-from stages.core.cli import Job, execute
-from stages.core.folders import check_disjoint, replaced_folder
-from stages.core.frames import open_frames
-from stages.core.graph import EXTRACT_FRAMES, Layout
+from stages.core.config.sections import Settings
 from stages.core.records import Video
-from stages.core.runner import run_shard
-from stages.core.settings import Settings
+from stages.core.run.cli import Job, execute
+from stages.core.run.runner import run_shard
+from stages.core.state.cache import CacheError, Stamp, digest, write_json
+from stages.core.state.folders import check_disjoint, replaced_folder
+from stages.core.state.frames import open_frames
+from stages.core.state.graph import EXTRACT_FRAMES, Layout
 from stages.datasets import open_split
 
 SUFFIXES: Mapping[str, str] = {".jpg": ".jpg", ".jpeg": ".jpg", ".png": ".png"}
@@ -83,7 +83,7 @@ def extract(job: Job, video: Video, path: Path, stamp: Stamp) -> None:
 
 def decode_frames(file: Path, folder: Path, settings: Settings) -> tuple[list[FrameFact], list[float]]:
     """Writes the frames of a video file as 00000.jpg, 00001.jpg, …; returns facts and times in seconds."""
-    from stages.core.video import decode
+    from stages.core.media.video import decode
 
     options = settings.frames
     frames = decode(

@@ -16,8 +16,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.core.cli import add_config_flag, config_of, guarded
-from stages.core.config_file import Config
+from stages.core.config.file import Config
+from stages.core.run.cli import add_config_flag, config_of, guarded
 
 
 def run(config: Config, preset: str, overwrite: bool, source: Path | None) -> None:

@@ -4,7 +4,7 @@ gt: one mask an annotation (no model). grid: SAM2's automatic masks. gdino: Grou
 expression, turned into masks by SAM2.
 
 Reads the frame folders of extract_frames, annotations or captions, and the weights. Writes one prompt file
-a video (stages/core/prompt_file.py). It is apart from tracking because trackers are tried out on the same
+a video (stages/core/state/prompt_file.py). It is apart from tracking because trackers are tried out on the same
 prompts.
 """
 
@@ -12,16 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from stages.core.cache import Stamp
-from stages.core.cli import Job, execute
-from stages.core.config import dataset_of
-from stages.core.fingerprints import annotations_digest, expressions_digest
-from stages.core.frames import FrameFolder, open_frames
-from stages.core.graph import GENERATE_PROMPTS
-from stages.core.prompt_file import Prompt, write_prompts
+from stages.core.config.loading import dataset_of
 from stages.core.records import Split, Video
-from stages.core.runner import Worker, run_shard
-from stages.core.weights import find_weights, weights_ids
+from stages.core.run.cli import Job, execute
+from stages.core.run.runner import Worker, run_shard
+from stages.core.state.cache import Stamp
+from stages.core.state.fingerprints import annotations_digest, expressions_digest
+from stages.core.state.frames import FrameFolder, open_frames
+from stages.core.state.graph import GENERATE_PROMPTS
+from stages.core.state.prompt_file import Prompt, write_prompts
+from stages.core.state.weights import find_weights, weights_ids
 from stages.datasets import open_split
 from stages.prompting.ground_truth import require_truth
 
@@ -69,12 +69,12 @@ def _load(job: Job, split: Split, device: str) -> PromptsOf:
 
     sam2 = load_image_model(find_weights(job.config, job.dataset, "sam2"), device)
     if job.source == "grid":
-        from stages.prompting.grid import GridPrompter
+        from stages.prompting.grid.prompter import GridPrompter
 
         return GridPrompter(sam2, settings.grid, _role(job)).prompts
 
-    from stages.prompting.gdino import GroundingDinoPrompter
-    from stages.prompting.grounding_dino import load_detector
+    from stages.prompting.grounding_dino.detector import load_detector
+    from stages.prompting.grounding_dino.prompter import GroundingDinoPrompter
 
     detector = load_detector(find_weights(job.config, job.dataset, "grounding_dino"), settings.gdino, device)
     return GroundingDinoPrompter(detector, sam2, settings.gdino).prompts

@@ -13,8 +13,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.core.cli import add_config_flag, config_of, guarded
-from stages.core.config import dataset_of
+from stages.core.config.loading import dataset_of
+from stages.core.run.cli import add_config_flag, config_of, guarded
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ SIZES = {
 
 def run(root: Path, seed: int | None, counts: dict[str, int] | None, n_jobs: int | None) -> None:
     """Makes the data set; None = as what is there was made, or else seed 0, the demo's size, and all cores."""
-    from stages.datasets.shapes.write import Parameters, make_data_set, read_stamp
+    from stages.worlds.shapes.write import Parameters, make_data_set, read_stamp
 
     found = read_stamp(root) or {"seed": 0, "counts": SIZES["demo"]}
     counts = counts or found["counts"]
@@ -49,7 +49,7 @@ def _make(arguments: argparse.Namespace) -> None:
     if not arguments.statistics:
         run(Path(entry.root), arguments.seed, SIZES.get(arguments.size), arguments.jobs)
     else:
-        from stages.datasets.shapes.statistics import statistics
+        from stages.worlds.shapes.statistics import statistics
 
         print(statistics(Path(entry.root)))
 

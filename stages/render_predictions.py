@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.core.cache import Stamp, digest, write_json
-from stages.core.choices import predicted_masks, read_answers
-from stages.core.cli import Job, execute
-from stages.core.fingerprints import upstream
-from stages.core.folders import check_disjoint, replaced_folder
-from stages.core.frames import FrameFolder, open_frames
-from stages.core.graph import RENDER_PREDICTIONS, RERANK_TRACKS, Layout
+from stages.core.config.sections import Render
 from stages.core.records import Expression, Rle, Video
-from stages.core.runner import run_shard
-from stages.core.settings import Render
+from stages.core.run.cli import Job, execute
+from stages.core.run.runner import run_shard
+from stages.core.state.cache import Stamp, digest, write_json
+from stages.core.state.choices import predicted_masks, read_answers
+from stages.core.state.fingerprints import upstream
+from stages.core.state.folders import check_disjoint, replaced_folder
+from stages.core.state.frames import FrameFolder, open_frames
+from stages.core.state.graph import RENDER_PREDICTIONS, RERANK_TRACKS, Layout
 from stages.datasets import open_split
 from stages.exchange.png import mask_png
 
@@ -93,7 +93,7 @@ def write_overlay(
     path: Path, frames: FrameFolder, rles_T: Sequence[Rle], expression: Expression, settings: Render
 ) -> None:
     """The video with the answer tinted and outlined, and the sentence below; at the source's own times."""
-    from stages.core.video_writer import times_at, write_h264
+    from stages.core.media.video_writer import times_at, write_h264
 
     path.parent.mkdir(parents=True, exist_ok=True)
     times = frames.timestamps or times_at(settings.fps, len(frames))
@@ -104,7 +104,7 @@ def overlay_images(
     frames: FrameFolder, rles_T: Sequence[Rle], sentence: str, settings: Render
 ) -> Iterator[NDArray[np.uint8]]:
     """The drawn frames (h, w, 3), no side of the picture above `max_side`."""
-    from stages.core.drawing import add_caption, draw_answer
+    from stages.core.media.drawing import add_caption, draw_answer
 
     for index, rle in enumerate(rles_T):
         yield add_caption(draw_answer(frames.load(index), rle, settings.max_side, settings.opacity), sentence)

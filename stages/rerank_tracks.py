@@ -10,15 +10,15 @@ Why     the selector sees object tokens only; the MLLM sees the picture and can 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stages.core.cli import Job, execute
-from stages.core.fingerprints import upstream
-from stages.core.graph import RERANK_TRACKS, SCORE_TRACKS
 from stages.core.records import Video
-from stages.core.runner import run_shard
-from stages.core.weights import find_weights
+from stages.core.run.cli import Job, execute
+from stages.core.run.runner import run_shard
+from stages.core.state.fingerprints import upstream
+from stages.core.state.graph import RERANK_TRACKS, SCORE_TRACKS
+from stages.core.state.weights import find_weights
 from stages.datasets import open_split
-from stages.mllm.prompts import PROMPT_VERSION
-from stages.mllm.reranker import Reranker
+from stages.evidence.prompts import PROMPT_VERSION
+from stages.evidence.reranker import Reranker
 
 
 def run(job: Job) -> None:

@@ -2,7 +2,7 @@
 
 Reads:  track files of `selector.sources.evaluate`, text files, and the data set's selector.
 Writes: <cache>/<dataset>/<split>/scores/<video>.json: a logit a candidate, and the selector's threshold
-        (stages.core.choices).
+        (stages.core.state.choices).
 Why:    scores are kept apart from decisions: another threshold or another MLLM needs no second scoring.
 """
 
@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.core.cache import Stamp
-from stages.core.choices import write_choices
-from stages.core.cli import Job, execute
-from stages.core.graph import SCORE_TRACKS
 from stages.core.records import Video
-from stages.core.runner import Worker, run_shard
+from stages.core.run.cli import Job, execute
+from stages.core.run.runner import Worker, run_shard
+from stages.core.state.cache import Stamp
+from stages.core.state.choices import write_choices
+from stages.core.state.graph import SCORE_TRACKS
 from stages.datasets import open_split
 from stages.selectors import finished_selector, load
 

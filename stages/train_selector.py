@@ -5,7 +5,7 @@ Reads:  track and text files of the training split (`selector.sources.train`) an
 Writes: <cache>/<dataset>/<split>/selector/: best.safetensors; training.json, the finished marker, with the
         history and the threshold of best J&F; last.pt, from which a killed training goes on to the same
         bytes; tensorboard/. With --name or --seed, the same in selector/<name>-<seed>/: another architecture or
-        seed beside the configured one, for stages.compare.
+        seed beside the configured one, for stages.tools.compare.
 Why:    everything before it is frozen, so training reads tokens and features and opens no frame.
 
 On several devices of one machine: `torchrun --nproc-per-node 4 -m stages.train_selector --dataset … --split …`.
@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from stages.core.cli import Job, build_parser, guarded, parse_job
-from stages.core.config import variant
-from stages.core.graph import TRAIN_SELECTOR, Layout
+from stages.core.config.loading import variant
 from stages.core.records import Rle, Source
-from stages.core.runner import stamp_of
+from stages.core.run.cli import Job, build_parser, guarded, parse_job
+from stages.core.run.runner import stamp_of
+from stages.core.state.graph import TRAIN_SELECTOR, Layout
 from stages.datasets import open_split
 from stages.metrics.boundary import bound_radius
 from stages.metrics.clips import from_rles

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from stages.comparison.contenders import Contender, Verdict
 from stages.comparison.oracle import best_union
 from stages.comparison.video import Chosen, View
-from stages.core.config import nearest
+from stages.core.config.loading import nearest
 from stages.metrics.boundary import bound_radius
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.comparison.video import View
-from stages.core.choices import Candidate
 from stages.core.records import Source
-from stages.mllm.keyframes import sigmoid
+from stages.core.state.choices import Candidate
+from stages.evidence.keyframes import sigmoid
 from stages.selectors.samples import Origin
 
 

@@ -7,7 +7,7 @@
 
 from pathlib import Path
 
-from stages.core.cache import atomic_path
+from stages.core.state.cache import atomic_path
 
 
 def rewrite(document: Path, name: str, text: str) -> None:

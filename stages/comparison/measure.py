@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from stages.comparison.contenders import Contender, Verdict
 from stages.comparison.recall import TRACKED, Ranks, has_labels
 from stages.comparison.video import Row, VideoScorer, View, open_view
-from stages.core.graph import Layout
 from stages.core.records import Source, Split, Video
+from stages.core.state.graph import Layout
 from stages.metrics.protocol import Figures
 from stages.metrics.protocols import protocol_of
 from stages.metrics.report import Evaluation, summarise

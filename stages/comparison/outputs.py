@@ -10,7 +10,7 @@ from stages.comparison.measure import BEST, Mix
 from stages.comparison.plot import plot
 from stages.comparison.recall import Ranks
 from stages.comparison.tables import csv_of_lines, csv_of_ranks, markdown
-from stages.core.cache import atomic_path, write_json
+from stages.core.state.cache import atomic_path, write_json
 
 
 @dataclass(frozen=True)

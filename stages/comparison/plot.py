@@ -10,7 +10,7 @@ import numpy as np
 from stages.comparison.lines import TRACK_FIGURES, Line
 from stages.comparison.measure import OWN, Mix
 from stages.comparison.recall import LEVELS, TRACKED, Ranks
-from stages.core.cache import atomic_path
+from stages.core.state.cache import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.comparison.video import View
-from stages.core.track_file import Labels
+from stages.core.state.track_file import Labels
 
 LEVELS = (0.5, 0.7)
 TRACKED = "as tracked"

@@ -23,13 +23,13 @@ import numpy as np
 
 from stages.comparison.contenders import Contender, Method, Verdict
 from stages.comparison.video import View
-from stages.core.cache import CacheError, mend, read_stamp
-from stages.core.choices import Candidate, read_choices, read_threshold
-from stages.core.cli import Job
-from stages.core.config import dataset_of
-from stages.core.fingerprints import upstream
-from stages.core.graph import RERANK_TRACKS, SCORE_TRACKS, TRAIN_SELECTOR, Layout, Stage
+from stages.core.config.loading import dataset_of
 from stages.core.records import Source
+from stages.core.run.cli import Job
+from stages.core.state.cache import CacheError, mend, read_stamp
+from stages.core.state.choices import Candidate, read_choices, read_threshold
+from stages.core.state.fingerprints import upstream
+from stages.core.state.graph import RERANK_TRACKS, SCORE_TRACKS, TRAIN_SELECTOR, Layout, Stage
 from stages.selectors import BEST, MARKER, Selector, finished_selector, load, training_folder
 from stages.selectors.checkpoint import read_header
 from stages.selectors.inputs import read_inputs

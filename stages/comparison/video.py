@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.core.cache import CacheError, mend, read_stamp
-from stages.core.choices import Candidate, confidence
-from stages.core.graph import BUILD_TRACKS, GENERATE_PROMPTS, Layout
-from stages.core.prompt_file import read_prompts
 from stages.core.records import Expression, Source, Split, Video
-from stages.core.track_file import read_history, read_masks, read_membership, read_tracks
+from stages.core.state.cache import CacheError, mend, read_stamp
+from stages.core.state.choices import Candidate, confidence
+from stages.core.state.graph import BUILD_TRACKS, GENERATE_PROMPTS, Layout
+from stages.core.state.prompt_file import read_prompts
+from stages.core.state.track_file import read_history, read_masks, read_membership, read_tracks
 from stages.metrics import clips
 from stages.metrics.clips import Clip
 from stages.metrics.protocols import protocol_of

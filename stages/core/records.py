@@ -1,7 +1,7 @@
 """The records that travel between readers and stages, validated when they are made.
 
 Past the cache, code handles these instead of nested dicts. A record never holds pixels: frames live in
-the frame folder of the cache, masks as COCO RLE (see `stages.core.masks`).
+the frame folder of the cache, masks as COCO RLE (see `stages.core.media.masks`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -83,7 +83,7 @@ class Video:
     Attributes:
         id: unique within its split; may hold "/".
         frames: names of the frames without extension, in order. Empty for a video file whose frames
-            are not extracted yet: ask `stages.core.frames.open_frames` once they are.
+            are not extracted yet: ask `stages.core.state.frames.open_frames` once they are.
         location: the folder of the frames, or the video file.
         expressions: in the order of their ids in the index.
         cost: what sharding balances (frames, or bytes of a video file).

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from stages.core.config import check_split, dataset_of
-from stages.core.config_file import Config, Dataset
+from stages.core.config.file import Config, Dataset
+from stages.core.config.loading import check_split, dataset_of
 from stages.core.records import Split
 
 

@@ -76,7 +76,7 @@ class A2dSplit(SplitDefaults):
         Raises:
             ValueError: the clip or an h5 file is missing or damaged, or they disagree.
         """
-        from stages.core.video import measure
+        from stages.core.media.video import measure
         from stages.datasets.a2d_masks import read_instances
 
         n_frames = measure(video.location).n_frames

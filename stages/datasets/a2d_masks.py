@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.core import masks
+from stages.core.media import masks
 from stages.core.records import Rle
 
 Numbers = NDArray[np.generic]

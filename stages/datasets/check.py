@@ -14,7 +14,7 @@ from typing import Literal
 
 from PIL import Image
 
-from stages.core import masks
+from stages.core.media import masks
 from stages.core.records import MaskSequence, Split, Video
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -133,7 +133,7 @@ class _VideoCheck:
         files = self._files()
         size = image_size(files[0])
         if decode:
-            from stages.core.frames import load_image
+            from stages.core.state.frames import load_image
 
             for path in files:
                 found = load_image(path).shape[:2]
@@ -142,8 +142,8 @@ class _VideoCheck:
         return len(files), size
 
     def _clip(self, decode: bool) -> tuple[int, Size]:
-        from stages.core.video import decode as decode_frames
-        from stages.core.video import measure
+        from stages.core.media.video import decode as decode_frames
+        from stages.core.media.video import measure
 
         n_frames, size = measure(self.video.location)
         self.report.frames += n_frames

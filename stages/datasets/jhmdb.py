@@ -68,7 +68,7 @@ class JhmdbSplit(SplitDefaults):
         Raises:
             ValueError: the masks are missing, damaged, or more than the frames.
         """
-        from stages.core import masks
+        from stages.core.media import masks
         from stages.datasets.mat_file import read_masks
 
         path = self._file(video)

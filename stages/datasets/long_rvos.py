@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.core import masks
+from stages.core.media import masks
 from stages.core.records import MaskSequence, Rle, Video
 from stages.datasets.checks import Counts, check_frame_size, warn_of_counts
 from stages.datasets.expression_index import Entry, IndexReader, count_expressions, load_videos

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from stages.core.masks import check
+from stages.core.media.masks import check
 from stages.core.records import MaskSequence, Rle, Video
 from stages.datasets.checks import check_frame_size
 from stages.datasets.index_file import load_index

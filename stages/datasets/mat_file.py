@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.core import masks
+from stages.core.media import masks
 
 VARIABLE = "part_mask"
 HEAD = 128  # bytes before the first element; the last four are version and byte order

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.core import masks
+from stages.core.media import masks
 from stages.core.records import Rle
 
 

@@ -5,7 +5,7 @@
     <root>/DAVIS/ImageSets/2017/{train,val}.txt                     the videos of a split
     <root>/davis_text_annotations/Davis17_annot{1,2}{,_full_video}.txt   see stages.datasets.davis_text
 
-"DAVIS/" may be left out. A conversion (`python -m stages.convert_davis`, or ReferFormer's) is laid out as
+"DAVIS/" may be left out. A conversion (`python -m stages.tools.convert_davis`, or ReferFormer's) is laid out as
 Ref-YouTube-VOS, with "valid" for "val": <root>/meta_expressions/{train,valid}/meta_expressions.json,
 <root>/{train,valid}/{JPEGImages,Annotations}; it is read where it is there. Both give the same records.
 """

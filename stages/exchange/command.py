@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def build_parser(doc: str | None) -> argparse.ArgumentParser:
-    """The parser of a command, for `stages.core.cli.parse_job`; `doc` is its module's docstring."""
+    """The parser of a command, for `stages.core.run.cli.parse_job`; `doc` is its module's docstring."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--config", action="append", type=Path, metavar="FILE", help="config file (default: config.yaml); repeatable")

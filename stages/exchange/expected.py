@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from stages.core.graph import Layout
 from stages.core.records import Split, Video
+from stages.core.state.graph import Layout
 from stages.exchange.geometry import geometry_of
 from stages.exchange.layouts import ZipLayout
 from stages.exchange.names import Expected

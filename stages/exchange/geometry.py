@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from stages.core.cache import CacheError
-from stages.core.frames import open_frames
-from stages.core.graph import Layout
 from stages.core.records import Video
+from stages.core.state.cache import CacheError
+from stages.core.state.frames import open_frames
+from stages.core.state.graph import Layout
 
 SUFFIXES = (".jpg", ".png", ".jpeg")
 

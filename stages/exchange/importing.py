@@ -22,14 +22,14 @@ from typing import Any
 import numpy as np
 import yaml
 
-from stages.core import masks
-from stages.core.cache import CacheError, Stamp, State, atomic_path, inspect, read_stamp, write_json
-from stages.core.choices import IMPORTED, Candidate, write_choices
-from stages.core.config_file import Config, check_name
-from stages.core.frames import FrameFolder
-from stages.core.graph import BUILD_TRACKS, EXTRACT_FRAMES, RERANK_TRACKS, Layout, Stage
+from stages.core.config.file import Config, check_name
+from stages.core.media import masks
 from stages.core.records import Video
-from stages.core.track_file import Tracks, write_tracks
+from stages.core.state.cache import CacheError, Stamp, State, atomic_path, inspect, read_stamp, write_json
+from stages.core.state.choices import IMPORTED, Candidate, write_choices
+from stages.core.state.frames import FrameFolder
+from stages.core.state.graph import BUILD_TRACKS, EXTRACT_FRAMES, RERANK_TRACKS, Layout, Stage
+from stages.core.state.track_file import Tracks, write_tracks
 from stages.exchange.incoming import Answer, Incoming
 
 FOLDER = "imports"
@@ -131,7 +131,9 @@ def imported_record(layout: Layout) -> dict[str, Any] | None:
         record = json.loads(path.read_text(encoding="utf-8"))
         return {key: record[key] for key in ("name", "from", "counts", "notes")}
     except (ValueError, KeyError, TypeError) as error:
-        raise CacheError(f"{path}: damaged ({error!r}); run `python -m stages.import_predictions` again") from error
+        raise CacheError(
+            f"{path}: damaged ({error!r}); run `python -m stages.tools.import_predictions` again"
+        ) from error
 
 
 def _file(made: Import, stage: Stage, video: Video) -> Path:

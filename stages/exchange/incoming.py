@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from stages.core import masks
-from stages.core.cache import digest
-from stages.core.frames import FrameFolder
+from stages.core.media import masks
 from stages.core.records import Rle, Split, Video
+from stages.core.state.cache import digest
+from stages.core.state.frames import FrameFolder
 from stages.exchange.archives import Archive
 from stages.exchange.layouts import ZipLayout, layouts_of
 from stages.exchange.names import Expected, Matching, match

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.core import masks
-from stages.core.cache import atomic_path
-from stages.core.frames import open_frames
-from stages.core.graph import Layout
+from stages.core.media import masks
 from stages.core.records import Rle, Split, Video
+from stages.core.state.cache import atomic_path
+from stages.core.state.frames import open_frames
+from stages.core.state.graph import Layout
 from stages.exchange.predictions import read_predictions
 
 CATEGORY = 1

@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from stages.core.choices import predicted_masks, read_answers
-from stages.core.frames import FrameFolder
-from stages.core.graph import RERANK_TRACKS, Layout
 from stages.core.records import Rle, Video
+from stages.core.state.choices import predicted_masks, read_answers
+from stages.core.state.frames import FrameFolder
+from stages.core.state.graph import RERANK_TRACKS, Layout
 
 
 @dataclass(frozen=True)

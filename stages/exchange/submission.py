@@ -4,10 +4,10 @@ import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from stages.core.cache import atomic_path
-from stages.core.frames import open_frames
-from stages.core.graph import Layout
 from stages.core.records import Split, Video
+from stages.core.state.cache import atomic_path
+from stages.core.state.frames import open_frames
+from stages.core.state.graph import Layout
 from stages.exchange.layouts import PerAnnotator, ZipLayout, layouts_of
 from stages.exchange.png import label_map, label_png, mask_png, objects_png
 from stages.exchange.predictions import read_predictions

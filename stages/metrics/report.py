@@ -18,9 +18,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from stages.core.cache import CacheError, mend, read_json
-from stages.core.graph import EVALUATE, Layout
 from stages.core.records import Video
+from stages.core.state.cache import CacheError, mend, read_json
+from stages.core.state.graph import EVALUATE, Layout
 from stages.metrics.protocol import Figures, Protocol, Row
 from stages.metrics.protocols import protocol_of
 

@@ -1,4 +1,4 @@
-"""From an answer to its row: the one way in which answers are scored, by `stages.evaluate` and `stages.compare` alike."""
+"""From an answer to its row: the one way in which answers are scored, by `stages.evaluate` and `stages.tools.compare` alike."""
 
 from typing import Any
 

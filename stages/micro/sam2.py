@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 from sam2.modeling.sam2_base import SAM2Base
 
-from stages.core.cache import atomic_path
+from stages.core.state.cache import atomic_path
 from stages.tracking.sam2_model import build_sam2
 
 # A new score head says "absent" or "present" for all frames alike, by the luck of the seed. This bias

@@ -4,11 +4,11 @@ from typing import Literal
 
 import numpy as np
 
-from stages.core import masks
-from stages.core.frames import FrameFolder
-from stages.core.prompt_file import Prompt
+from stages.core.config.sections import GroundTruthPrompts
+from stages.core.media import masks
 from stages.core.records import MaskSequence, Rle, Split, Video
-from stages.core.settings import GroundTruthPrompts
+from stages.core.state.frames import FrameFolder
+from stages.core.state.prompt_file import Prompt
 
 
 class GroundTruthPrompter:

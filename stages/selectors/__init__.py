@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.core.config import dataset_of
-from stages.core.config_file import Config
-from stages.core.graph import TRAIN_SELECTOR, Layout
+from stages.core.config.file import Config
+from stages.core.config.loading import dataset_of
+from stages.core.state.graph import TRAIN_SELECTOR, Layout
 
 if TYPE_CHECKING:
     import torch

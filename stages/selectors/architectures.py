@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from stages.core.settings import Section, Selector, SocModel, SolaModel, Tda
+from stages.core.config.sections import Section, Selector, SocModel, SolaModel, Tda
 from stages.selectors.network import Network
 from stages.selectors.soc.model import Soc
 from stages.selectors.sola import Sola

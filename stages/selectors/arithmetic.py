@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from stages.core.settings import Precision
+from stages.core.config.sections import Precision
 
 
 def full_float32() -> None:

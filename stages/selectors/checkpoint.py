@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
-from stages.core.cache import atomic_path, canonical_json
+from stages.core.state.cache import atomic_path, canonical_json
 from stages.selectors.architectures import Architecture
 from stages.selectors.network import Network
 

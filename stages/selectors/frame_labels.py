@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.core import masks
+from stages.core.media import masks
 from stages.core.records import MaskSequence, Rle, Video
-from stages.core.track_file import read_masks
+from stages.core.state.track_file import read_masks
 from stages.selectors.batch import Sample
 from stages.selectors.samples import VideoTracks
 

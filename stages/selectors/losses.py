@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.core.settings import SelectorTraining
+from stages.core.config.sections import SelectorTraining
 from stages.selectors.batch import Batch
 
 

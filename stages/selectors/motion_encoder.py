@@ -5,7 +5,7 @@ Legend: M tracks (of all samples), C channels in, T frames, S = ⌈T/8⌉ steps,
 
 from torch import Tensor, nn
 
-from stages.core.settings import SolaModel
+from stages.core.config.sections import SolaModel
 from stages.selectors.batch import within
 from stages.selectors.masked_norm import masked_group_norm
 from stages.selectors.weight_standardised_conv import WeightStandardisedConv1d

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from stages.core.settings import SelectorTraining
+from stages.core.config.sections import SelectorTraining
 from stages.selectors.batch import Batch
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from stages.core.cache import Stamp
-from stages.core.devices import lease_device
-from stages.core.settings import Run, Selector
+from stages.core.config.sections import Run, Selector
+from stages.core.run.devices import lease_device
+from stages.core.state.cache import Stamp
 from stages.selectors.arithmetic import full_float32
 from stages.selectors.distributed import World
 from stages.selectors.order import trainable

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.core.track_file import Evidence
+from stages.core.state.track_file import Evidence
 from stages.selectors.batch import TrackFeatures
 
 

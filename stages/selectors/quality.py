@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from stages.core import masks
-from stages.core.choices import Candidate, predicted_masks
-from stages.core.graph import Layout
+from stages.core.media import masks
 from stages.core.records import MaskSequence, Rle, Split
+from stages.core.state.choices import Candidate, predicted_masks
+from stages.core.state.graph import Layout
 from stages.selectors.samples import Origin, VideoTracks
 
 # (predicted masks, true masks, (height, width)) → J and F, means over the frames

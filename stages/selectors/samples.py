@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.core.cache import CacheError, mend
-from stages.core.graph import BUILD_TRACKS, ENCODE_TEXT, Layout
 from stages.core.records import Source, Video
-from stages.core.text_file import TextFeatures, read_text
-from stages.core.track_file import Labels, Membership, read_evidence, read_membership
+from stages.core.state.cache import CacheError, mend
+from stages.core.state.graph import BUILD_TRACKS, ENCODE_TEXT, Layout
+from stages.core.state.text_file import TextFeatures, read_text
+from stages.core.state.track_file import Labels, Membership, read_evidence, read_membership
 from stages.selectors.batch import Sample, TrackFeatures
 from stages.selectors.presence import track_features
 

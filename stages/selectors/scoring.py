@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.core.choices import Candidate
+from stages.core.state.choices import Candidate
 from stages.selectors import Array, Selector
 from stages.selectors.batch import Sample, TrackFeatures, chunks, collate
 from stages.selectors.checkpoint import load_model

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.core.cache import CacheError, Stamp, State, inspect, write_json
-from stages.core.cli import Job
-from stages.core.devices import lease_device
-from stages.core.graph import Layout
+from stages.core.config.sections import Selector, SelectorTraining
 from stages.core.records import Source, Split, Video
-from stages.core.settings import Selector, SelectorTraining
-from stages.core.text_file import read_text
+from stages.core.run.cli import Job
+from stages.core.run.devices import lease_device
+from stages.core.state.cache import CacheError, Stamp, State, inspect, write_json
+from stages.core.state.graph import Layout
+from stages.core.state.text_file import read_text
 from stages.selectors import BEST, MARKER
 from stages.selectors.architectures import Architecture
 from stages.selectors.arithmetic import full_float32

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.core.settings import SelectorTraining, SolaModel, Tda
+from stages.core.config.sections import SelectorTraining, SolaModel, Tda
 from stages.selectors.alignment_layer import ObjectLanguageAlignmentLayer
 from stages.selectors.arithmetic import no_autocast
 from stages.selectors.batch import Batch, within

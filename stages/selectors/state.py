@@ -14,7 +14,7 @@ import torch
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from stages.core.cache import Stamp, atomic_path
+from stages.core.state.cache import Stamp, atomic_path
 from stages.selectors.network import Network
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
 
+from stages.core.config.sections import SelectorTraining
 from stages.core.records import MaskSequence, Video
-from stages.core.settings import SelectorTraining
 from stages.selectors.batch import Sample
 from stages.selectors.frame_labels import FrameLabels
 from stages.selectors.order import foreign_rows

@@ -15,8 +15,8 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoModel, AutoTokenizer
 
-from stages.core.text_file import TextFeatures
-from stages.core.weights import transformer_folder
+from stages.core.state.text_file import TextFeatures
+from stages.core.state.weights import transformer_folder
 
 log = logging.getLogger(__name__)
 

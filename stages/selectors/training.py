@@ -20,8 +20,8 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm import tqdm
 
-from stages.core.cache import Stamp
-from stages.core.settings import Selector, SelectorTraining
+from stages.core.config.sections import Selector, SelectorTraining
+from stages.core.state.cache import Stamp
 from stages.selectors import BEST
 from stages.selectors.arithmetic import autocast, deterministic
 from stages.selectors.batch import Batch, chunks, collate

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.core.settings import SelectorTraining
+from stages.core.config.sections import SelectorTraining
 from stages.selectors.batch import Sample, chunks, collate
 from stages.selectors.distributed import World
 from stages.selectors.network import Network

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from stages.core import masks
-from stages.core.frames import FrameFolder
-from stages.core.prompt_file import Prompt
+from stages.core.media import masks
 from stages.core.records import SOURCES, MaskSequence, Rle, Source
-from stages.core.track_file import Tracks
+from stages.core.state.frames import FrameFolder
+from stages.core.state.prompt_file import Prompt
+from stages.core.state.track_file import Tracks
 from stages.tracking.greedy import Choice
 from stages.tracking.labels import compare
 from stages.tracking.tracker import TOKEN_CHANNELS

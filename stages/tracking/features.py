@@ -17,7 +17,7 @@ import torch
 from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
 
-from stages.core.frames import FrameFolder
+from stages.core.state.frames import FrameFolder
 from stages.tracking.model_frames import ModelFrames
 
 GB = 10**9

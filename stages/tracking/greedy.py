@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.core import masks
-from stages.core.prompt_file import Prompt
+from stages.core.config.sections import Tracks
+from stages.core.media import masks
 from stages.core.records import Source
-from stages.core.settings import Tracks
+from stages.core.state.prompt_file import Prompt
 from stages.tracking.sharing import SharedPrompts
 from stages.tracking.tracker import Masklet, PromptBatch
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.core import masks
+from stages.core.media import masks
 from stages.core.records import MaskSequence, Rle
-from stages.core.track_file import Labels
+from stages.core.state.track_file import Labels
 
 ROWS = 32  # masks held as pixels at a time: 66 MB of float32 at 540 × 960
 

@@ -16,10 +16,10 @@ import torch
 from sam2.sam2_video_predictor import SAM2VideoPredictor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from stages.core.frames import FrameFolder
+from stages.core.config.sections import FeatureCache, Precision, Tracks
 from stages.core.records import Rle
-from stages.core.settings import FeatureCache, Precision, Tracks
-from stages.core.weights import Weights
+from stages.core.state.frames import FrameFolder
+from stages.core.state.weights import Weights
 from stages.tracking.batches import Batches
 from stages.tracking.compiler import Compiler
 from stages.tracking.features import GB, VideoFeatures

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from stages.core.frames import FrameFolder
+from stages.core.state.frames import FrameFolder
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of sam2.utils.misc.load_video_frames
 CACHED_FRAMES = 512  # 3 MiB each at 1024 px

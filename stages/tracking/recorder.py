@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.core import masks as masks_of
+from stages.core.media import masks as masks_of
 from stages.core.records import Rle
 from stages.tracking.heads import Prediction
 from stages.tracking.tracker import TOKEN_CHANNELS, Masklet

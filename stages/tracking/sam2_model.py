@@ -22,11 +22,11 @@ from sam2.sam2_image_predictor import SAM2ImagePredictor
 from sam2.sam2_video_predictor import SAM2VideoPredictor
 
 import stages
-from stages.core.config import nearest
-from stages.core.config_file import Sam2Model
-from stages.core.settings import Precision
-from stages.core.torch_file import read_torch_file
-from stages.core.weights import Weights
+from stages.core.config.file import Sam2Model
+from stages.core.config.loading import nearest
+from stages.core.config.sections import Precision
+from stages.core.state.torch_file import read_torch_file
+from stages.core.state.weights import Weights
 from stages.tracking.sam2_layouts import in_package_layout, likely_config
 
 M = TypeVar("M", bound=SAM2Base)

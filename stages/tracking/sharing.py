@@ -7,8 +7,8 @@ mask for many expressions. Outputs differ by what such masks differ; docs/tracki
 from collections import defaultdict
 from collections.abc import Sequence
 
-from stages.core import masks
-from stages.core.prompt_file import Prompt
+from stages.core.media import masks
+from stages.core.state.prompt_file import Prompt
 
 
 class SharedPrompts:

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from sam2 import sam2_video_predictor
 from sam2.sam2_video_predictor import SAM2VideoPredictor
 
-from stages.core import masks as masks_of
-from stages.core.frames import FrameFolder
+from stages.core.config.sections import Precision
+from stages.core.media import masks as masks_of
 from stages.core.records import Rle
-from stages.core.settings import Precision
-from stages.core.weights import Weights
+from stages.core.state.frames import FrameFolder
+from stages.core.state.weights import Weights
 from stages.tracking.model_frames import ModelFrames
 from stages.tracking.sam2_model import autocast, load_sam2
 from stages.tracking.tracker import TOKEN_CHANNELS, Masklet, PromptBatch, Runtime

@@ -8,7 +8,7 @@ from itertools import groupby
 
 from torch import Tensor
 
-from stages.core import masks as masks_of
+from stages.core.media import masks as masks_of
 from stages.core.records import Rle
 from stages.tracking.bank import Bank, Recalled
 from stages.tracking.batches import Batches

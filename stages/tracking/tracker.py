@@ -13,8 +13,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.core.frames import FrameFolder
 from stages.core.records import Rle
+from stages.core.state.frames import FrameFolder
 
 TOKEN_CHANNELS = 256
 

@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from stages.core.config_file import Model, Sam2Model
+from stages.core.config.file import Model, Sam2Model
 
 
 def build(role: str, model: Model, folder: Path) -> Path:

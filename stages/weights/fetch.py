@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.core.cache import Stamp, State, inspect, read_json, write_json
-from stages.core.config import ConfigError, nearest
-from stages.core.config_file import Config, Model
-from stages.core.weights import RECORD_STAGE, RECORD_VERSION, record_path, transformer_folder, weights_id
+from stages.core.config.file import Config, Model
+from stages.core.config.loading import ConfigError, nearest
+from stages.core.state.cache import Stamp, State, inspect, read_json, write_json
+from stages.core.state.weights import RECORD_STAGE, RECORD_VERSION, record_path, transformer_folder, weights_id
 from stages.weights.build import build, recipe
 from stages.weights.files import RECORD, WEIGHT_SUFFIXES, FetchError, FileFacts, exclusive, facts_in, files_in
 from stages.weights.from_hub import fetch_from_hub, take_from

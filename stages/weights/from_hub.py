@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from stages.core.cache import atomic_path
-from stages.core.config_file import Model
+from stages.core.config.file import Model
+from stages.core.state.cache import atomic_path
 from stages.weights.files import (
     CHUNK,
     WEIGHT_SUFFIXES,

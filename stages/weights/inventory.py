@@ -8,10 +8,10 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from stages.core.cache import read_json
-from stages.core.config import ConfigError, nearest
-from stages.core.config_file import Config, Model
-from stages.core.weights import RECORD_STAGE, RECORD_VERSION, record_path
+from stages.core.config.file import Config, Model
+from stages.core.config.loading import ConfigError, nearest
+from stages.core.state.cache import read_json
+from stages.core.state.weights import RECORD_STAGE, RECORD_VERSION, record_path
 from stages.weights.files import FileFacts, facts_of, matching
 from stages.weights.from_url import name_of
 from stages.weights.hub import has_wildcard

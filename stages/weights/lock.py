@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.core.cache import write_json
-from stages.core.config_file import Model
+from stages.core.config.file import Model
+from stages.core.state.cache import write_json
 from stages.weights.files import FetchError, FileFacts, Files, matching
 
 

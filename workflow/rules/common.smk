@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from stages.core.config import models_of, parse_config, section_digest, settings_of
-from stages.core.graph import STAGES, Layout
+from stages.core.config.loading import models_of, parse_config, section_digest, settings_of
+from stages.core.state.graph import STAGES, Layout
 from stages.core.records import SOURCES
-from stages.core.resolved import save_config
+from stages.core.config.resolved import save_config
 
 CONFIG = parse_config(config)
 CONFIG_FILE = save_config(CONFIG)

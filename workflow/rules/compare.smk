@@ -45,4 +45,4 @@ rule compare:
             settings(wildcards), ["compare", "evaluate", "selector"]
         ),
     shell:
-        f"python -m stages.compare {JOB} --out {{output}} 2>&1 | tee {{log}}"
+        f"python -m stages.tools.compare {JOB} --out {{output}} 2>&1 | tee {{log}}"

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from stages.core.cache import atomic_path
+from stages.core.state.cache import atomic_path
 
 FILE = "checkpoint.pt"
 

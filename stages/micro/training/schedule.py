@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from stages.core.cache import atomic_path
+from stages.core.state.cache import atomic_path
 
 CURVE = "curve.jsonl"
 SAVE_EVERY = 120.0  # seconds

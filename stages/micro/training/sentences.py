@@ -10,11 +10,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from stages.datasets.shapes.clauses import CLAUSES, RELATIONS
-from stages.datasets.shapes.grammar import LOOKS_WORDS, NOUNS, NUMBERS, wordings_of
-from stages.datasets.shapes.meaning import AMONG, Description, Looks
-from stages.datasets.shapes.outlines import SHAPES
-from stages.datasets.shapes.scene import COLOURS, RADII, TEXTURES, Generator
+from stages.worlds.shapes.clauses import CLAUSES, RELATIONS
+from stages.worlds.shapes.grammar import LOOKS_WORDS, NOUNS, NUMBERS, wordings_of
+from stages.worlds.shapes.meaning import AMONG, Description, Looks
+from stages.worlds.shapes.outlines import SHAPES
+from stages.worlds.shapes.scene import COLOURS, RADII, TEXTURES, Generator
 
 ASPECT_WORDS: dict[str, tuple[str, ...]] = {
     "size": tuple(RADII),

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from stages.core.settings import SocModel
+from stages.core.config.sections import SocModel
 from stages.selectors.soc.blocks import Attend, FeedForward
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from stages.core.settings import SelectorTraining, SocModel, Tda
+from stages.core.config.sections import SelectorTraining, SocModel, Tda
 from stages.selectors.arithmetic import no_autocast
 from stages.selectors.batch import Batch
 from stages.selectors.network import Losses, Network, Output

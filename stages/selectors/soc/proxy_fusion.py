@@ -5,7 +5,7 @@ Legend: B samples, K = N·T track tokens, W words, P proxies, D channels.
 
 from torch import Tensor, nn
 
-from stages.core.settings import SocModel
+from stages.core.config.sections import SocModel
 from stages.selectors.attention import VisibleAttention
 
 

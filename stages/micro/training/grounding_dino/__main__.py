@@ -13,7 +13,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.core.cli import guarded
+from stages.core.run.cli import guarded
 from stages.micro.training.command import build_parser, length_of, load_or_refuse, set_threads
 from stages.micro.training.schedule import Length
 
@@ -41,7 +41,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from stages.core.cache import atomic_path
+    from stages.core.state.cache import atomic_path
     from stages.micro.training.grounding_dino.card import write_card
     from stages.micro.training.grounding_dino.evaluate import evaluate
     from stages.micro.training.grounding_dino.recipe import Recipe

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.datasets.shapes.meaning import ASPECTS
-from stages.micro.training.batches import normalised
 from stages.micro.training.grounding_dino.captions import random_caption
 from stages.micro.training.grounding_dino.recipe import Recipe
 from stages.micro.training.grounding_dino.scenes import Frame, draw_frames
+from stages.micro.training.sam2.batches import normalised
 from stages.micro.training.sentences import ASPECT_WORDS
+from stages.worlds.shapes.meaning import ASPECTS
 
 STRIDE = 4  # of the auxiliary heads' targets
 PAD = 0

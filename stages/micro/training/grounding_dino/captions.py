@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.datasets.shapes.meaning import ASPECTS, Description, Looks
-from stages.datasets.shapes.scene import Generator
 from stages.micro.training.grounding_dino.scenes import fits
 from stages.micro.training.sentences import Noun, fewer_words, put_in_words, random_looks, random_sentence
-from stages.prompting.grounding_dino import normalise
+from stages.prompting.grounding_dino.detector import normalise
+from stages.worlds.shapes.meaning import ASPECTS, Description, Looks
+from stages.worlds.shapes.scene import Generator
 
 MOST_PHRASES = 5
 SENTENCE_SHARE = 0.5
@@ -46,7 +46,7 @@ def random_caption(rng: Generator, tokenizer: Any, looks: Sequence[Looks]) -> Ca
 
 
 def tokenize(tokenizer: Any, text: str, nouns: Sequence[Noun], looks: Sequence[Looks]) -> Caption:
-    """As the detector reads a caption (`stages.prompting.grounding_dino`)."""
+    """As the detector reads a caption (`stages.prompting.grounding_dino.detector`)."""
     encoding = tokenizer(normalise(text), return_offsets_mapping=True)
     positive_NW = np.zeros((len(looks), len(encoding["input_ids"])), bool)
     for noun in nouns:

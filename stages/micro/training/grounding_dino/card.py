@@ -5,7 +5,7 @@ import datetime
 from collections.abc import Mapping
 from pathlib import Path
 
-from stages.core.cache import atomic_path
+from stages.core.state.cache import atomic_path
 from stages.micro.training.grounding_dino.training import State
 
 CARD = """# Micro GroundingDINO
@@ -15,7 +15,7 @@ d_model 128, 30 queries), {parameters:.2f} M parameters, float16 safetensors, tr
 but the generated world of `shapes`; what moves how it does not see, and boxes all objects that look as said,
 landmarks included.
 
-- **Data**: endless frames of `stages.datasets.shapes.sample_clip`, mirrored, in other light, with captions of its
+- **Data**: endless frames of `stages.worlds.shapes.sample_clip`, mirrored, in other light, with captions of its
   grammar (`stages.micro.training.grounding_dino.captions`); no file is read. Held-out clips come from seeds that
   training cannot draw.
 - **Command**: `python -m stages.micro.training.grounding_dino --out DIR --seed {seed}` (`--steps {steps}` for this

@@ -11,15 +11,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.core.config_file import Model
-from stages.core.settings import FrameChoice, GroundingDinoPrompts
-from stages.core.weights import Weights
-from stages.datasets.shapes import Clip, Sentence, draw_clip, sample_scene, sample_sentences
-from stages.datasets.shapes.outlines import SHAPES
-from stages.datasets.shapes.scene import COLOURS
+from stages.core.config.file import Model
+from stages.core.config.sections import FrameChoice, GroundingDinoPrompts
+from stages.core.state.weights import Weights
 from stages.micro.training.grounding_dino.scenes import SIZES, Frame, fits, frame_of
 from stages.micro.training.sentences import held_out
-from stages.prompting.grounding_dino import Detections, Detector, load_detector
+from stages.prompting.grounding_dino.detector import Detections, Detector, load_detector
+from stages.worlds.shapes import Clip, Sentence, draw_clip, sample_scene, sample_sentences
+from stages.worlds.shapes.outlines import SHAPES
+from stages.worlds.shapes.scene import COLOURS
 
 Backend = Literal["transformers", "groundingdino"]
 STREAM = 7  # of held-out numbers

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from stages.micro.training.grounding_dino.batches import Batch
-from stages.prompting.groundingdino_transformers import published_positions
+from stages.prompting.grounding_dino.transformers_backend import published_positions
 
 
 @dataclass(frozen=True)

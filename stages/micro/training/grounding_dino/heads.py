@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from stages.datasets.shapes.meaning import ASPECTS
 from stages.micro.training.sentences import ASPECT_WORDS
+from stages.worlds.shapes.meaning import ASPECTS
 
 WEIGHTS = {"size": 0.3, "colour": 0.5, "texture": 0.3, "shape": 1.0}  # shapes are the hardest to learn
 

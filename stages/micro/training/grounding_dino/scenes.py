@@ -6,10 +6,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.datasets.shapes import Clip, sample_clip
-from stages.datasets.shapes.meaning import ASPECTS, Looks
-from stages.datasets.shapes.scene import RADII, Generator, Size
-from stages.micro.training.clips import in_light
+from stages.micro.training.sam2.clips import in_light
+from stages.worlds.shapes import Clip, sample_clip
+from stages.worlds.shapes.meaning import ASPECTS, Looks
+from stages.worlds.shapes.scene import RADII, Generator, Size
 
 SIZES: tuple[Size, ...] = ((128, 128), (128, 160))  # of the embedded data set
 CLIP_FRAMES = 12

@@ -5,7 +5,7 @@ import datetime
 from collections.abc import Mapping
 from pathlib import Path
 
-from stages.core.cache import atomic_path
+from stages.core.state.cache import atomic_path
 from stages.micro.training.text.probes import QUESTIONS
 from stages.micro.training.text.training import State
 

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from stages.datasets.shapes import Sentence, sample_scene, sample_sentences
-from stages.datasets.shapes.clauses import CLAUSES, RELATIONS
-from stages.datasets.shapes.meaning import kind_of
 from stages.micro.training.sentences import held_out
 from stages.selectors.text_encoder import TransformersTextEncoder
+from stages.worlds.shapes import Sentence, sample_scene, sample_sentences
+from stages.worlds.shapes.clauses import CLAUSES, RELATIONS
+from stages.worlds.shapes.meaning import kind_of
 
 SCENES = 600  # two thirds teach the probes, the others test them
 MAX_TOKENS = 128

@@ -6,8 +6,6 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.datasets.shapes.meaning import ASPECTS, Description, Looks
-from stages.datasets.shapes.scene import Generator
 from stages.micro.training.sentences import (
     ASPECT_WORDS,
     CLAUSE_NAMES,
@@ -16,6 +14,8 @@ from stages.micro.training.sentences import (
     random_looks,
     random_sentence,
 )
+from stages.worlds.shapes.meaning import ASPECTS, Description, Looks
+from stages.worlds.shapes.scene import Generator
 
 CHANGES = ("looks", "clause", "landmark", "order", "words")
 MOST = 4  # objects that a sentence refers to

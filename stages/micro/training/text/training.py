@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
-from stages.core.cache import atomic_path
+from stages.core.state.cache import atomic_path
 from stages.micro.text import make_text
 from stages.micro.training.resume import Training
 from stages.micro.training.schedule import Length, run_steps

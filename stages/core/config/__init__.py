@@ -1,0 +1,1 @@
+"""The config: models of its sections and of the file, loading, its schema."""

@@ -1,0 +1,150 @@
+"""The pydantic models of config.yaml as a file: places, presets of models, data sets, and the sections."""
+
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from stages.core.config.sections import Positive, Section, Settings
+
+
+class Paths(Section):
+    weights: str = Field(description="Folder of model weights")
+    weights_lock: str = Field(description="Lock file of sizes and sha256 of downloaded weights")
+    cache: str = Field(description="Folder of per-video state; safe to delete, costly to rebuild")
+    results: str = Field(description="Folder of deliverables, one subfolder a data set and split")
+
+
+ADDRESS = "https://"
+
+
+class Model(Section):
+    """One model of a preset: from a hub and from https addresses, from a seed, or from a local path."""
+
+    hub: str | None = Field(description="Repository id on the hub; null = not from a hub")
+    revision: str | None = Field(description="Branch, tag or commit on the hub")
+    files: list[str] = Field(description="Files to fetch: patterns of the hub's, and https addresses of single files")
+    seed: int | None = Field(description="Build tiny random weights of the real class from this seed; null = do not")
+    path: str | None = Field(description="Local folder or file that overrides hub and seed; null = none")
+    license: str | None = Field(description="SPDX id of the weights' licence; null = not known, or made from a seed")
+
+    @property
+    def addresses(self) -> list[str]:
+        """The files that have an address of their own."""
+        return [file for file in self.files if file.startswith(ADDRESS)]
+
+    @property
+    def patterns(self) -> list[str]:
+        """The files of the hub, or of a local folder."""
+        return [file for file in self.files if not file.startswith(ADDRESS)]
+
+    @model_validator(mode="after")
+    def _has_a_source(self) -> "Model":
+        fetched = self.hub is not None or bool(self.addresses)
+        if self.path is None and fetched == (self.seed is not None):
+            raise ValueError("give exactly one of hub (or https addresses in files) and seed, or a local path")
+        if self.hub is not None and (self.revision is None or not self.patterns):
+            raise ValueError("a model from a hub needs revision and files")
+        if self.hub is None and self.addresses and self.patterns:
+            raise ValueError(f"files holds {', '.join(self.patterns)}, but there is no hub, and no https:// before it")
+        names = [address.split("?")[0].rsplit("/", 1)[-1] for address in self.addresses]
+        if len(set(names)) < len(names) or any(name in ("", "..") or "%2f" in name.lower() for name in names):
+            raise ValueError("each https address in files must end with a file name of its own")
+        return self
+
+
+class Sam2Model(Model):
+    config: str = Field(description="SAM2 config: a name inside the sam2 package, or a YAML file of this repository")
+
+
+class Models(Section):
+    sam2: Sam2Model
+    grounding_dino: Model
+    text: Model
+    mllm: Model
+
+
+class Preset(Section):
+    models: Models
+    settings: dict[str, Any] = Field(description="Overrides of the sections below, for data sets of this preset")
+
+
+class SplitConfig(Section):
+    role: Literal["train", "evaluate"] = Field(description="Which grid frames it gets")
+    limit: Positive | None = Field(description="Only the first videos of the index; null = all")
+
+
+class SelectorChoice(Section):
+    """Where a data set's selector comes from."""
+
+    weights: str | None = Field(description="A selector's safetensors file; null = train one")
+    train: str | None = Field(description="<dataset>/<split> to train on")
+    validate_on: str | None = Field(description="<dataset>/<split> that chooses the best checkpoint")
+
+    @model_validator(mode="after")
+    def _has_a_source(self) -> "SelectorChoice":
+        if self.weights is None and (self.train is None or self.validate_on is None):
+            raise ValueError("give selector.weights, or both selector.train and selector.validate_on")
+        for reference in (self.train, self.validate_on):
+            if reference is not None and len(PurePosixPath(reference).parts) != 2:
+                raise ValueError(f"{reference!r} is not of the form <dataset>/<split>")
+        return self
+
+
+class Dataset(Section):
+    format: Literal["mevis", "folder", "ytvos", "davis17", "revos", "long_rvos", "a2d", "jhmdb"] = Field(
+        description="Layout on disk (stages/datasets)"
+    )
+    root: str = Field(description="Folder of the data set")
+    generate: bool = Field(description="true = the embedded data set: made by `stages.make_shapes`")
+    models: str = Field(description="Preset of models")
+    selector: SelectorChoice
+    splits: dict[str, SplitConfig]
+    settings: dict[str, Any] = Field(description="Overrides of the sections below, over the preset's")
+
+    @field_validator("splits")
+    @classmethod
+    def _plain_names(cls, splits: dict[str, SplitConfig]) -> dict[str, SplitConfig]:
+        for name in splits:
+            check_name(name, "split")
+        return splits
+
+
+class Config(Settings):
+    """The whole of config.yaml."""
+
+    paths: Paths
+    presets: dict[str, Preset]
+    datasets: dict[str, Dataset]
+
+    @field_validator("datasets")
+    @classmethod
+    def _plain_names(cls, datasets: dict[str, Dataset]) -> dict[str, Dataset]:
+        for name in datasets:
+            check_name(name, "data set")
+            if name in ("cache", "compare"):
+                raise ValueError(f"a data set cannot be called {name!r}: results/{name} is taken")
+        return datasets
+
+    @model_validator(mode="after")
+    def _references_exist(self) -> "Config":
+        for name, dataset in self.datasets.items():
+            if dataset.models not in self.presets:
+                raise ValueError(
+                    f"datasets.{name}.models: no preset {dataset.models!r}; there are {sorted(self.presets)}"
+                )
+            for reference in (dataset.selector.train, dataset.selector.validate_on):
+                if reference is not None:
+                    self._check_split(reference, f"datasets.{name}.selector")
+        return self
+
+    def _check_split(self, reference: str, where: str) -> None:
+        dataset, split = reference.split("/")
+        if dataset not in self.datasets or split not in self.datasets[dataset].splits:
+            raise ValueError(f"{where}: {reference!r} is not a configured <dataset>/<split>")
+
+
+def check_name(name: str, what: str) -> None:
+    """Data set and split names become folders and Snakemake wildcards."""
+    if not name or not all(c.isalnum() or c in "_-" for c in name):
+        raise ValueError(f"{what} name {name!r}: letters, digits, '_' and '-' only")

@@ -1,0 +1,177 @@
+"""Loads config.yaml (and overlays), explains what is wrong with it, and resolves a data set's settings.
+
+Order of precedence for a data set: base sections ← its preset's `settings` ← its own `settings`.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from stages.core.config.file import Config, Dataset, Models
+from stages.core.config.sections import Settings
+from stages.core.state.cache import digest
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class ConfigError(ValueError):
+    """What is wrong in the config, where, and how to mend it."""
+
+
+def load_config(*files: str | Path) -> Config:
+    """Reads the files, later ones merged over earlier ones, and validates the result.
+
+    Raises:
+        ConfigError: a file is missing or not YAML, a key unknown (the nearest known one is named) or a
+            value out of range.
+    """
+    raw: dict[str, Any] = {}
+    for file in files:
+        raw = merge(raw, read_yaml(Path(file)))
+    return parse_config(raw, where=", ".join(map(str, files)))
+
+
+def parse_config(raw: Mapping[str, Any], where: str = "config") -> Config:
+    """Validates a config that is already in memory; every data set's settings are resolved once."""
+    config = _validate(Config, raw, where)
+    for name in config.datasets:
+        settings_of(config, name)
+    return config
+
+
+def settings_of(config: Config, dataset: str) -> Settings:
+    """The sections as they hold for `dataset`."""
+    return _resolve(_Key(config), dataset)
+
+
+def dataset_of(config: Config, dataset: str) -> Dataset:
+    """The data set's own entry; raises ConfigError naming the nearest where it is unknown."""
+    if dataset not in config.datasets:
+        raise ConfigError(f"no data set {dataset!r} in config.datasets{nearest(dataset, config.datasets)}")
+    return config.datasets[dataset]
+
+
+def variant(config: Config, dataset: str, selector: str, seed: int) -> Config:
+    """The config with another architecture and training seed of a data set's selector, over all that it says."""
+    raw = config.model_dump(mode="json")
+    over = {"selector": {"name": selector, "training": {"seed": seed}}}
+    raw["datasets"][dataset]["settings"] = merge(raw["datasets"][dataset]["settings"], over)
+    return parse_config(raw, where=f"selector {selector}, seed {seed}")
+
+
+def check_split(config: Config, dataset: str, split: str) -> None:
+    splits = dataset_of(config, dataset).splits
+    if split not in splits:
+        raise ConfigError(f"no split {split!r} in config.datasets.{dataset}.splits{nearest(split, splits)}")
+
+
+def models_of(config: Config, dataset: str) -> Models:
+    return config.presets[dataset_of(config, dataset).models].models
+
+
+def section(settings: Settings, name: str) -> Any:
+    """The plain JSON value of a section by dotted name, as "prompts.grid"."""
+    value: Any = settings
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+
+
+def section_digest(settings: Settings, names: Iterable[str]) -> str:
+    """A digest of some sections: what Snakemake watches as a rule's `params`."""
+    return digest({name: section(settings, name) for name in names})
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Deep merge of mappings; anything else is replaced."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = merge(merged[key], value) if both else value
+    return merged
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{file}: no such config file; run from the project's root or give --config") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{file}: not readable as YAML: {error}") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{file}: a config is a mapping of sections; found {type(raw).__name__}")
+    return raw
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """'; did you mean …?' for an error message, or the list of what is known."""
+    choices = sorted(known)
+    close = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(choices) or 'none'}"
+
+
+class _Key:
+    """A config as a cache key: by identity, since its dictionaries are not hashable."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def __hash__(self) -> int:
+        return id(self.config)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and other.config is self.config
+
+
+@lru_cache(maxsize=64)
+def _resolve(key: _Key, dataset: str) -> Settings:
+    config = key.config
+    entry = dataset_of(config, dataset)
+    raw = {name: section(config, name) for name in Settings.model_fields}
+    layers = (
+        (config.presets[entry.models].settings, f"presets.{entry.models}.settings"),
+        (entry.settings, f"datasets.{dataset}.settings"),
+    )
+    for overrides, where in layers:
+        raw = merge(raw, overrides)
+        _validate(Settings, raw, where)
+    return Settings.model_validate(raw)
+
+
+def _validate(model: type[M], raw: Mapping[str, Any], where: str) -> M:
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{where}:\n" + "\n".join(f"  {_explain(model, dict(e))}" for e in error.errors())) from error
+
+
+def _explain(model: type[BaseModel], error: Mapping[str, Any]) -> str:
+    location = [str(part) for part in error["loc"]]
+    name = ".".join(location)
+    if error["type"] == "extra_forbidden":
+        return f"{name}: unknown key{nearest(location[-1], _fields_at(model, location[:-1]))}"
+    if error["type"] == "missing":
+        return f"{name}: missing; every key has its value in config.yaml"
+    return f"{name or 'config'}: {error['msg']} (found {error['input']!r})" if location else str(error["msg"])
+
+
+def _fields_at(model: type[BaseModel], location: list[str]) -> list[str]:
+    """Names of the fields of the model found by following `location` from `model`."""
+    annotation: Any = model
+    for part in location:
+        annotation = _inside(annotation, part)
+    models = [a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, BaseModel)]
+    return list(models[0].model_fields) if models else []
+
+
+def _inside(annotation: Any, part: str) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        field = annotation.model_fields.get(part)
+        return None if field is None else field.annotation
+    arguments = get_args(annotation)  # dict[str, Model], list[Model] or Model | None
+    return arguments[-1] if get_origin(annotation) is dict else arguments[0] if arguments else None

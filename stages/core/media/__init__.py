@@ -1,0 +1,1 @@
+"""Pixels: video files, masks, drawing."""

@@ -1,0 +1,184 @@
+"""Masks and captions drawn on frames: pure functions on arrays, for people and for the MLLM to look at.
+
+Legend: H height, W width, 3 RGB. Every function returns a new image; an empty mask leaves it as it was.
+"""
+
+from collections.abc import Sequence
+from functools import cache, lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from stages.core.media import masks
+from stages.core.media.video import shrink
+from stages.core.records import Rle
+
+Image3 = NDArray[np.uint8]
+Bool = NDArray[np.bool_]
+Colour = tuple[int, int, int]
+
+# Far apart from each other in hue and lightness, so that neighbours differ; used in turn.
+COLOURS: tuple[Colour, ...] = (
+    (255, 64, 32),
+    (0, 170, 255),
+    (255, 214, 0),
+    (0, 200, 83),
+    (213, 0, 249),
+    (255, 145, 0),
+    (29, 53, 255),
+    (0, 255, 213),
+)
+BLACK: Colour = (0, 0, 0)
+WHITE: Colour = (255, 255, 255)
+MAX_CAPTION_LINES = 6
+
+
+def colour_of(number: int) -> Colour:
+    """The colour that goes with a number, wherever it is drawn."""
+    return COLOURS[number % len(COLOURS)]
+
+
+def tint(frame_HW3: Image3, mask_HW: Bool, colour: Colour, opacity: float) -> Image3:
+    """Lays `colour` over the mask; opacity 0 = nothing, 1 = the plain colour."""
+    _check_size(frame_HW3, mask_HW.shape)
+    image_HW3 = frame_HW3.copy()
+    mixed_N3 = frame_HW3[mask_HW] * (1 - opacity) + np.asarray(colour) * opacity
+    image_HW3[mask_HW] = np.rint(mixed_N3).astype(np.uint8)
+    return image_HW3
+
+
+def outline(frame_HW3: Image3, mask_HW: Bool, colour: Colour, width: int) -> Image3:
+    """Draws the mask's borders, holes included, `width` pixels wide on a dark rim that any ground sets off."""
+    _check_size(frame_HW3, mask_HW.shape)
+    image_HW3 = np.ascontiguousarray(frame_HW3).copy()
+    contours, _ = cv2.findContours(mask_HW.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(image_HW3, contours, -1, BLACK, width + 2)
+    cv2.drawContours(image_HW3, contours, -1, colour, width)
+    return image_HW3
+
+
+def draw_answer(frame_HW3: Image3, rle: Rle, max_side: int | None, opacity: float) -> Image3:
+    """The frame, no side above `max_side`, with the mask tinted and outlined."""
+    image_HW3 = shrink(frame_HW3, max_side)
+    height, width = image_HW3.shape[:2]
+    mask_HW = np.asarray(Image.fromarray(masks.decode(rle)).resize((width, height), Image.Resampling.NEAREST))
+    tinted_HW3 = tint(image_HW3, mask_HW, colour_of(0), opacity)
+    return outline(tinted_HW3, mask_HW, colour_of(0), max(1, round(max(height, width) / 400)))
+
+
+def draw_numbered(frame_HW3: Image3, rles: Sequence[Rle], numbers: Sequence[int], width: int) -> Image3:
+    """Outlines every mask in its number's colour and puts a badge with the number well inside it.
+
+    Args:
+        rles: masks of the frame's size; empty ones (object not visible) get neither outline nor badge.
+        numbers: one a mask.
+        width: of the outlines in pixels; badges scale with the frame.
+
+    Raises:
+        ValueError: a mask is not of the frame's size, or numbers and masks differ in number.
+    """
+    if len(rles) != len(numbers):
+        raise ValueError(f"{len(rles)} masks with {len(numbers)} numbers: give one number a mask")
+    image_HW3 = frame_HW3
+    visible = [(masks.decode(rle), number) for rle, number in zip(rles, numbers)]
+    for mask_HW, number in visible:
+        image_HW3 = outline(image_HW3, mask_HW, colour_of(number), width)
+    taken_HW = np.zeros(frame_HW3.shape[:2], bool)
+    for mask_HW, number in visible:
+        if mask_HW.any():
+            image_HW3 = _badge(image_HW3, mask_HW, number, taken_HW)
+    return image_HW3
+
+
+def interior_point(mask_HW: Bool) -> tuple[int, int]:
+    """(x, y) of the pixel farthest from the mask's border, the frame's edge included.
+
+    Raises:
+        ValueError: the mask is empty.
+    """
+    if not mask_HW.any():
+        raise ValueError("an empty mask has no interior point")
+    distance = cv2.distanceTransform(np.pad(mask_HW, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    y, x = np.unravel_index(int(np.argmax(distance)), distance.shape)
+    return int(x) - 1, int(y) - 1
+
+
+def add_caption(frame_HW3: Image3, text: str) -> Image3:
+    """The frame with a bar below it that holds the text: (H + bar, W, 3).
+
+    The bar's height depends on the width and the text alone. Long texts wrap, and end in an ellipsis
+    after six lines; letters that PIL's own font lacks show as boxes.
+    """
+    bar_HW3 = _caption_bar(text, frame_HW3.shape[1])
+    return np.concatenate([frame_HW3, bar_HW3])
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+@lru_cache(maxsize=8)
+def _caption_bar(text: str, width: int) -> Image3:
+    size = min(28, max(11, width // 36))
+    margin, line_height = size // 2, round(size * 1.35)
+    lines = _wrap(_printable(text), _font(size), width - 2 * margin)
+    image = Image.new("RGB", (width, 2 * margin + line_height * len(lines)), BLACK)
+    draw = ImageDraw.Draw(image)
+    for row, line in enumerate(lines):
+        draw.text((margin, margin + row * line_height), line, WHITE, _font(size))
+    return np.asarray(image)
+
+
+def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+    """Lines of at most `width` pixels, broken at blanks; words that are wider break anywhere."""
+    lines = [""]
+    for word in text.split():
+        if font.getlength(f"{lines[-1]} {word}".strip()) <= width:
+            lines[-1] = f"{lines[-1]} {word}".strip()
+            continue
+        if lines[-1]:
+            lines.append("")
+        for letter in word:
+            if lines[-1] and font.getlength(lines[-1] + letter) > width:
+                lines.append("")
+            lines[-1] += letter
+    if len(lines) > MAX_CAPTION_LINES:
+        lines = [*lines[: MAX_CAPTION_LINES - 1], lines[MAX_CAPTION_LINES - 1][:-1] + "…"]
+    return lines
+
+
+def _printable(text: str) -> str:
+    """The text on one line, without what a font cannot be asked for (control characters, half surrogates)."""
+    sound = text.encode("utf-8", "replace").decode("utf-8")
+    return "".join(letter if letter.isprintable() else " " for letter in sound)
+
+
+def _badge(image_HW3: Image3, mask_HW: Bool, number: int, taken_HW: Bool) -> Image3:
+    """Draws the number on its colour; keeps off the badges in `taken_HW` where the mask leaves room, and enters itself."""
+    height, width = mask_HW.shape
+    size = max(12, min(height, width) // 20)
+    free_HW = mask_HW & ~taken_HW
+    x, y = interior_point(free_HW if free_HW.any() else mask_HW)
+    colour, text = colour_of(number), str(number)
+    half_h, half_w = round(size * 0.7), max(round(size * 0.7), round(_font(size).getlength(text) / 2 + size * 0.3))
+    x, y = _clamp(x, half_w, width), _clamp(y, half_h, height)
+    image = Image.fromarray(image_HW3)
+    draw = ImageDraw.Draw(image)
+    ink = BLACK if np.dot(colour, (0.299, 0.587, 0.114)) > 128 else WHITE
+    draw.rounded_rectangle((x - half_w, y - half_h, x + half_w, y + half_h), size // 3, colour, ink, max(1, size // 12))
+    draw.text((x, y), text, ink, _font(size), anchor="mm")
+    taken_HW[max(0, y - 2 * half_h) : y + 2 * half_h, max(0, x - 2 * half_w) : x + 2 * half_w] = True
+    return np.asarray(image)
+
+
+def _clamp(centre: int, half: int, side: int) -> int:
+    """The centre moved so that the badge stays inside, where it fits at all."""
+    return max(half, min(centre, side - 1 - half)) if side > 2 * half else side // 2
+
+
+def _check_size(frame_HW3: Image3, size: Sequence[int]) -> None:
+    if tuple(frame_HW3.shape[:2]) != tuple(size):
+        raise ValueError(f"a mask of {tuple(size)} cannot be drawn on a frame of {tuple(frame_HW3.shape[:2])}")

@@ -1,0 +1,1 @@
+"""How a stage runs: command line, shards, devices, the loop over videos."""

@@ -1,0 +1,112 @@
+"""Scores and decisions: which tracks of a video an expression may mean, and which were chosen.
+
+Two JSON files a video. scores/<video>.json (score_tracks): {"expressions": {id: [candidate, …]}, "threshold": the
+probability above which the selector recommends to choose a track}; decisions/<video>.json (rerank_tracks): the same
+with `match`, `final` and `chosen` filled in, and the threshold that was applied.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from stages.core.media import masks
+from stages.core.records import Rle, Source, Video
+from stages.core.state.cache import CacheError, Stamp, mend, read_json, read_stamp, write_json
+from stages.core.state.graph import BUILD_TRACKS, RERANK_TRACKS, SCORE_TRACKS, Layout, Stage
+from stages.core.state.track_file import read_masks
+
+IMPORTED = "imported"  # ingredient of the stamp of decisions that are another system's (stages/exchange/importing.py)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One track that an expression may mean.
+
+    Attributes:
+        source, track: the track file, and the row in it.
+        score: the selector's logit.
+        match: the MLLM's log-odds that the expression refers to it; None = it was not asked.
+        final: what was held against the threshold; None = not decided yet.
+        chosen: part of the answer.
+    """
+
+    source: Source
+    track: int
+    score: float
+    match: float | None = None
+    final: float | None = None
+    chosen: bool = False
+
+
+# Expression id → its candidates.
+Choices = Mapping[str, Sequence[Candidate]]
+
+
+def write_choices(path: Path, stamp: Stamp, choices: Choices, threshold: float | None = None) -> None:
+    """Writes a file of scores or decisions; decisions of another system have no threshold."""
+    document = {expression: [asdict(c) for c in candidates] for expression, candidates in choices.items()}
+    write_json(path, {"expressions": document, **({} if threshold is None else {"threshold": threshold})}, stamp)
+
+
+def read_choices(path: Path, stage: Stage) -> dict[str, list[Candidate]]:
+    """Reads a file of `stage` (SCORE_TRACKS or RERANK_TRACKS); raises CacheError where it cannot be used."""
+    document = read_json(path, stage.name, stage.version)
+    try:
+        return {e: [Candidate(**c) for c in candidates] for e, candidates in document["expressions"].items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CacheError(f"{path}: damaged ({error!r}); {mend(stage.name)}") from error
+
+
+def read_threshold(path: Path) -> float:
+    """The threshold that the selector of a score file recommends; raises CacheError where it cannot be used."""
+    document = read_json(path, SCORE_TRACKS.name, SCORE_TRACKS.version)
+    threshold = document.get("threshold")
+    if not isinstance(threshold, float):
+        raise CacheError(f"{path}: holds no threshold; {mend(SCORE_TRACKS.name)}")
+    return threshold
+
+
+def read_answers(path: Path, video: Video) -> dict[str, list[Candidate]]:
+    """The decisions on all expressions of a video, in its order.
+
+    What an import left out was not predicted by the other system, and has no candidates; rerank_tracks
+    leaves nothing out.
+
+    Raises:
+        CacheError: the file cannot be used, or lacks an expression that it should decide.
+    """
+    choices = read_choices(path, RERANK_TRACKS)
+    for expression in video.expressions:
+        if expression.id not in choices and IMPORTED not in read_stamp(path, RERANK_TRACKS.name).ingredients:
+            raise CacheError(f"{path}: holds no decision for expression {expression.id!r}; {mend(RERANK_TRACKS.name)}")
+    return {expression.id: choices.get(expression.id, []) for expression in video.expressions}
+
+
+def confidence(candidates: Sequence[Candidate]) -> float:
+    """Sigmoid of the best chosen track's final score; 0 where none was chosen."""
+    finals = [c.score if c.final is None else c.final for c in candidates if c.chosen]
+    if not finals:
+        return 0.0
+    best = max(finals)
+    return 1 / (1 + math.exp(-best)) if best > 0 else math.exp(best) / (1 + math.exp(best))
+
+
+def predicted_masks(
+    layout: Layout, video: str, candidates: Sequence[Candidate], size: tuple[int, int], n_frames: int
+) -> list[Rle]:
+    """The answer to one expression: a frame at a time the union of its chosen tracks' masks.
+
+    Returns:
+        `n_frames` RLEs of `size` = (height, width); all empty where no track was chosen.
+    """
+    chosen: dict[Source, list[int]] = {}
+    for candidate in candidates:
+        if candidate.chosen:
+            chosen.setdefault(candidate.source, []).append(candidate.track)
+    tracks = [
+        rles_T
+        for source, rows in chosen.items()
+        for rles_T in read_masks(layout.file(BUILD_TRACKS, video, source), rows)
+    ]
+    return [masks.union([rles_T[t] for rles_T in tracks], size) for t in range(n_frames)]

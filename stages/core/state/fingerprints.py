@@ -1,0 +1,25 @@
+"""Ingredients that several stages share: digests of expressions and annotations, upstream fingerprints."""
+
+from collections.abc import Mapping
+
+from stages.core.records import MaskSequence, Source, Video
+from stages.core.state.cache import digest, read_stamp
+from stages.core.state.graph import Layout, Stage
+
+
+def expressions_digest(video: Video) -> str:
+    """Of the ids and captions of a video's expressions, in order."""
+    return digest([[expression.id, expression.text] for expression in video.expressions])
+
+
+def annotations_digest(video: Video, annotations: Mapping[str, MaskSequence]) -> str | None:
+    """Of a video's masks and of which expression refers to which; None without ground truth."""
+    if not annotations and all(expression.annotations is None for expression in video.expressions):
+        return None
+    referred = {expression.id: expression.annotations for expression in video.expressions}
+    return digest([referred, {key: list(masks) for key, masks in annotations.items()}])
+
+
+def upstream(layout: Layout, stage: Stage, video: str, source: Source | None = None) -> str:
+    """The fingerprint of the file an earlier stage left; raises CacheError naming that stage if there is none."""
+    return read_stamp(layout.file(stage, video, source), stage.name).fingerprint

@@ -1,0 +1,65 @@
+"""The text file: frozen features of every expression of one video (written by encode_text).
+
+Legend: E expressions, W words (tokens) of one expression, D text width.
+
+| dataset | dtype, shape | meaning |
+|---|---|---|
+| /words/values | f4 (ΣW,D) | last hidden state, special tokens included, expression by expression |
+| /words/offset | i8 (E+1) | where each expression begins |
+| /mean | f4 (E,D) | mean over an expression's tokens |
+| /expressions | str (E) | expression ids, in the order of the index |
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.core.records import Video
+from stages.core.state.cache import ZSTD, CacheError, Stamp, create_h5, mend, open_h5
+from stages.core.state.graph import ENCODE_TEXT
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """Features of one caption: words (W, D) of the last hidden state, and their mean (D), both float32."""
+
+    words_WD: NDArray[np.float32]
+    mean_D: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        assert self.words_WD.ndim == 2 and len(self.words_WD) > 0
+        assert self.mean_D.shape == self.words_WD.shape[1:]
+
+
+def write_text(path: Path, stamp: Stamp, video: Video, features: Sequence[TextFeatures]) -> None:
+    """Writes a text file; `features` go with `video.expressions`. A video without any is a finished file."""
+    assert len(features) == len(video.expressions)
+    width = features[0].words_WD.shape[1] if features else 0
+    values = np.concatenate([np.zeros((0, width), np.float32), *(f.words_WD for f in features)])
+    with create_h5(path, stamp) as file:
+        words = file.create_group("words")
+        chunked = {"chunks": (min(len(values), 64), width), **ZSTD} if values.size else {}  # no chunks of length 0
+        words.create_dataset("values", data=values.astype(np.float32), **chunked)
+        words["offset"] = np.cumsum([0, *(len(f.words_WD) for f in features)], dtype=np.int64)
+        file["mean"] = np.array([f.mean_D for f in features], np.float32).reshape(len(features), width)
+        ids = [expression.id for expression in video.expressions]
+        file.create_dataset("expressions", data=ids, dtype=h5py.string_dtype(), shape=(len(ids),))
+
+
+def read_text(path: Path, video: Video) -> list[TextFeatures]:
+    """Features of the video's expressions, in their order.
+
+    Raises:
+        CacheError: the file cannot be used, or was made for other expressions.
+    """
+    with open_h5(path, ENCODE_TEXT.name, ENCODE_TEXT.version) as file:
+        values, offset, mean_ED = file["words/values"][:], file["words/offset"][:], file["mean"][:]
+        found = list(file["expressions"].asstr()[:])
+    if found != [expression.id for expression in video.expressions]:
+        raise CacheError(f"{path}: holds other expressions than the index; {mend(ENCODE_TEXT.name)}")
+    return [TextFeatures(values[a:b], mean_ED[e]) for e, (a, b) in enumerate(pairwise(offset))]

@@ -1,0 +1,216 @@
+"""The track file: every track of one video from one source (written by build_tracks).
+
+Legend: N tracks, T frames, C = 256 channels of an object token, E expressions, A annotations.
+
+| dataset | dtype, shape | meaning |
+|---|---|---|
+| /tracks/obj_ptr | f2 or f4 (N,T,C) | SAM2 object tokens; f4 when SAM2 ran in float32; C = 0 for imported masks |
+| /tracks/score | f2 (N,T) | object-score logits; ≤ 0 = absent |
+| /tracks/iou | f2 (N,T) | predicted IoU |
+| /tracks/area | u4 (N,T) | mask area in pixels |
+| /tracks/bbox | u2 (N,T,4) | x0 y0 x1 y1, x1 and y1 exclusive |
+| /tracks/prompt_frame, source, prompt_id | i2, u1, i4 (N) | where the track began; index into SOURCES (255 = imported); row in the prompt file |
+| /rle/{bytes,offset} | | N·T masks, track by track |
+| /expr/{ptr,track} | i4 (E+1), i4 | CSR: which tracks belong to which expression |
+| /labels/{iou,precision,recall} | f4 (N,A) | means over frames against each annotation, where there is ground truth |
+| /labels/annotation | str (A) | the annotations' keys |
+| /history (attributes) | int | what tracking took: rounds, encodes, object_frames; not in imported files |
+| /history/merged | i4 (M,2) | prompts that were not tracked: row, and the row whose track serves them |
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.core.records import Rle
+from stages.core.state.cache import ZSTD, Stamp, create_h5, open_h5
+from stages.core.state.graph import BUILD_TRACKS
+from stages.core.state.rle_table import read_rles, write_rles
+
+LABELS = ("iou", "precision", "recall")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Tracks against annotations, (N, A) float32 means over frames, and the annotations' keys."""
+
+    annotations: tuple[str, ...]
+    iou_NA: NDArray[np.float32]
+    precision_NA: NDArray[np.float32]
+    recall_NA: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """All tracks of one video from one source; shapes and dtypes as in the module's table.
+
+    `expression_tracks[e]` are the indices of the tracks that belong to the e-th expression.
+    """
+
+    size: tuple[int, int]
+    tokens_NTC: NDArray[np.floating]
+    score_NT: NDArray[np.float16]
+    iou_NT: NDArray[np.float16]
+    area_NT: NDArray[np.uint32]
+    bbox_NT4: NDArray[np.uint16]
+    prompt_frame_N: NDArray[np.int16]
+    source_N: NDArray[np.uint8]
+    prompt_id_N: NDArray[np.int32]
+    expression_tracks: tuple[NDArray[np.int32], ...]
+    labels: Labels | None
+
+    def __len__(self) -> int:
+        return len(self.tokens_NTC)
+
+
+@dataclass(frozen=True)
+class History:
+    """How the tracks came about, as far as it is the same each time.
+
+    Attributes:
+        counts: rounds, encodes (frames through the image encoder), object_frames (tracks times frames).
+        merged: (row of a prompt, row of the prompt whose track serves it).
+    """
+
+    counts: Mapping[str, int]
+    merged: Sequence[tuple[int, int]]
+
+
+def write_tracks(
+    path: Path, stamp: Stamp, tracks: Tracks, rles_NT: Sequence[Sequence[Rle]], history: History | None = None
+) -> None:
+    """Writes a track file; no track at all is a valid, finished file."""
+    n, t = tracks.tokens_NTC.shape[:2]
+    assert len(rles_NT) == n and all(len(row) == t for row in rles_NT)
+    with create_h5(path, stamp) as file:
+        file.attrs["size"] = tracks.size
+        group = file.create_group("tracks")
+        _chunked(group, "obj_ptr", tracks.tokens_NTC, 16)
+        _chunked(group, "score", tracks.score_NT.astype(np.float16), 64)
+        _chunked(group, "iou", tracks.iou_NT.astype(np.float16), 64)
+        _chunked(group, "area", tracks.area_NT.astype(np.uint32), 64)
+        _chunked(group, "bbox", tracks.bbox_NT4.astype(np.uint16), 64)
+        group["prompt_frame"] = tracks.prompt_frame_N.astype(np.int16)
+        group["source"] = tracks.source_N.astype(np.uint8)
+        group["prompt_id"] = tracks.prompt_id_N.astype(np.int32)
+        write_rles(file.create_group("rle"), [rle for row in rles_NT for rle in row])
+        _write_expressions(file.create_group("expr"), tracks.expression_tracks)
+        if tracks.labels is not None:
+            _write_labels(file.create_group("labels"), tracks.labels)
+        if history is not None:
+            group = file.create_group("history")
+            group.attrs.update(history.counts)
+            group["merged"] = np.array(history.merged, np.int32).reshape(-1, 2)
+
+
+def read_history(path: Path) -> History | None:
+    """None where the tracks were imported; raises CacheError where the file cannot be used."""
+    with open_h5(path, BUILD_TRACKS.name, BUILD_TRACKS.version) as file:
+        if "history" not in file:
+            return None
+        group = file["history"]
+        merged = [(int(row), int(tracked)) for row, tracked in group["merged"][:]]
+        return History({name: int(count) for name, count in group.attrs.items()}, merged)
+
+
+def read_tracks(path: Path) -> Tracks:
+    """Everything but the masks; raises CacheError where the file cannot be used."""
+    with open_h5(path, BUILD_TRACKS.name, BUILD_TRACKS.version) as file:
+        group = file["tracks"]
+        ptr, members = file["expr/ptr"][:], file["expr/track"][:]
+        return Tracks(
+            size=_size(file),
+            tokens_NTC=group["obj_ptr"][:],
+            score_NT=group["score"][:],
+            iou_NT=group["iou"][:],
+            area_NT=group["area"][:],
+            bbox_NT4=group["bbox"][:],
+            prompt_frame_N=group["prompt_frame"][:],
+            source_N=group["source"][:],
+            prompt_id_N=group["prompt_id"][:],
+            expression_tracks=tuple(members[a:b] for a, b in pairwise(ptr)),
+            labels=_read_labels(file["labels"]) if "labels" in file else None,
+        )
+
+
+@dataclass(frozen=True)
+class Membership:
+    """What is known of a video's tracks without reading a token.
+
+    Attributes:
+        size: (height, width) of the masks.
+        shape: N, T, C of the tokens.
+        expression_tracks, labels: as in `Tracks`.
+    """
+
+    size: tuple[int, int]
+    shape: tuple[int, int, int]
+    expression_tracks: tuple[NDArray[np.int32], ...]
+    labels: Labels | None
+
+
+def read_membership(path: Path) -> Membership:
+    """Raises CacheError where the file cannot be used."""
+    with open_h5(path, BUILD_TRACKS.name, BUILD_TRACKS.version) as file:
+        ptr, members = file["expr/ptr"][:], file["expr/track"][:]
+        n, t, c = file["tracks/obj_ptr"].shape
+        labels = _read_labels(file["labels"]) if "labels" in file else None
+        return Membership(_size(file), (n, t, c), tuple(members[a:b] for a, b in pairwise(ptr)), labels)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a selector learns of the tracks of a file: tokens, object-score logits, areas, frames of the prompts."""
+
+    tokens_NTC: NDArray[np.floating]
+    score_NT: NDArray[np.float16]
+    area_NT: NDArray[np.uint32]
+    prompt_frame_N: NDArray[np.int16]
+
+
+def read_evidence(path: Path) -> Evidence:
+    """Everything that a selector needs, in one reading; raises CacheError where the file cannot be used."""
+    with open_h5(path, BUILD_TRACKS.name, BUILD_TRACKS.version) as file:
+        group = file["tracks"]
+        return Evidence(group["obj_ptr"][:], group["score"][:], group["area"][:], group["prompt_frame"][:])
+
+
+def read_masks(path: Path, tracks: Sequence[int]) -> list[list[Rle]]:
+    """The masks of some tracks: T RLEs each."""
+    with open_h5(path, BUILD_TRACKS.name, BUILD_TRACKS.version) as file:
+        t, size = file["tracks/score"].shape[1], _size(file)
+        return [read_rles(file["rle"], size, int(n) * t, (int(n) + 1) * t) for n in tracks]
+
+
+def _chunked(group: h5py.Group, name: str, data: NDArray[np.generic], rows: int) -> None:
+    if data.size == 0:  # HDF5 has no chunks of length 0
+        group.create_dataset(name, data=data)
+    else:
+        group.create_dataset(name, data=data, chunks=(min(rows, data.shape[0]), *data.shape[1:]), **ZSTD)
+
+
+def _write_expressions(group: h5py.Group, expression_tracks: Sequence[NDArray[np.int32]]) -> None:
+    group["ptr"] = np.cumsum([0, *map(len, expression_tracks)], dtype=np.int32)
+    group["track"] = np.concatenate([np.zeros(0, np.int32), *expression_tracks]).astype(np.int32)
+
+
+def _write_labels(group: h5py.Group, labels: Labels) -> None:
+    shape = (len(labels.annotations),)
+    group.create_dataset("annotation", data=list(labels.annotations), dtype=h5py.string_dtype(), shape=shape)
+    for name in LABELS:
+        group[name] = getattr(labels, f"{name}_NA").astype(np.float32)
+
+
+def _read_labels(group: h5py.Group) -> Labels:
+    values = {f"{name}_NA": group[name][:] for name in LABELS}
+    return Labels(annotations=tuple(group["annotation"].asstr()[:]), **values)
+
+
+def _size(file: h5py.File) -> tuple[int, int]:
+    height, width = file.attrs["size"]
+    return int(height), int(width)

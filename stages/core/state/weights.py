@@ -1,0 +1,83 @@
+"""Where a model's weights lie, and their id. `stages.fetch_weights` puts them there.
+
+Every model of a preset has a record, <weights>/<preset>/<role>/record.json: the folder or file that
+holds it, and size and sha256 of each file. Stages look weights up here; they never download.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stages.core.config.file import Config, Model
+from stages.core.config.loading import models_of
+from stages.core.records import Source
+from stages.core.state.cache import digest, read_json
+from stages.core.state.graph import Stage
+
+RECORD_STAGE, RECORD_VERSION = "fetch_weights", 1
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A model on disk.
+
+    Attributes:
+        path: the folder (transformers layout) or the single file (SAM2 .pt or .safetensors).
+        id: 16 hex digits over the files' names and sha256.
+        model: its entry in the config.
+    """
+
+    path: Path
+    id: str
+    model: Model
+
+
+def record_path(config: Config, preset: str, role: str) -> Path:
+    return Path(config.paths.weights) / preset / role / "record.json"
+
+
+def find_weights(config: Config, dataset: str, role: str) -> Weights:
+    """The weights of a data set's model by role: sam2, grounding_dino, text or mllm.
+
+    Raises:
+        ValueError: they were not fetched, or a file is missing or has another size; the message names
+            the command that mends it.
+    """
+    preset = config.datasets[dataset].models
+    record = record_path(config, preset, role)
+    command = f"python -m stages.fetch_weights --preset {preset}"
+    if not record.exists():
+        raise ValueError(f"no weights for {role} of preset {preset!r} ({record} does not exist): run `{command}`")
+    raw = read_json(record, RECORD_STAGE, RECORD_VERSION)
+    path = Path(raw["path"])
+    for name, facts in raw["files"].items():
+        file = path if path.name == name and not path.is_dir() else path / name
+        if not file.is_file() or file.stat().st_size != facts["size"]:
+            raise ValueError(f"{file}: missing or not of the recorded size {facts['size']}: run `{command}`")
+    return Weights(path, weights_id(raw["files"]), getattr(models_of(config, dataset), role))
+
+
+def weights_id(files: Mapping[str, Mapping[str, Any]]) -> str:
+    """Of the files' names and digests: the same bytes give the same id wherever they lie."""
+    return digest({name: facts["sha256"] for name, facts in files.items()})
+
+
+def weights_ids(config: Config, dataset: str, stage: Stage, source: Source | None) -> dict[str, str]:
+    """role → id of every model a stage loads: the weights' part of its fingerprint."""
+    return {role: find_weights(config, dataset, role).id for role in stage.roles(source)}
+
+
+def transformer_folder(folder: Path) -> Path:
+    """`folder`, or the one in it that holds the transformer: older sentence-transformers keep it in 0_Transformer.
+
+    Raises:
+        ValueError: no config.json in either.
+    """
+    if (folder / "config.json").is_file():
+        return folder
+    # 1_Pooling and the like have a config.json too, but no model_type in it
+    found = [file.parent for file in sorted(folder.glob("*/config.json")) if "model_type" in file.read_text("utf-8")]
+    if len(found) != 1:
+        raise ValueError(f"{folder / 'config.json'}: missing; give the folder of a transformers model")
+    return found[0]

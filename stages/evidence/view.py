@@ -1,0 +1,91 @@
+"""One video as the MLLM may see it: its tracks' evidence, and the frames with candidates drawn on them.
+
+Legend: N candidates, T frames.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.core.media import masks
+from stages.core.records import Rle, Source
+from stages.core.state.frames import open_frames
+from stages.core.state.graph import BUILD_TRACKS, Layout
+from stages.core.state.track_file import Tracks, read_masks, read_tracks
+from stages.evidence.keyframes import Evidence, visible
+from stages.evidence.packing import Image, pack
+
+# A track of a video: the source whose file holds it, and its row there.
+TrackId = tuple[Source, int]
+IMAGES_KEPT = 64
+
+
+class VideoView:
+    """Reads what is asked for, once.
+
+    Args:
+        video: its id.
+        side: longest side of the images in pixels.
+    """
+
+    def __init__(self, layout: Layout, video: str, side: int) -> None:
+        self.layout, self.video, self.side = layout, video, side
+        self.frames = open_frames(layout, video)
+        self.tracks: dict[Source, Tracks] = {}
+        self.rles: dict[TrackId, list[Rle]] = {}
+        self.image = lru_cache(maxsize=IMAGES_KEPT)(self._draw)
+
+    def evidence(self, tracks: Sequence[TrackId]) -> Evidence:
+        """Of at least one track.
+
+        Raises:
+            ValueError: the scores name a track that is not there, or frames and tracks differ in number.
+        """
+        files = [(self._tracks_of(source), row) for source, row in tracks]
+        for (file, row), (source, _) in zip(files, tracks, strict=True):
+            if row >= len(file):
+                raise ValueError(
+                    f"{self._path(source)}: has {len(file)} tracks, the scores name row {row}; run score_tracks again"
+                )
+
+        def stack(name: str) -> NDArray[Any]:
+            return np.stack([getattr(file, name)[row] for file, row in files])
+
+        object_NT, area_NT = stack("score_NT"), stack("area_NT")
+        return Evidence(object_NT, stack("iou_NT"), area_NT, visible(object_NT, area_NT, self.frames.size))
+
+    def images(self, keyframes: Sequence[int], tracks: Sequence[TrackId]) -> tuple[Image, ...]:
+        """The keyframes with the tracks outlined as numbers 1 … N; kept for other expressions."""
+        return tuple(self.image(t, tuple(tracks)) for t in keyframes)
+
+    def _draw(self, t: int, tracks: tuple[TrackId, ...]) -> Image:
+        seen_N = self.evidence(tracks).visible_NT[:, t]
+        drawn = {
+            number: masks.decode(self._rles_of(track)[t])
+            for number, (track, seen) in enumerate(zip(tracks, seen_N, strict=True), 1)
+            if seen
+        }
+        return pack(self.frames.load(t), drawn, self.side)
+
+    def _path(self, source: Source) -> Any:
+        return self.layout.file(BUILD_TRACKS, self.video, source)
+
+    def _tracks_of(self, source: Source) -> Tracks:
+        if source not in self.tracks:
+            tracks = read_tracks(self._path(source))
+            if len(tracks) and tracks.score_NT.shape[1] != len(self.frames):
+                raise ValueError(
+                    f"{self._path(source)}: tracks of {tracks.score_NT.shape[1]} frames, the video has "
+                    f"{len(self.frames)}; run build_tracks again"
+                )
+            self.tracks[source] = tracks
+        return self.tracks[source]
+
+    def _rles_of(self, track: TrackId) -> list[Rle]:
+        if track not in self.rles:
+            source, row = track
+            self.rles[track] = read_masks(self._path(source), [row])[0]
+        return self.rles[track]

@@ -1,0 +1,1 @@
+"""Trains the micro SAM2 from scratch."""

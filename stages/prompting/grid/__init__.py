@@ -1,0 +1,1 @@
+"""Prompts from SAM2's automatic masks on a grid of points."""

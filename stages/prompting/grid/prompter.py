@@ -1,0 +1,63 @@
+"""Prompts from SAM2's automatic masks: a grid of points on a few frames, parts removed.
+
+Which frames, and the removal of parts, are SOLA's (arXiv 2412.01136).
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from sam2.modeling.sam2_base import SAM2Base
+
+from stages.core.config.sections import FrameChoice, GridPrompts
+from stages.core.media import masks
+from stages.core.records import Rle, Video
+from stages.core.state.frames import FrameFolder
+from stages.core.state.prompt_file import Prompt
+from stages.prompting.grid.automatic_masks import AutomaticMasks
+from stages.prompting.ground_truth import mask_box
+
+
+class GridPrompter:
+    """Automatic masks on chosen frames."""
+
+    def __init__(self, model: SAM2Base, settings: GridPrompts, role: Literal["train", "evaluate"]) -> None:
+        self._masks = AutomaticMasks(model, settings)
+        self._settings = settings
+        self._choice: FrameChoice = settings.frames_train if role == "train" else settings.frames_evaluate
+
+    def prompts(self, video: Video, frames: FrameFolder) -> list[Prompt]:
+        """Frame by frame, by falling area; they serve all expressions."""
+        return [
+            prompt for index in self._choice.select(len(frames)) for prompt in self._frame(index, frames.load(index))
+        ]
+
+    def _frame(self, index: int, image_HW3: NDArray[np.uint8]) -> list[Prompt]:
+        found = self._masks.generate(image_HW3)
+        found = [mask for mask, area in zip(found, masks.area([mask.rle for mask in found])) if area > 0]
+        rles = [mask.rle for mask in found]
+        return [
+            Prompt(
+                frame=index,
+                mask=rles[i],
+                box=mask_box(rles[i]),
+                mask_score=found[i].predicted_iou,
+                stability=float(np.nan_to_num(found[i].stability)),
+            )
+            for i in without_parts(rles, self._settings.part_overlap)
+        ]
+
+
+def without_parts(rles: Sequence[Rle], part_overlap: float) -> list[int]:
+    """Indices of the masks that are no parts, by falling area (ties by index).
+
+    A mask is a part, and dropped, when more than `part_overlap` of it lies inside a kept one that comes
+    before it.
+    """
+    inside_NN = masks.containment_matrix(rles, rles)
+    kept: list[int] = []
+    for i in np.argsort(-masks.area(rles).astype(int), kind="stable"):
+        if not (inside_NN[i, kept] > part_overlap).any():
+            kept.append(int(i))
+    return kept

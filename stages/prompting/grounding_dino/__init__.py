@@ -1,0 +1,1 @@
+"""Prompts from GroundingDINO's boxes."""

@@ -1,0 +1,185 @@
+"""Reads GroundingDINO weights of either layout, refuses what is no such checkpoint, and converts between the two.
+
+Nothing in a file is executed: .safetensors, or .pth through torch.load(weights_only=True).
+"""
+
+import pickle
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.prompting.grounding_dino.names import MARKS, Layout, State, copies_of, is_ignored, names_of
+
+if TYPE_CHECKING:
+    import torch
+
+SAFE = "model.safetensors"
+NAMED = 5  # names that a message lists
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The file of weights at `path`: itself, or the one model.safetensors or .pth of a folder.
+
+    Raises:
+        ValueError: there is none, or more than one.
+    """
+    if path.is_file():
+        return path
+    found = [*path.glob(SAFE), *sorted(path.glob("*.pth"))]
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found) or "neither"
+        raise ValueError(f"{path}: a GroundingDINO is one {SAFE} or one .pth file; found {names}: leave exactly one")
+    return found[0]
+
+
+def read_config(folder: Path) -> Any:
+    """The GroundingDinoConfig of a folder; raises ValueError where it has none."""
+    from transformers import AutoConfig
+
+    if not (folder / "config.json").is_file():
+        raise ValueError(
+            f"{folder}: has no config.json: put config.json, preprocessor_config.json and the tokenizer of the hub's "
+            "model of the same architecture (IDEA-Research/grounding-dino-tiny for Swin-T) beside the weights"
+        )
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    if config.model_type != "grounding-dino":
+        raise ValueError(
+            f"{folder}: config.json says model_type {config.model_type!r}, not 'grounding-dino'; "
+            "mend the preset's grounding_dino"
+        )
+    return config
+
+
+def read_state(path: Path) -> tuple[dict[str, "torch.Tensor"], Layout]:
+    """The tensors of a file, and the layout of their names.
+
+    Args:
+        path: .safetensors; or a torch file (.pth) that holds tensors by name, itself or under "model".
+
+    Raises:
+        ValueError: it is damaged, carries anything but tensors, or is of another model; the message says which.
+    """
+    raw = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    state = {name.removeprefix("module."): tensor for name, tensor in raw.items()}
+    for layout, mark in MARKS.items():
+        if mark in state:
+            return state, layout
+    raise ValueError(
+        f"{path}: not a GroundingDINO: it has neither {' nor '.join(MARKS.values())}; it has {_some(state) or 'nothing'}"
+    )
+
+
+def convert(state: State, source: Layout, target: Layout, config: Any, path: Path) -> dict[str, "torch.Tensor"]:
+    """The same weights by the names of `target`, float32, contiguous, sorted by name.
+
+    Args:
+        state: names and tensors in the layout `source`; what the detector does not read is dropped.
+        config: the GroundingDinoConfig that says how many layers there are.
+        path: the file, for messages.
+
+    Raises:
+        ValueError: tensors are missing or unknown, or box heads differ that the config calls shared.
+    """
+    names, copies = names_of(config), copies_of(config)
+    # whichever copy of a shared head a file keeps
+    state = {source: state[name] for name, source in copies.items() if name in state} | dict(state)
+    _check_copies(state, copies, path)
+    state = {name: tensor.float() for name, tensor in state.items() if not is_ignored(name) and name not in copies}
+    wanted = set(names) if source == "package" else {part for parts in names.values() for part in parts}
+    _check_names(set(state), wanted, path)
+    if source == target:
+        renamed = dict(state)
+    elif target == "transformers":
+        renamed = _split(state, names, path)
+    else:
+        renamed = _join(state, names)
+    if target == "package":
+        renamed |= {copy: renamed[name] for copy, name in copies.items() if not copy.startswith("model.")}
+    return {name: tensor.contiguous().clone() for name, tensor in sorted(renamed.items())}
+
+
+def _split(
+    state: Mapping[str, "torch.Tensor"], names: Mapping[str, tuple[str, ...]], path: Path
+) -> dict[str, "torch.Tensor"]:
+    renamed: dict[str, torch.Tensor] = {}
+    for package, parts in names.items():
+        tensor = state[package]
+        if tensor.ndim == 0 or len(tensor) % len(parts):
+            raise ValueError(
+                f"{path}: {package} has the shape {tuple(tensor.shape)}, not {len(parts)} equal parts by rows"
+            )
+        renamed.update(zip(parts, tensor.chunk(len(parts))))
+    return renamed
+
+
+def _join(state: Mapping[str, "torch.Tensor"], names: Mapping[str, tuple[str, ...]]) -> dict[str, "torch.Tensor"]:
+    import torch
+
+    return {package: torch.cat([state[part] for part in parts]) for package, parts in names.items()}
+
+
+def _check_copies(state: State, copies: Mapping[str, str], path: Path) -> None:
+    different = [name for name, source in copies.items() if name in state and not _equal(state, name, source)]
+    if different:
+        raise ValueError(
+            f"{path}: the box heads {_some(different)} are not copies of another, which config.json "
+            "(decoder_bbox_embed_share) says: take the config.json that belongs to these weights"
+        )
+
+
+def _equal(state: State, name: str, other: str) -> bool:
+    a, b = state[name], state[other]
+    return a.shape == b.shape and bool((a == b).all())
+
+
+def _check_names(found: set[str], wanted: set[str], path: Path) -> None:
+    for what, names in (("lacks", wanted - found), ("has besides", found - wanted)):
+        if names:
+            raise ValueError(
+                f"{path}: not the architecture of its config.json: it {what} {_some(names)}; "
+                "take the config.json that belongs to these weights"
+            )
+
+
+def _some(names: Iterable[str]) -> str:
+    names = sorted(names)
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def _read_safetensors(path: Path) -> dict[str, "torch.Tensor"]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return dict(load_file(path))
+    except SafetensorError as error:
+        raise ValueError(f"{path}: damaged or cut short ({error}): fetch it again") from error
+
+
+def _read_torch(path: Path) -> dict[str, "torch.Tensor"]:
+    import torch
+
+    zipped = zipfile.is_zipfile(path)
+    try:
+        raw = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if not zipped:
+            raise ValueError(
+                f"{path}: damaged, cut short or no torch checkpoint (not a zip archive, and not an old file of "
+                "tensors alone): fetch it again"
+            ) from error
+        raise ValueError(
+            f"{path}: refused: it carries Python objects beside tensors, which could run code; "
+            "where you trust it, save its tensors alone as .safetensors"
+        ) from error
+    except (RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(f"{path}: damaged or no torch checkpoint ({reason}): fetch it again") from error
+    tensors = raw.get("model", raw) if isinstance(raw, Mapping) else raw
+    if not isinstance(tensors, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in tensors.items()
+    ):
+        raise ValueError(f'{path}: holds no tensors by name, itself or under "model": not a GroundingDINO checkpoint')
+    return dict(tensors)

@@ -1,0 +1,1 @@
+"""What a person runs beside the workflow: checks, imports and exports, comparisons, pictures."""

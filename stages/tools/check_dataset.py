@@ -1,0 +1,123 @@
+"""Prints what a data set holds against what was published, and lists every defect with its file and video.
+
+Reads:  the data set: all of its index and mask files, the names of its frames, the head of each first frame.
+Writes: nothing.
+
+Without --split, every split of the config is looked over. Exit status: 0 sound, 1 with errors (with --strict:
+or warnings), 2 for a config that cannot be used. --json prints the same for scripts.
+
+Why: a stage stops at the first defect it meets, hours after the data was copied; a copy is better looked over once.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from stages.core.config.file import Config
+from stages.core.config.loading import check_split, dataset_of, load_config
+from stages.core.run.cli import guarded
+from stages.datasets import FORMATS, open_split
+from stages.datasets.check import Report
+from stages.datasets.check import check_split as look_over
+
+COUNTS = {
+    "videos": "videos",
+    "expressions": "expressions",
+    "no_target": "no-target expressions",
+    "frames": "frames",
+    "annotations": "annotated objects",
+    "masks": "masks",
+    "scored": "scored frames",
+}
+
+KINDS = ("errors", "warnings")
+
+
+def run(config: Config, arguments: argparse.Namespace) -> int:
+    """Looks the splits over and prints the outcome; returns the exit status."""
+    dataset = arguments.dataset
+    names = list(dataset_of(config, dataset).splits) if arguments.split is None else [arguments.split]
+    outcomes = []
+    for name in names:
+        check_split(config, dataset, name)
+        report = look_over(partial(open_split, config, dataset, name), arguments.limit, decode=arguments.decode)
+        outcomes.append(outcome(config, dataset, name, report))
+        if not arguments.json:
+            print(render(outcomes[-1]))
+    if arguments.json:
+        json.dump(outcomes, sys.stdout, indent=1)
+        print()
+    return int(any(found["errors"] or (arguments.strict and found["warnings"]) for found in outcomes))
+
+
+def outcome(config: Config, dataset: str, split: str, report: Report) -> dict[str, Any]:
+    """A report as plain values, for --json."""
+    return {
+        "dataset": dataset,
+        "split": split,
+        "format": dataset_of(config, dataset).format,
+        "limit": dataset_of(config, dataset).splits[split].limit,
+        "counts": {key: getattr(report, key) for key in COUNTS},
+        "published": published(config, dataset, split),
+        "errors": report.count("error"),
+        "warnings": report.count("warning"),
+        "findings": [asdict(finding) for finding in report.findings],
+    }
+
+
+def published(config: Config, dataset: str, split: str) -> list[dict[str, int | None]]:
+    """The counts that each published version of a split has; empty for one's own data."""
+    name = dataset_of(config, dataset).format
+    if name == "mevis" and not dataset.startswith("mevis"):  # anyone's data may come in MeViS layout
+        return []
+    reader = import_module(f"stages.datasets.{FORMATS[name].module}")
+    versions = getattr(reader, "PUBLISHED", {}).get(split, ())
+    return [{"videos": videos, "expressions": expressions} for videos, expressions in versions]
+
+
+def render(found: dict[str, Any]) -> str:
+    """The outcome as a table and a list."""
+    limit = "" if found["limit"] is None else f", first {found['limit']} videos"
+    lines = [f"{found['dataset']}/{found['split']} (format {found['format']}{limit})"]
+    if found["counts"]["videos"]:
+        lines.append(f"  {'':24}{'found':>10}  published")
+        lines += [_count(found, key, title) for key, title in COUNTS.items()]
+    lines += [_line(finding) for finding in found["findings"]]
+    lines.append("  " + ", ".join(f"{found[kind]} {kind if found[kind] != 1 else kind[:-1]}" for kind in KINDS))
+    return "\n".join(lines)
+
+
+def _count(found: dict[str, Any], key: str, title: str) -> str:
+    versions = dict.fromkeys(version[key] for version in found["published"] if version.get(key) is not None)
+    return f"  {title:24}{found['counts'][key]:>10}  {' or '.join(map(str, versions)) or '-'}"
+
+
+def _line(finding: dict[str, str]) -> str:
+    video = f" video {finding['video']}:" if finding["video"] else ""
+    return f"  {finding['level']}:{video} {finding['message']}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--config", action="append", type=Path, metavar="FILE", help="config file (default: config.yaml); repeatable")
+    add("--dataset", required=True, help="a data set of the config")
+    add("--split", help="one of its splits (default: all)")
+    add("--limit", type=int, metavar="N", help="only the first N videos of a split")
+    add("--decode", action="store_true", help="read the pixels of every frame too")
+    add("--strict", action="store_true", help="exit with 1 on warnings too")
+    add("--json", action="store_true", help="print JSON")
+    arguments = parser.parse_args(argv)
+    status: list[int] = []
+    failed = guarded(lambda: status.append(run(load_config(*(arguments.config or [Path("config.yaml")])), arguments)))
+    return failed or status[0]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,230 @@
+"""Compares ways to choose tracks on one split: selectors, thresholds, track sources, baselines and the oracle.
+
+Reads:  track, prompt and text files of the split, its annotations, and what --selector names: score files,
+        decisions, or selectors' weights, which are scored in place. No frame is opened, no other model loaded.
+Writes: <results>/compare/<dataset>/<split>/ (or --out): table.md and table.csv, a line a method; sweep.csv, every
+        scored method at all thresholds; recall.csv, recall of tracks by their number; compare.png, compare.svg;
+        compare.json, what was compared. --write puts the table into a document too, between its markers.
+Why:    a figure says little by itself: here it stands beside what the tracks allow and what chance gives.
+
+Without flags it compares what the config's section `compare` says. The metrics are those of stages.evaluate.
+"""
+
+import argparse
+import logging
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.core.config.loading import check_split
+from stages.core.records import SOURCES, Source, Split, Video
+from stages.core.run.cli import Job, add_config_flag, config_of, guarded
+from stages.datasets import open_split
+
+if TYPE_CHECKING:
+    from stages.comparison.contenders import Contender
+    from stages.comparison.measure import Measurer
+    from stages.comparison.outputs import Result
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is compared with what; see the section `compare` of the config.
+
+    Attributes:
+        command: how to ask for it again.
+        out: the folder that is written.
+        document: what the table is written into too; None = nothing.
+    """
+
+    selectors: Sequence[str]
+    baselines: Sequence[str]
+    mixes: Sequence[tuple[Source, ...]]
+    thresholds: Sequence[str]
+    seeds: Sequence[int]
+    command: str
+    out: Path
+    document: Path | None
+
+
+def run(job: Job, request: Request) -> None:
+    """Compares, prints the table and writes the files.
+
+    Raises:
+        ValueError: the split has no ground truth; a selector, baseline or threshold is unknown; a file is missing,
+            damaged, or made from others than those that lie there now.
+    """
+    from stages.comparison.document import rewrite
+    from stages.comparison.outputs import document_block, write_result
+
+    split = open_split(job.config, job.dataset, job.split)
+    result = compare(job, request, split, sound_videos(job, split))
+    write_result(result, request.out)
+    if request.document is not None:
+        rewrite(request.document, f"{job.dataset}/{job.split}", document_block(result))
+    print(document_block(result))
+    log.info("%s/%s: tables and plot are in %s", job.dataset, job.split, request.out)
+
+
+def compare(job: Job, request: Request, split: Split, videos: Sequence[Video]) -> "Result":
+    """Measures everything on the videos."""
+    from tqdm import tqdm
+
+    from stages.comparison.measure import Measurer
+    from stages.core.run.devices import lease_device
+
+    settings = job.settings
+    ratio, positive_iou = settings.evaluate.boundary_ratio, settings.selector.training.positive_iou
+    with lease_device(settings.run) as device:
+        contenders = contenders_of(job, request, device)
+        measurer = Measurer(job.layout, split, contenders, request.mixes, ratio, positive_iou)
+        for video in tqdm(videos, desc=f"compare {job.dataset}/{job.split}", unit="video"):
+            measurer.add(video)
+    return result_of(job, request, split, videos, measurer)
+
+
+def contenders_of(job: Job, request: Request, device: str) -> "list[Contender]":
+    """Baselines and selectors, in the order they were asked for.
+
+    Raises:
+        ValueError: one of them cannot choose from any of the sources, or there is none.
+    """
+    from stages.comparison.baselines import baselines
+    from stages.comparison.measure import BEST
+    from stages.comparison.selectors import open_selectors, parse_asked
+    from stages.selectors.arithmetic import full_float32
+
+    full_float32()
+    labels = [label for label in request.thresholds if label != BEST]
+    asked = [parse_asked(text) for text in request.selectors]
+    found = baselines(request.baselines, request.seeds) + open_selectors(job, asked, request.seeds, labels, device)
+    for contender in found:
+        if not any(contender.fits(mix) for mix in request.mixes):
+            names = ", ".join("+".join(mix) for mix in request.mixes)
+            raise ValueError(f"{contender.name} needs tracks of {contender.wanted()}; --sources has {names}")
+    if not found:
+        raise ValueError("nothing to compare: give --selector or --baselines")
+    return found
+
+
+def sound_videos(job: Job, split: Split) -> list[Video]:
+    """The split's videos that can be used, at most --limit; defects are logged.
+
+    Raises:
+        ValueError: there is nothing to compare with: no ground truth, or no sound video.
+    """
+    if not split.has_truth:
+        raise ValueError(f"{job.dataset}/{job.split} has no ground truth: compare on a split that has it")
+    videos = split.videos()[: job.limit]
+    for video in videos:
+        if video.defect:
+            log.error("%s/%s: video %s is left out: %s", job.dataset, job.split, video.id, video.defect)
+    sound = [video for video in videos if not video.defect]
+    if not any(expression.annotations is not None for video in sound for expression in video.expressions):
+        raise ValueError(f"{job.dataset}/{job.split}: no expression of known truth in {len(sound)} sound videos")
+    return sound
+
+
+def result_of(job: Job, request: Request, split: Split, videos: Sequence[Video], measurer: "Measurer") -> "Result":
+    from stages.comparison.lines import lines_of, swept_lines
+    from stages.comparison.measure import BEST
+    from stages.comparison.outputs import Result
+    from stages.metrics.protocols import protocol_of
+
+    metric, measurements = protocol_of(split.protocol).metric, measurer.measurements()
+    n_expressions = sum(len(video.expressions) for video in videos)
+    part = f"the first {len(videos)} videos" if job.limit else f"{len(videos)} videos"
+    return Result(
+        dataset=job.dataset,
+        split=job.split,
+        metric=metric,
+        protocol=measurer.title(),
+        lines=lines_of(measurements, metric, best=BEST in request.thresholds),
+        swept=swept_lines(measurements, metric),
+        ranks=measurer.ranks,
+        notes=[f"{job.dataset}/{job.split}: {part}, {n_expressions} expressions.", *measurer.notes()],
+        command=request.command,
+        facts=facts_of(job, request, videos),
+    )
+
+
+def facts_of(job: Job, request: Request, videos: Sequence[Video]) -> dict[str, Any]:
+    """What was compared, by which code."""
+    from stages.core.state.provenance import commit
+
+    return {
+        "dataset": job.dataset,
+        "split": job.split,
+        "videos": [video.id for video in videos],
+        "selectors": list(request.selectors),
+        "baselines": list(request.baselines),
+        "sources": ["+".join(mix) for mix in request.mixes],
+        "thresholds": list(request.thresholds),
+        "seeds": list(request.seeds),
+        "boundary_ratio": job.settings.evaluate.boundary_ratio,
+        "positive_iou": job.settings.selector.training.positive_iou,
+        "command": request.command,
+        "commit": commit(),
+    }
+
+
+def parse_mix(text: str) -> tuple[Source, ...]:
+    """ "grid+gdino" → its sources; raises ValueError where one is unknown."""
+    parts = text.split("+")
+    found = tuple(source for part in parts for source in SOURCES if source == part)
+    if len(found) != len(parts) or len(set(found)) != len(found):
+        raise ValueError(f"sources {text!r}: join some of {', '.join(SOURCES)} by '+', as grid+gdino")
+    return found
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add_config_flag(parser)
+    add("--dataset", required=True, help="a data set of the config")
+    add("--split", required=True, help="one of its splits, with ground truth")
+    places = "scores, decisions, pipeline, trained, a folder or a file; again for more, of one NAME for runs of one"
+    add("--selector", action="append", metavar="NAME=PLACE", help=f"PLACE: {places}")
+    add("--baselines", nargs="*", metavar="NAME", help="oracle, gdino-best, gdino, largest, random, all, none")
+    add("--sources", nargs="+", metavar="MIX", help="track sources to choose from, as grid gdino grid+gdino")
+    add("--thresholds", nargs="+", metavar="T", help="numbers, config, calibrated, best")
+    add("--seeds", nargs="+", type=int, metavar="N", help="of trained selectors and of the random baseline")
+    add("--limit", type=int, metavar="N", help="only the first N videos of the split")
+    add("--out", type=Path, metavar="DIR", help="folder to write (default: <results>/compare/<dataset>/<split>)")
+    add("--write", type=Path, metavar="FILE", help="write the table into this document too, between its markers")
+    return parser
+
+
+def parse_request(arguments: argparse.Namespace, argv: Sequence[str]) -> tuple[Job, Request]:
+    """Flags win over the config's section."""
+    config = config_of(arguments)
+    check_split(config, arguments.dataset, arguments.split)
+    job = Job(config, arguments.dataset, arguments.split, None, 0, 1, overwrite=False, limit=arguments.limit)
+    said = job.settings.compare
+    out = Path(config.paths.results) / "compare" / arguments.dataset / arguments.split
+    return job, Request(
+        selectors=said.selectors if arguments.selector is None else arguments.selector,
+        baselines=said.baselines if arguments.baselines is None else arguments.baselines,
+        mixes=list(dict.fromkeys(parse_mix(text) for text in arguments.sources or said.sources)),
+        thresholds=list(dict.fromkeys(map(str, arguments.thresholds or said.thresholds))),
+        seeds=list(dict.fromkeys(arguments.seeds or said.seeds)),
+        command=shlex.join(["python", "-m", "stages.tools.compare", *argv]),
+        out=arguments.out or out,
+        document=arguments.write,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    import sys
+
+    given = sys.argv[1:] if argv is None else argv
+    arguments = build_parser().parse_args(given)
+    return guarded(lambda: run(*parse_request(arguments, given)))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,125 @@
+"""Draws a strip of pictures: a row an expression, frames from left to right, the answer tinted.
+
+    python -m stages.tools.draw_strip --dataset shapes --split valid_u --show valid_u_0003/0 --show valid_u_0005/2
+
+Reads:  decisions, the tracks they chose, frames, and ground truth where there is any (outlined in white).
+Writes: --out, a JPEG or PNG, for a paper, a page or a pull request. Without --show: the first expression
+        that has an answer, of the first videos that have one.
+
+Legend: T frames, H height, W width, 3 RGB.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stages.core.records import Expression, Split, Video
+from stages.core.run.cli import Job, guarded, parse_job
+from stages.datasets import open_split
+from stages.exchange.command import build_parser
+
+if TYPE_CHECKING:
+    from stages.core.media.drawing import Image3
+
+GAP = 4  # pixels between frames and between rows
+ROWS = 4  # where --show names none
+QUALITY = 90
+
+log = logging.getLogger(__name__)
+
+Row = tuple[Video, Expression]
+
+
+def run(job: Job, shown: Sequence[str], columns: int, side: int, out: Path) -> None:
+    """Writes `out`.
+
+    Raises:
+        ValueError: --show names no expression of the split, nothing is decided yet, or `out` is no picture.
+    """
+    import numpy as np
+    from PIL import Image
+
+    if out.suffix.lower() not in (".jpg", ".jpeg", ".png"):
+        raise ValueError(f"{out}: give a name that ends in .jpg or .png")
+    split = open_split(job.config, job.dataset, job.split)
+    rows = [_named(split, name) for name in shown] or list(islice(_answered(job, split), ROWS))
+    if not rows:
+        raise ValueError(
+            f"no expression of {job.dataset}/{job.split} has an answer; name some with --show VIDEO/EXPRESSION"
+        )
+    drawn = [draw_row(job, split, *row, columns, side) for row in rows]
+    width = max(image_HW3.shape[1] for image_HW3 in drawn)
+    padded = [np.pad(i, ((0, GAP), (0, width - i.shape[1]), (0, 0)), constant_values=255) for i in drawn]
+    Image.fromarray(np.concatenate(padded)[:-GAP]).save(out, quality=QUALITY)
+    log.info("%s: %d rows of %d frames", out, len(rows), columns)
+
+
+def draw_row(job: Job, split: Split, video: Video, expression: Expression, columns: int, side: int) -> "Image3":
+    """`columns` frames of the video, evenly chosen, with the answer; the sentence below: (H, W, 3)."""
+    import numpy as np
+
+    from stages.core.media import masks
+    from stages.core.media.drawing import WHITE, add_caption, draw_answer, outline
+    from stages.core.state.choices import predicted_masks, read_answers
+    from stages.core.state.frames import open_frames
+    from stages.core.state.graph import RERANK_TRACKS
+
+    frames = open_frames(job.layout, video.id)
+    chosen = read_answers(job.layout.file(RERANK_TRACKS, video.id), video)[expression.id]
+    rles_T = predicted_masks(job.layout, video.id, chosen, frames.size, len(frames))
+    truth = split.annotations(video) if split.has_truth else {}
+    pictures: list[Image3] = []
+    for t in np.linspace(0, len(frames) - 1, columns).round().astype(int):
+        image_HW3 = frames.load(t)
+        referred = [rle for key in expression.annotations or () if (rle := truth[key][t]) is not None]
+        if referred:
+            image_HW3 = outline(image_HW3, masks.decode(masks.union(referred, frames.size)), WHITE, 1)
+        picture_HW3 = draw_answer(image_HW3, rles_T[t], side, job.settings.render.opacity)
+        pictures.append(np.pad(picture_HW3, ((0, 0), (0, GAP), (0, 0)), constant_values=255))
+    return add_caption(np.concatenate(pictures, 1)[:, :-GAP], expression.raw)
+
+
+def _named(split: Split, name: str) -> Row:
+    """ "VIDEO/EXPRESSION" → both; ids of videos may hold slashes."""
+    video_id, _, expression_id = name.rpartition("/")
+    for video in split.videos():
+        if video.id == video_id:
+            for expression in video.expressions:
+                if expression.id == expression_id:
+                    return video, expression
+            known = ", ".join(expression.id for expression in video.expressions)
+            raise ValueError(f"--show {name}: video {video_id!r} has no expression {expression_id!r}; it has {known}")
+    raise ValueError(f"--show {name}: no video {video_id!r} in this split; give VIDEO/EXPRESSION")
+
+
+def _answered(job: Job, split: Split) -> Iterator[Row]:
+    """A video's first expression that chose a track, video by video."""
+    from stages.core.state.choices import read_answers
+    from stages.core.state.graph import RERANK_TRACKS
+
+    for video in split.videos()[: job.limit]:
+        answers = read_answers(job.layout.file(RERANK_TRACKS, video.id), video)
+        for expression in video.expressions:
+            if any(candidate.chosen for candidate in answers[expression.id]):
+                yield video, expression
+                break
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = build_parser(__doc__)
+    add = parser.add_argument
+    add("--show", action="append", default=[], metavar="VIDEO/EXPRESSION", help="a row; repeatable")
+    add("--columns", type=int, default=6, help="frames a row (default: 6)")
+    add("--side", type=int, default=192, help="longest side of a frame, pixels (default: 192)")
+    add("--out", type=Path, default=Path("strip.jpg"), metavar="FILE", help="default: strip.jpg")
+    arguments = parser.parse_args(argv)
+    if arguments.columns < 1 or arguments.side < 1:
+        parser.error("--columns and --side are at least 1")
+    show = (arguments.show, arguments.columns, arguments.side, arguments.out)
+    return guarded(lambda: run(parse_job(arguments), *show))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

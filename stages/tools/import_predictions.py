@@ -1,0 +1,91 @@
+"""Imports the predictions of another system, so that they are scored and drawn as our own.
+
+Reads:  --from: a submission zip, a folder of mask PNGs in the layout of the data set, or a JSON file of
+        YouTube-VIS results; and the frame folders of the cache (extract_frames).
+Writes: <results>/imports/<name>/: an overlay config.yaml and a cache with decisions, see
+        stages/exchange/importing.py. The commands to go on with are printed.
+
+Why: figures compare only when the same code computes them. What is not predicted counts as empty and is
+listed in import.json; a mask of another size than its frame is an error.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from stages.core.records import Split, Video
+from stages.core.run.cli import Job, guarded, parse_job
+from stages.core.state.frames import FrameFolder, open_frames
+from stages.datasets import open_split
+from stages.exchange.archives import open_archive
+from stages.exchange.command import build_parser
+from stages.exchange.importing import RECORD, Import, import_video, prepare, write_record
+from stages.exchange.incoming import Incoming, IncomingPngs, read_ytvis
+
+STAGES_AFTER = ("evaluate", "render_predictions", "assemble")  # what runs on an import
+
+log = logging.getLogger(__name__)
+
+
+def run(job: Job, origin: Path, name: str | None) -> None:
+    """Imports one split.
+
+    Raises:
+        ValueError: the predictions, the split or the frames cannot be used; what is imported by then stays.
+    """
+    made = Import.of(job.config, name or origin.stem, job.dataset, job.split)
+    split = open_split(job.config, job.dataset, job.split)
+    videos = [_sound(video) for video in split.videos()[: job.limit]]
+    folders = {video.id: open_frames(job.layout, video.id) for video in videos}
+    with open_incoming(origin, split, videos, folders) as incoming:
+        prepare(made, job.layout)
+        missing = [line for video in videos for line in incoming.missing(video)]
+        done = sum(import_video(made, video, folders[video.id], incoming, overwrite=job.overwrite) for video in videos)
+        counts = {"videos": len(videos), "expressions": sum(len(video.expressions) for video in videos)}
+        write_record(made, origin, counts, missing, incoming)
+        _report(made, incoming, missing, done, len(videos))
+
+
+@contextmanager
+def open_incoming(
+    origin: Path, split: Split, videos: Sequence[Video], folders: dict[str, FrameFolder]
+) -> Iterator[Incoming]:
+    """The predictions, by the kind of file."""
+    if origin.suffix == ".json":
+        if not origin.is_file():
+            raise ValueError(f"{origin}: does not exist or is no file")
+        yield read_ytvis(origin, videos)
+    else:
+        with open_archive(origin) as archive:
+            yield IncomingPngs(origin, archive, split, videos, folders)
+
+
+def _sound(video: Video) -> Video:
+    if video.defect:
+        raise ValueError(video.defect)
+    return video
+
+
+def _report(made: Import, incoming: Incoming, missing: Sequence[str], done: int, n_videos: int) -> None:
+    log.info("%s: %d of %d videos imported, the others were there already", made.root, done, n_videos)
+    for note in incoming.notes:
+        log.warning("%s", note)
+    for what, lines in (("missing: they count as empty", missing), ("of no use here", incoming.surplus)):
+        if lines:
+            log.warning("%d predictions are %s; first: %s; all: %s", len(lines), what, lines[0], RECORD)
+    flags = f"--config config.yaml --config {made.overlay} --dataset {made.dataset} --split {made.split}"
+    log.info("go on with:\n%s", "\n".join(f"  python -m stages.{s} {flags}" for s in STAGES_AFTER))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = build_parser(__doc__)
+    parser.add_argument("--from", required=True, type=Path, dest="origin", metavar="PATH", help="what to import")
+    parser.add_argument("--name", help="of the import, a folder (default: the name of PATH without its suffix)")
+    parser.add_argument("--overwrite", action="store_true", help="import again what is there already")
+    arguments = parser.parse_args(argv)
+    return guarded(lambda: run(parse_job(arguments), arguments.origin, arguments.name))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

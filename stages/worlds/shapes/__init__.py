@@ -1,0 +1,21 @@
+"""The embedded data set: generated clips of moving shapes with sentences that are true of them.
+
+scene.py    what a clip holds           facts.py      courses, and what of them can be seen
+motion.py   courses of one object       words.py      what is said of one object: true, false or unclear
+pairs.py    courses of two              relations.py  what is said of two
+sample.py   random scenes               clauses.py    how all that is worded
+outlines.py exact masks                 meaning.py    which objects a description fits
+background.py, draw.py   frames         grammar.py    sentences and what they refer to
+clip.py     clips in memory             write.py      the MeViS v2 layout
+statistics.py, sheet.py  for people
+
+    clip = sample_clip(rng, n_frames=12, size=(128, 128))      # frames, masks, scene: for training
+    scene = sample_scene(rng, 22, (128, 128)); draw_clip(rng, scene); sample_sentences(rng, scene)
+"""
+
+from stages.worlds.shapes.clip import Clip, draw_clip, sample_clip
+from stages.worlds.shapes.grammar import Sentence, sample_sentences
+from stages.worlds.shapes.sample import sample_scene
+from stages.worlds.shapes.scene import Scene, Thing
+
+__all__ = ["Clip", "Scene", "Sentence", "Thing", "draw_clip", "sample_clip", "sample_scene", "sample_sentences"]

@@ -1,0 +1,234 @@
+"""Writes the data set in the layout of MeViS v2 (see `stages.datasets.mevis`), with a few keys more.
+
+    <root>/shapes.json                         what it was made with; it is there when all is
+    <root>/<split>/JPEGImages/<video>/*.jpg
+    <root>/<split>/meta_expressions.json       also "kind" and "motion" of every expression
+    <root>/<split>/mask_dict.json              not of valid, nor the next
+    <root>/<split>/scenes.json                 what was drawn: for probes and training, never for evaluation
+
+A video depends on the seed and on its own id alone, so that a larger data set begins with the smaller one.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from stages.core.media import masks
+from stages.core.state.cache import canonical_json
+from stages.worlds.shapes.clip import Clip, draw_clip
+from stages.worlds.shapes.grammar import Sentence, sample_sentences
+from stages.worlds.shapes.sample import sample_scene
+from stages.worlds.shapes.scene import Float, Generator, Scene, Size
+
+log = logging.getLogger(__name__)
+
+VERSION = 3  # of the generator: raise it when the same parameters give other clips
+STAMP = "shapes.json"
+TWIN = ".shapes.json"  # the same once more: Snakemake deletes the first, a declared output, before it calls us
+WITHOUT_TRUTH = ("valid",)  # as in MeViS, whose ground truth of this split lies on a server
+SIZES: tuple[Size, ...] = ((128, 128), (128, 160))
+FRAMES = (16, 40)
+JPEG_QUALITY = 92
+MASKS_A_VIDEO = 10  # annotation ids of a video start at its number times this
+FEWEST_SENTENCES = 4
+SENTENCES = (4, 7)  # a video
+TRAIN_SENTENCES = (14, 20)  # as many as MeViS has: they cost no track, and a selector learns from every one
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What decides every byte: the seed and the number of videos of each split."""
+
+    seed: int
+    counts: Mapping[str, int]
+
+    def stamp(self) -> dict[str, Any]:
+        return {"generator": VERSION, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a worker gives back of a video: its entries in the three files of a split."""
+
+    video: str
+    entry: dict[str, Any]
+    masks: dict[str, Any]
+    scene: dict[str, Any]
+
+
+def make_data_set(root: Path, parameters: Parameters, n_jobs: int = 1) -> bool:
+    """Brings `root` to hold the data set; it is complete or untouched, never in between.
+
+    Args:
+        n_jobs: processes that draw; how many makes no difference to what is drawn.
+
+    Returns:
+        Whether it was made; False = it was there already, made with the same parameters.
+
+    Raises:
+        ValueError: the folder holds something that this generator did not make.
+    """
+    root = root.resolve()
+    found = read_stamp(root)
+    if found == parameters.stamp():
+        if not (root / STAMP).exists():
+            _write_json(root / STAMP, found, indent=1)
+        return False
+    if found is None and root.exists() and any(root.iterdir()):
+        raise ValueError(f"{root}: holds files that make_shapes did not make; move them, or set another root")
+    temporary, old = (root.with_name(f".{root.name}.{os.getpid()}.{kind}") for kind in ("new", "old"))
+    try:
+        for split, count in parameters.counts.items():
+            write_split(temporary / split, split, count, parameters.seed, n_jobs)
+        for name in (STAMP, TWIN):
+            _write_json(temporary / name, parameters.stamp(), indent=1)
+        if root.exists():
+            log.info("%s: made with other parameters, replaced: %s", root, found)
+            root.rename(old)
+        temporary.rename(root)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+    return True
+
+
+def write_split(folder: Path, split: str, count: int, seed: int, n_jobs: int = 1) -> None:
+    """Writes one split: frames, index, and where it has ground truth the masks and scenes."""
+    with_truth = split not in WITHOUT_TRUTH
+    make = partial(_make_video, folder / "JPEGImages", split, seed)
+    made = list(tqdm(_mapped(make, count, n_jobs), total=count, desc=f"make_shapes {split}", unit="video"))
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_json(folder / "meta_expressions.json", {"videos": {one.video: one.entry for one in made}}, indent=1)
+    if with_truth:
+        _write_json(folder / "mask_dict.json", {key: rles for one in made for key, rles in one.masks.items()})
+        _write_json(folder / "scenes.json", {one.video: one.scene for one in made})
+
+
+def _mapped(make: Any, count: int, n_jobs: int) -> Iterator[Made]:
+    """In order, over processes where there are several."""
+    with ExitStack() as stack:
+        if n_jobs == 1:
+            yield from map(make, range(count))
+        else:  # never forked: what the parent has loaded may hold threads and locks
+            pool = stack.enter_context(ProcessPoolExecutor(n_jobs, mp_context=get_context("spawn")))
+            yield from pool.map(make, range(count), chunksize=4)
+
+
+def _make_video(images: Path, split: str, seed: int, number: int) -> Made:
+    video = f"{split}_{number:04d}"
+    scene, sentences = make_scene(seed, video)
+    clip = draw_clip(stream(seed, f"{video}/pixels"), scene)
+    _write_frames(images / video, clip.frames_THW3)
+    first, with_truth = number * MASKS_A_VIDEO, split not in WITHOUT_TRUTH
+    rles = {str(first + i): [_rle(mask) for mask in masks_THW] for i, masks_THW in enumerate(clip.masks_NTHW)}
+    return Made(
+        video, _entry(number, scene, sentences, first if with_truth else None), rles, scene_record(clip, sentences)
+    )
+
+
+def make_scene(seed: int, video: str) -> tuple[Scene, list[Sentence]]:
+    """The scene of a video and the sentences about it: more where it is trained on."""
+    rng = stream(seed, video)
+    number = TRAIN_SENTENCES if video.startswith("train_") else SENTENCES
+    while True:
+        scene = sample_scene(rng, _n_frames(rng), SIZES[int(rng.integers(len(SIZES)))])
+        sentences = sample_sentences(rng, scene, number)
+        if len(sentences) >= FEWEST_SENTENCES:
+            return scene, sentences
+
+
+def _n_frames(rng: Generator) -> int:
+    """16 to 40, 22 on the average: long clips are the rarer."""
+    low, high = FRAMES
+    return min(high, low + int(rng.exponential(6.5)))
+
+
+def content_digest(folder: Path) -> str:
+    """16 hex digits over the index and the masks of a split: what is the same on every machine."""
+    files = [folder / "meta_expressions.json", folder / "mask_dict.json"]
+    content = [json.loads(file.read_text(encoding="utf-8")) if file.exists() else None for file in files]
+    return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:16]
+
+
+def scene_record(clip: Clip, sentences: list[Sentence]) -> dict[str, Any]:
+    """What was drawn, as JSON: objects in the order of obj_id, pixels of the image, one value a frame."""
+    areas_NT = np.count_nonzero(clip.masks_NTHW, axis=(2, 3))
+    objects = [
+        {
+            "size": thing.size,
+            "colour": thing.colour,
+            "texture": thing.texture,
+            "shape": thing.shape,
+            "motion": thing.motion,
+            "centre": _listed(clip.scene.seen_path(thing)),
+            "radius": _listed(thing.radius_T),
+            "angle": _listed(thing.angle_T),
+            "visible_area": areas_T.tolist(),
+        }
+        for thing, areas_T in zip(clip.scene.things, areas_NT)
+    ]
+    meanings = [[asdict(part) for part in sentence.parts] for sentence in sentences]
+    walls = [asdict(wall) for wall in clip.scene.walls]
+    return {"objects": objects, "walls": walls, "camera": _listed(clip.scene.camera_T2), "meanings": meanings}
+
+
+def _entry(number: int, scene: Scene, sentences: list[Sentence], first: int | None) -> dict[str, Any]:
+    """A video's entry in the index; `first` is the annotation id of its first object, None without truth."""
+    expressions: dict[str, dict[str, Any]] = {str(i): {"exp": sentence.text} for i, sentence in enumerate(sentences)}
+    if first is not None:
+        for expression, sentence in zip(expressions.values(), sentences):
+            expression |= {"obj_id": [*sentence.referred], "anno_id": [first + i for i in sentence.referred]}
+            expression |= {"kind": sentence.kind, "motion": sentence.motion}
+    frames = [f"{t:05d}" for t in range(scene.n_frames)]
+    return {"vid_id": number, "frames": frames, "expressions": expressions}
+
+
+def _rle(mask_HW: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, Any] | None:
+    if not mask_HW.any():
+        return None
+    rle = masks.encode(mask_HW)
+    return {"size": list(rle["size"]), "counts": rle["counts"]}
+
+
+def _write_frames(folder: Path, frames_THW3: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for t, frame_HW3 in enumerate(frames_THW3):
+        Image.fromarray(frame_HW3).save(folder / f"{t:05d}.jpg", quality=JPEG_QUALITY, subsampling=0)
+
+
+def _write_json(path: Path, content: Any, indent: int | None = None) -> None:
+    path.write_text(json.dumps(content, indent=indent), encoding="utf-8")
+
+
+def _listed(values: Float) -> Any:
+    return np.round(values, 4).tolist()
+
+
+def stream(seed: int, name: str) -> Generator:
+    """A random stream of its own for every name."""
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:16]))
+
+
+def read_stamp(root: Path) -> dict[str, Any] | None:
+    """What the data set at `root` was made with; None = none is there."""
+    path = root / TWIN if (root / TWIN).exists() else root / STAMP
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: damaged ({error}); delete the folder to make it again") from error

@@ -1,0 +1,445 @@
+"""The cache, shards, device leases, masks, config: what every stage stands on."""
+
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.project import ROOT, make_config
+
+from stages.core.config.file import Config
+from stages.core.config.loading import ConfigError, load_config, section_digest, settings_of
+from stages.core.config.sections import FrameChoice
+from stages.core.media import masks
+from stages.core.records import SOURCES, Expression, Video, check_id
+from stages.core.run.cli import Job
+from stages.core.run.devices import lease_slot, scheduler_chose, visible_devices
+from stages.core.run.runner import Finish, StaleError, run_shard
+from stages.core.run.sharding import shard
+from stages.core.state.cache import (
+    CacheError,
+    Stamp,
+    State,
+    atomic_path,
+    create_h5,
+    flatten,
+    inspect,
+    open_h5,
+    read_json,
+    write_json,
+)
+from stages.core.state.graph import EVALUATE, STAGES
+from stages.core.state.prompt_file import Prompt, read_prompts, write_prompts
+
+STAMP = Stamp("evaluate", 1, {"config": {"evaluate": {"boundary_ratio": 0.008}}})
+
+
+def make_video(name: str, cost: int = 1, defect: str = "") -> Video:
+    return Video(name, ("00000",), Path("nowhere"), (), cost, defect)
+
+
+# ---------------------------------------------------------------- records
+
+
+@pytest.mark.parametrize("bad", ["", "/etc", "../a", "a/../b", "a//b", "./a", "a/", ".hidden", "a\\b", "a\0b"])
+def test_ids_that_leave_the_root_are_refused(bad: str) -> None:
+    with pytest.raises(ValueError, match="cannot be used as a path"):
+        check_id(bad, "video id")
+
+
+def test_ids_with_slashes_are_fine() -> None:
+    assert check_id("UVO/all/2E4T5NCywcE", "video id")
+
+
+def test_records_refuse_what_cannot_be() -> None:
+    with pytest.raises(ValueError, match="is empty"):
+        Expression("0", "", None, "")
+    twice = (Expression("0", "a", None, "a"), Expression("0", "b", None, "b"))
+    with pytest.raises(ValueError, match="ids repeat"):
+        Video("v", (), Path(), twice, 1)
+
+
+# ---------------------------------------------------------------- sharding
+
+
+@given(costs=st.lists(st.integers(0, 50), max_size=40), n_pids=st.integers(1, 9))
+def test_shards_are_disjoint_complete_and_balanced(costs: list[int], n_pids: int) -> None:
+    videos = [make_video(f"v{i}", cost) for i, cost in enumerate(costs)]
+    shards = [shard(videos, pid, n_pids) for pid in range(n_pids)]
+    dealt = [video.id for part in shards for video in part]
+    assert sorted(dealt) == sorted(video.id for video in videos)
+    assert shards == [shard(videos[::-1], pid, n_pids) for pid in range(n_pids)], "the order given does not matter"
+    loads = [sum(video.cost for video in part) for part in shards]
+    assert max(loads) - min(loads) <= max(costs, default=0), "longest first, dealt like cards"
+
+
+@pytest.mark.parametrize(("pid", "n_pids"), [(-1, 2), (2, 2), (0, 0)])
+def test_wrong_shards_are_refused(pid: int, n_pids: int) -> None:
+    with pytest.raises(ValueError, match="--pid"):
+        shard([], pid, n_pids)
+
+
+# ---------------------------------------------------------------- cache
+
+
+def test_a_file_is_complete_or_absent(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b.json"
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert list(path.parent.iterdir()) == []
+
+
+def test_states_and_reasons(tmp_path: Path) -> None:
+    for name in ("x.json", "x.h5"):
+        path = tmp_path / name
+        assert inspect(path, STAMP)[0] is State.MISSING
+        if name == "x.json":
+            write_json(path, {"rows": []}, STAMP)
+        else:
+            with create_h5(path, STAMP) as file:
+                file["a"] = np.arange(3)
+        assert inspect(path, STAMP)[0] is State.COMPLETE
+        other = Stamp("evaluate", 2, {"config": {"evaluate": {"boundary_ratio": 0.01}}})
+        state, reason = inspect(path, other)
+        assert state is State.STALE
+        assert "boundary_ratio: 0.008 → 0.01" in reason and "layout version 1 → 2" in reason
+        path.write_bytes(path.read_bytes()[:40])
+        state, reason = inspect(path, STAMP)
+        assert state is State.DAMAGED and str(path) in reason and "python -m stages.evaluate" in reason
+
+
+def test_an_unfinished_h5_is_no_result(tmp_path: Path) -> None:
+    import h5py
+
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.attrs["stamp"] = STAMP.dumps()
+    with pytest.raises(CacheError, match="never finished"), open_h5(tmp_path / "x.h5", "evaluate", 1):
+        pass
+
+
+def test_readers_refuse_other_stages_and_versions(tmp_path: Path) -> None:
+    write_json(tmp_path / "x.json", {}, STAMP)
+    with pytest.raises(CacheError, match="layout version 1, this code reads 2"):
+        read_json(tmp_path / "x.json", "evaluate", 2)
+    with pytest.raises(CacheError, match="written by evaluate, not by score_tracks"):
+        read_json(tmp_path / "x.json", "score_tracks", 1)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere; the next test covers root")
+def test_a_folder_without_rights_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(CacheError, match="cannot be created"):
+        write_json(tmp_path / "a" / "x.json", {})
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(CacheError, match="cannot be created"):
+        write_json(tmp_path / "file" / "x.json", {})
+
+
+def test_equal_content_gives_equal_bytes(tmp_path: Path) -> None:
+    prompts = [Prompt(0, masks.encode(np.eye(5)), (0, 0, 5, 5), phrase="é", token_scores=(0.5, 0.25))]
+    for name in ("a.h5", "b.h5"):
+        write_prompts(tmp_path / name, Stamp("generate_prompts", 1, {}), prompts, (5, 5))
+        time.sleep(1.1)  # a time stamp in the file would differ
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+    found = read_prompts(tmp_path / "a.h5")[0]
+    assert (found.mask, found.phrase, found.token_scores) == (prompts[0].mask, "é", (0.5, 0.25))
+
+
+# ---------------------------------------------------------------- the shard loop
+
+
+def make_job(config: Config, **over: object) -> Job:
+    values: dict[str, object] = {"dataset": "shapes", "split": "valid_u", "source": None, "pid": 0, "n_pids": 1}
+    values |= {"overwrite": False, "limit": None}
+    return Job(config=config, **(values | over))  # type: ignore[arg-type]
+
+
+class Recorder:
+    """A worker that writes a real cache file and remembers which videos it made."""
+
+    def __init__(self, failing: str = "") -> None:
+        self.made: list[str] = []
+        self.failing = failing
+
+    def __call__(self, video: Video, path: Path, stamp: Stamp) -> None:
+        if video.id == self.failing:
+            raise ValueError(f"{video.id}: broken; mend it")
+        self.made.append(video.id)
+        write_json(path, {"video": video.id}, stamp)
+
+
+def run(job: Job, videos: list[Video], worker: Recorder, ingredient: str = "x") -> list[str]:
+    worker.made.clear()
+    run_shard(job, EVALUATE, videos, lambda video: {"input": ingredient}, lambda device: worker)
+    return worker.made
+
+
+def test_finished_videos_are_never_made_again(config: Config) -> None:
+    videos, worker = [make_video(f"v{i}") for i in range(5)], Recorder()
+    assert len(run(make_job(config), videos, worker)) == 5
+    assert run(make_job(config), videos, worker) == []
+    assert [run(make_job(config, pid=pid, n_pids=3), videos, worker) for pid in range(3)] == [[], [], []]
+    assert len(run(make_job(config, overwrite=True), videos, worker)) == 5
+    assert len(run(make_job(config), videos, worker, ingredient="changed")) == 5
+
+
+def test_one_bad_video_fails_alone(config: Config, caplog: pytest.LogCaptureFixture) -> None:
+    videos = [make_video("a"), make_video("b"), make_video("c", defect="c: sentence 2 is empty")]
+    worker = Recorder(failing="a")
+    with pytest.raises(SystemExit) as end:
+        run(make_job(config), videos, worker)
+    assert end.value.code == 1 and worker.made == ["b"]
+    assert "a: broken; mend it" in caplog.text and "c: sentence 2 is empty" in caplog.text
+    record = make_job(config).layout.errors(EVALUATE) / "a.json"
+    assert json.loads(record.read_text())["error"] == "a: broken; mend it"
+    run(make_job(config), [make_video("a"), make_video("b")], Recorder())
+    assert not record.exists(), "a mended video loses its record"
+
+
+def test_what_a_killed_run_left_half_made_is_removed(config: Config) -> None:
+    path = make_job(config).layout.file(EVALUATE, "a")
+    path.parent.mkdir(parents=True)
+    leftover = path.with_name(f".{path.name}.123.tmp")
+    leftover.write_text("half")
+    run(make_job(config), [make_video("a")], Recorder())
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_the_end_of_a_video_runs_while_the_next_one_is_worked_on(config: Config) -> None:
+    events: list[str] = []
+    may_write = {name: threading.Event() for name in "abc"}
+
+    def work(video: Video, path: Path, stamp: Stamp) -> Finish:
+        events.append(f"work {video.id}")
+        if video.id != "a":
+            may_write[chr(ord(video.id) - 1)].set()  # the video before writes only once this one has begun
+
+        def finish() -> None:
+            assert may_write[video.id].wait(60), "the next video waits for the writing of this one"
+            write_json(path, {"video": video.id}, stamp)
+            events.append(f"written {video.id}")
+
+        return finish
+
+    may_write["c"].set()
+    videos = [make_video(name) for name in "abc"]
+    run_shard(make_job(config), EVALUATE, videos, lambda video: {"input": "x"}, lambda device: work)
+    written = [event for event in events if event.startswith("written")]
+    assert written == ["written a", "written b", "written c"]
+    assert events.index("written a") < events.index("work c"), "at most one video waits to be written"
+    assert run(make_job(config), videos, Recorder()) == []
+
+
+def test_an_end_that_fails_fails_its_own_video(config: Config) -> None:
+    def work(video: Video, path: Path, stamp: Stamp) -> Finish:
+        def finish() -> None:
+            if video.id == "b":
+                raise OSError("no space left")
+            write_json(path, {"video": video.id}, stamp)
+
+        return finish
+
+    videos = [make_video(name) for name in "abc"]
+    with pytest.raises(SystemExit):
+        run_shard(make_job(config), EVALUATE, videos, lambda video: {"input": "x"}, lambda device: work)
+    assert json.loads((make_job(config).layout.errors(EVALUATE) / "b.json").read_text())["error"] == "no space left"
+    assert run(make_job(config), videos, Recorder()) == ["b"]
+
+
+def test_an_interrupted_job_keeps_the_video_that_was_being_written(config: Config) -> None:
+    def work(video: Video, path: Path, stamp: Stamp) -> Finish:
+        if video.id == "b":
+            raise KeyboardInterrupt
+
+        def finish() -> None:
+            time.sleep(0.2)
+            write_json(path, {"video": video.id}, stamp)
+
+        return finish
+
+    videos = [make_video(name) for name in "ab"]
+    with pytest.raises(KeyboardInterrupt):
+        run_shard(make_job(config), EVALUATE, videos, lambda video: {"input": "x"}, lambda device: work)
+    assert run(make_job(config), videos, Recorder()) == ["b"]
+
+
+def test_no_work_loads_no_model(config: Config) -> None:
+    run(make_job(config), [make_video("a")], Recorder())
+
+    def refuse(device: str) -> Recorder:
+        raise AssertionError("a model was loaded for nothing")
+
+    run_shard(make_job(config), EVALUATE, [make_video("a")], lambda video: {"input": "x"}, refuse)
+
+
+def test_stale_files_can_stop_the_job(tmp_path: Path) -> None:
+    config = make_config(tmp_path, {"run": {"on_stale": "stop"}})
+    run(make_job(config), [make_video("a")], Recorder())
+    with pytest.raises(StaleError, match="input: x → y"):
+        run(make_job(config), [make_video("a")], Recorder(), ingredient="y")
+
+
+# ---------------------------------------------------------------- devices
+
+
+def hold(slots: list[str], folder: Path, queue: "multiprocessing.Queue[tuple[str, float, float]]") -> None:
+    with lease_slot(slots, folder) as slot:
+        start = time.monotonic()
+        time.sleep(0.4)
+        queue.put((slot, start, time.monotonic()))
+
+
+def test_four_jobs_never_share_two_devices(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    jobs = [context.Process(target=hold, args=(["0", "1"], tmp_path, queue)) for _ in range(4)]
+    for job in jobs:
+        job.start()
+    held = [queue.get(timeout=60) for _ in jobs]
+    for job in jobs:
+        job.join()
+    assert {slot for slot, _, _ in held} == {"0", "1"}
+    for i, (slot, start, end) in enumerate(held):
+        for other, other_start, other_end in held[i + 1 :]:
+            assert slot != other or end <= other_start or other_end <= start, "two jobs held one device"
+
+
+def test_a_killed_job_frees_its_device(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from stages.core.run.devices import lease_slot\n"
+        f"with lease_slot(['0'], Path({str(tmp_path)!r})): print('held', flush=True); time.sleep(60)"
+    )
+    job = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE)
+    assert job.stdout is not None and job.stdout.readline() == b"held\n"
+    job.kill()
+    job.wait()
+    with lease_slot(["0"], tmp_path) as slot:
+        assert slot == "0"
+
+
+def test_leases_stay_inside_what_is_visible() -> None:
+    assert visible_devices({"CUDA_VISIBLE_DEVICES": "2,GPU-ab"}, 8) == ["2", "GPU-ab"]
+    assert visible_devices({}, 2) == ["0", "1"]
+    assert scheduler_chose({"SLURM_JOB_GPUS": "3"}) and not scheduler_chose({"CUDA_VISIBLE_DEVICES": "0"})
+
+
+# ---------------------------------------------------------------- config
+
+
+@pytest.mark.parametrize(
+    ("over", "message"),
+    [
+        ({"prompts": {"grdi": {}}}, "prompts.grdi: unknown key; did you mean 'grid'"),
+        (
+            {"presets": {"micro": {"settings": {"tracks": {"engin": 1}}}}},
+            "tracks.engin: unknown key; did you mean 'engine'",
+        ),
+        ({"datasets": {"shapes": {"splits": {"train": {"rol": 1}}}}}, "did you mean 'role'"),
+        ({"datasets": {"mevis": {"models": "lrge"}}}, "no preset 'lrge'"),
+        ({"datasets": {"mevis": {"selector": {"train": "mevis/trian"}}}}, "not a configured <dataset>/<split>"),
+        ({"tracks": {"covered_iou": 2}}, "tracks.covered_iou"),
+        ({"prompts": {"gdino": {"frames": {"count": 3}}}}, "exactly one of step and count"),
+        ({"datasets": {"shapes": {"splits": {"a/b": {"role": "train", "limit": None}}}}}, "letters, digits"),
+    ],
+)
+def test_config_errors_name_the_place(tmp_path: Path, over: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
+        make_config(tmp_path, over)
+
+
+def test_config_files_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such config file"):
+        load_config(tmp_path / "nothing.yaml")
+    (tmp_path / "broken.yaml").write_text("a: [1")
+    with pytest.raises(ConfigError, match="not readable as YAML"):
+        load_config(tmp_path / "broken.yaml")
+
+
+def test_a_data_set_overrides_its_preset(tmp_path: Path) -> None:
+    config = make_config(tmp_path, {"datasets": {"shapes": {"settings": {"tracks": {"max_tracks": {"grid": 3}}}}}})
+    shapes, mevis = settings_of(config, "shapes"), settings_of(config, "mevis")
+    assert (shapes.tracks.max_tracks.grid, shapes.tracks.max_tracks.gdino) == (3, 6)
+    assert (mevis.tracks.max_tracks.grid, mevis.prompts.gdino.box_threshold) == (64, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("change", "rerun"),
+    [
+        ({"rerank": {"weight": 0.25}}, {"rerank_tracks"}),
+        ({"tracks": {"covered_iou": 0.5}}, {"build_tracks"}),
+        ({"tracks": {"max_tracks": {"grid": 7}}}, {"build_tracks"}),
+        ({"tracks": {"max_tracks": {"gdino": 7}}}, set()),
+        ({"prompts": {"gdino": {"max_boxes": 7}}}, set()),
+    ],
+)
+def test_a_changed_key_concerns_only_the_stages_and_sources_that_read_it(
+    tmp_path: Path, change: dict[str, object], rerun: set[str]
+) -> None:
+    before = settings_of(make_config(tmp_path), "mevis")
+    after = settings_of(make_config(tmp_path, change), "mevis")
+    changed = {
+        name
+        for name, stage in STAGES.items()
+        if section_digest(before, stage.reads("grid")) != section_digest(after, stage.reads("grid"))
+    }
+    assert changed == rerun
+
+
+def test_every_key_is_read_by_a_stage(tmp_path: Path) -> None:
+    read = tuple(name for stage in STAGES.values() for source in SOURCES for name in stage.reads(source))
+    keys = flatten(settings_of(make_config(tmp_path), "mevis").model_dump(mode="json"))
+    unread = {key for key in keys if not any(f"{key}.".startswith(f"{name}.") for name in read)}
+    assert {key.split(".")[0] for key in unread} == {"run", "compare"}, "how jobs run, and what a table compares"
+
+
+def test_frame_choices() -> None:
+    assert FrameChoice(step=None, count=2).select(9) == [0, 4]
+    assert FrameChoice(step=4, count=None).select(9) == [0, 4, 8]
+    assert FrameChoice(step=None, count=5).select(2) == [0, 1]
+
+
+# ---------------------------------------------------------------- masks
+
+small_masks = st.lists(st.lists(st.booleans(), min_size=5, max_size=5), min_size=4, max_size=4).map(np.array)
+
+
+@given(small_masks)
+def test_rle_round_trip(mask: np.ndarray) -> None:
+    assert (masks.decode(masks.encode(mask)) == mask).all()
+    assert masks.area([masks.encode(mask)])[0] == mask.sum()
+
+
+@given(small_masks, small_masks)
+def test_overlaps_and_unions(a: np.ndarray, b: np.ndarray) -> None:
+    first, second = masks.encode(a), masks.encode(b)
+    union, common = (a | b).sum(), (a & b).sum()
+    assert masks.iou_matrix([first], [second])[0, 0] == pytest.approx(common / union if union else 0)
+    assert masks.containment_matrix([first], [second])[0, 0] == pytest.approx(common / a.sum() if a.any() else 0)
+    assert (masks.decode(masks.union([first, second], (4, 5))) == (a | b)).all()
+
+
+def test_rle_of_the_reference() -> None:
+    mask = np.zeros((4, 5), bool)
+    assert masks.empty((4, 5))["counts"] == "d0"
+    mask[1:3, 2:4] = True
+    assert masks.encode(mask)["counts"] == "92203"
+    assert masks.boxes([masks.encode(mask), masks.empty((4, 5))]).tolist() == [[2, 1, 4, 3], [0, 0, 0, 0]]
+
+
+def test_masks_of_other_sizes_are_refused() -> None:
+    with pytest.raises(ValueError, match="cannot join a union"):
+        masks.union([masks.empty((4, 5))], (5, 4))
+    with pytest.raises(ValueError, match="broken RLE"):
+        masks.decode({"size": (2, 2), "counts": masks.encode(np.ones((9, 9)))["counts"]})

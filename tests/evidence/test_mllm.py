@@ -1,0 +1,267 @@
+"""The parts of reranking, with a real tiny VLM: its log-odds, the keyframes, the images, the kept replies."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from stages.evidence import local
+from stages.evidence.judge import Question, Reply
+from stages.evidence.keyframes import Evidence, select_keyframes, visible
+from stages.evidence.packing import display_size, pack, resize_mask
+from stages.evidence.replies import Replies
+from stages.micro.mllm import build_random_mllm
+
+SIZE = (48, 64)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return build_random_mllm(tmp_path_factory.mktemp("weights") / "mllm", 0)
+
+
+@pytest.fixture(scope="module")
+def judge(folder):
+    return local.load_judge(folder, "cpu", "float32")
+
+
+def picture(seed: int, size=(96, 128)) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+
+
+# ---------------------------------------------------------------- the judge
+
+
+def test_log_odds_equal_a_forward_pass_made_by_hand(judge):
+    question = Question((picture(0), picture(1)), "is it a dog?")
+    [reply] = judge.log_odds([question])
+    chat = "<|im_start|>user\n" + 2 * "<|vision_start|><|image_pad|><|vision_end|>"
+    chat += "is it a dog?<|im_end|>\n<|im_start|>assistant\n"
+    images = [Image.fromarray(image) for image in question.images]
+    with torch.inference_mode():
+        inputs = judge.processor(text=[chat], images=images, return_tensors="pt")
+        chance_V = judge.model(**inputs).logits[0, -1].softmax(-1)
+
+    def probability(variants: tuple[str, ...]) -> float:
+        vocabulary = judge.processor.tokenizer.get_vocab()
+        return sum(chance_V[vocabulary[variant]].item() for variant in variants)
+
+    yes = probability(("yes", "Yes", "YES", "Ġyes", "ĠYes", "ĠYES"))
+    no = probability(("no", "No", "NO", "Ġno", "ĠNo", "ĠNO"))
+    assert reply.log_odds == pytest.approx(math.log(yes / no), abs=1e-4)
+    assert reply.mass == pytest.approx(yes + no, abs=1e-5)
+
+
+def test_a_batch_answers_as_one_at_a_time(judge):
+    questions = [
+        Question((picture(0),), "short?"),
+        Question((picture(1), picture(2, (64, 128))), "does the red square that is moving to the left match?"),
+        Question((picture(3), picture(4), picture(5)), "is it the dog?"),
+    ]
+    together = judge.log_odds(questions)
+    alone = [judge.log_odds([question])[0] for question in questions]
+    assert np.ptp([reply.log_odds for reply in alone]) > 0.1
+    for left, right in zip(together, alone, strict=True):
+        assert left.log_odds == pytest.approx(right.log_odds, abs=1e-4)
+        assert left.mass == pytest.approx(right.mass, abs=1e-4)
+
+
+def test_control_tokens_in_an_expression_are_words(judge):
+    question = Question((picture(0),), "a <|image_pad|> dog<|im_end|>?")
+    ids = judge.prepare([question])["input_ids"][0].tolist()
+    assert ids.count(judge.model.config.image_token_id) == 96 * 128 // 32**2
+    assert judge.processor.tokenizer.decode(ids).endswith(
+        "a < |image_pad|> dog< |im_end|>?<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert math.isfinite(judge.log_odds([question])[0].log_odds)
+
+
+@pytest.mark.parametrize(
+    ("missing", "named"),
+    [
+        ("config.json", "config.json"),
+        ("processor_config.json", "processor_config.json"),
+        ("model.safetensors", "model.safetensors"),
+        ("chat_template.jinja", "chat_template.jinja"),
+    ],
+)
+def test_an_incomplete_model_names_the_missing_file(folder, tmp_path, missing, named):
+    shutil.copytree(folder, tmp_path / "model")
+    (tmp_path / "model" / missing).unlink()
+    with pytest.raises(ValueError, match=named):
+        local.load_judge(tmp_path / "model", "cpu", "float32")
+
+
+def test_weights_that_do_not_fit_are_refused(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "model")
+    state = load_file(folder / "model.safetensors")
+    del state["lm_head.weight"]
+    save_file(state, tmp_path / "model" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"1 missing keys.*lm_head"):
+        local.load_judge(tmp_path / "model", "cpu", "float32")
+
+
+def test_a_tokenizer_without_a_one_token_answer_is_refused(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "model")
+    file = tmp_path / "model" / "tokenizer.json"
+    raw = json.loads(file.read_text(encoding="utf-8"))
+    raw["model"]["merges"] = [m for m in raw["model"]["merges"] if "".join(m).lstrip("Ġ").lower() != "yes"]
+    file.write_text(json.dumps(raw), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"'yes', 'Yes'.* is one token"):
+        local.load_judge(tmp_path / "model", "cpu", "float32")
+
+
+def nan_judge(folder: Path, to: Path) -> local.LocalJudge:
+    shutil.copytree(folder, to)
+    state = load_file(folder / "model.safetensors")
+    state["lm_head.weight"][3] = float("nan")
+    save_file(state, to / "model.safetensors", metadata={"format": "pt"})
+    return local.load_judge(to, "cpu", "float32")
+
+
+def test_nan_is_refused_and_never_kept(folder, tmp_path):
+    judge = nan_judge(folder, tmp_path / "model")
+    replies = Replies(tmp_path / "v.json", {}, 4)
+    with pytest.raises(ValueError, match="not finite"):
+        replies.ask(judge, [Question((picture(0),), "?")])
+    assert not replies.path.exists() and replies.known == {}
+
+
+# ---------------------------------------------------------------- keyframes
+
+
+def evidence(object_NT, iou_NT=None, area_NT=None) -> Evidence:
+    object_NT = np.asarray(object_NT, np.float16)
+    iou_NT = np.ones_like(object_NT) if iou_NT is None else np.asarray(iou_NT, np.float16)
+    area_NT = np.full(object_NT.shape, 50, np.uint32) if area_NT is None else np.asarray(area_NT, np.uint32)
+    return Evidence(object_NT, iou_NT, area_NT, visible(object_NT, area_NT, SIZE))
+
+
+def test_a_keyframe_of_each_stretch_where_the_object_score_is_highest():
+    assert select_keyframes([0.0], evidence([[1, 3, 2, 5, 1, 4]]), 2) == [1, 3]
+    assert select_keyframes([0.0], evidence([[1, 3, 2, 5, 1, 4]]), 3) == [1, 3, 5]
+    assert select_keyframes([0.0], evidence([[1, 3]]), 4) == [0, 1]  # fewer frames than stretches
+
+
+def test_the_frames_suit_the_tracks_the_selector_believes_in():
+    tracks = evidence([[9, 0.1, 0.1], [0.1, 0.1, 9]])
+    assert select_keyframes([5.0, 0.0], tracks, 1) == [0]
+    assert select_keyframes([0.0, 5.0], tracks, 1) == [2]
+    # Weak in one frame, both fair in another: comparing needs both.
+    assert select_keyframes([0.0, 0.0], evidence([[9, 2, -9], [-9, 2, 9]]), 1) == [1]
+
+
+def test_absent_and_specklike_tracks_do_not_count():
+    assert select_keyframes([0.0], evidence([[8, 0.5, -8, -8]], area_NT=[[0, 9, 99, 99]]), 2) == [1]
+    assert select_keyframes([0.0], evidence([[-1, 0]]), 2) == []
+    assert not visible(np.array([[5.0]]), np.array([[46]]), (720, 1280)).any()
+    assert visible(np.array([[5.0]]), np.array([[47]]), (720, 1280)).all()
+
+
+def test_ties_are_settled_by_iou_then_area_then_time():
+    flat = [[2, 2, 2, 2]]
+    assert select_keyframes([0.0], evidence(flat, [[0.5, 0.5, 0.9, 0.5]], [[9, 90, 9, 9]]), 1) == [2]
+    assert select_keyframes([0.0], evidence(flat, [[0.5, 0.9, 0.9, 0.5]], [[9, 9, 90, 99]]), 1) == [2]
+    assert select_keyframes([0.0], evidence(flat), 1) == [0]
+
+
+@given(
+    scores=st.lists(st.floats(-30, 30), min_size=1, max_size=4),
+    n_frames=st.integers(1, 12),
+    count=st.integers(1, 6),
+    seed=st.integers(0, 99),
+)
+def test_keyframes_are_ordered_visible_and_the_best_of_their_stretch(scores, n_frames, count, seed):
+    rng = np.random.default_rng(seed)
+    tracks = evidence(rng.normal(0, 4, (len(scores), n_frames)))
+    chosen = select_keyframes(scores, tracks, count)
+    assert chosen == sorted(set(chosen)) and len(chosen) <= count
+    assert all(tracks.visible_NT[:, t].any() for t in chosen)
+    weight_N = np.exp(np.array(scores) - max(scores))
+    value_T = (weight_N[:, None] * tracks.visible_NT / (1 + np.exp(-tracks.object_NT.astype(float)))).sum(0)
+    for part in np.array_split(np.arange(n_frames), count):
+        best = [
+            t
+            for t in part
+            if tracks.visible_NT[:, t].any() and value_T[t] >= value_T[part].max() - 1e-9 * value_T.max()
+        ]
+        assert not best or set(best) & set(chosen)
+
+
+# ---------------------------------------------------------------- packing
+
+
+def test_images_keep_the_aspect_and_show_outlines_and_numbers():
+    assert display_size((720, 1280), 768) == (432, 768) and display_size((1280, 720), 768) == (768, 432)
+    assert display_size((48, 64), 128) == (96, 128)
+    frame_HW3 = np.full((48, 64, 3), 100, np.uint8)
+    mask_HW = np.zeros((48, 64), bool)
+    mask_HW[10:40, 20:50] = True
+    plain = pack(frame_HW3, {1: np.zeros_like(mask_HW)}, 128)
+    assert plain.shape == (96, 128, 3) and plain.dtype == np.uint8 and (plain == 100).all()
+    one, two = pack(frame_HW3, {1: mask_HW}, 128), pack(frame_HW3, {2: mask_HW}, 128)
+    changed_HW = (one != 100).any(axis=-1)
+    assert changed_HW[18:24, 40:100].any() and not changed_HW[:14].any() and not changed_HW[:, :34].any()
+    assert (one != two).any()
+
+
+def test_a_thin_mask_survives_shrinking():
+    mask_HW = np.zeros((480, 640), bool)
+    mask_HW[101, 200:202] = True
+    assert resize_mask(mask_HW, (48, 64)).sum() == 1
+    mask_HW[:] = True
+    assert resize_mask(mask_HW, (48, 64)).all()
+
+
+# ---------------------------------------------------------------- replies
+
+
+class Counting:
+    """A real judge that keeps what it is asked."""
+
+    def __init__(self, judge):
+        self.judge = judge
+        self.asked: list[str] = []
+
+    def log_odds(self, questions):
+        self.asked += [question.text for question in questions]
+        return self.judge.log_odds(questions)
+
+
+def test_replies_are_kept_by_everything_they_depend_on(judge, tmp_path):
+    path, image = tmp_path / "a" / "v.json", picture(0)
+    questions = [Question((image,), f"is it {number}?") for number in range(3)]
+
+    def asked(identity, questions) -> list[str]:
+        counting = Counting(judge)
+        Replies(path, identity, 2).ask(counting, questions)
+        return counting.asked
+
+    first = Replies(path, {"weights": "a"}, 2).ask(judge, questions)
+    assert asked({"weights": "a"}, questions) == []
+    assert Replies(path, {"weights": "a"}, 2).ask(judge, questions) == first
+    assert len(asked({"weights": "b"}, questions)) == 3
+    assert len(asked({"weights": "a"}, [Question((picture(1),), "is it 0?")])) == 1
+    assert len(asked({"weights": "a"}, [Question((image, image), "is it 0?")])) == 1
+    assert asked({"weights": "a"}, questions) == []
+    path.write_text('{"version": 1, "replies": {"x": {"log_odds": NaN, "mass": 1}}}', encoding="utf-8")
+    assert len(asked({"weights": "a"}, questions)) == 3
+
+
+def test_a_judge_that_gives_nan_fails_the_video(tmp_path):
+    class Broken:
+        def log_odds(self, questions):
+            return [Reply(float("nan"), 0.5) for _ in questions]
+
+    replies = Replies(tmp_path / "v.json", {}, 4)
+    with pytest.raises(ValueError, match="not kept"):
+        replies.ask(Broken(), [Question((picture(0),), "?")])
+    assert not replies.path.exists()

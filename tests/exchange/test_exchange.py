@@ -1,0 +1,474 @@
+"""Exports and imports: what goes out comes back as it was, and other systems' answers are scored as our own."""
+
+import io
+import json
+import logging
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco
+from support.answers import answer, config_files, job_of, squares, tiny_split
+from support.project import ROOT
+from support.tiny_mevis import SIZE
+
+from stages import assemble, evaluate, render_predictions, rerank_tracks
+from stages.core.media import masks
+from stages.core.records import Video
+from stages.core.run.cli import Job, build_parser
+from stages.core.state.frames import open_frames
+from stages.core.state.graph import EVALUATE, RERANK_TRACKS
+from stages.datasets import open_split
+from stages.exchange.importing import Import
+from stages.exchange.submission import write_zip
+from stages.tools import export_predictions, import_predictions
+
+AFTER = (evaluate, render_predictions, assemble)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Job, Path]:
+    """The tiny split, answered and assembled, and its folder of results."""
+    place = tmp_path_factory.mktemp("exchange")
+    flags = tiny_split(place)
+    job = job_of(flags, "tiny", "valid_u")
+    answer(job)
+    for stage in AFTER:
+        stage.run(job)
+    return flags, job, place / "results/tiny/valid_u"
+
+
+@pytest.fixture
+def fresh(finished: tuple[list[str], Job, Path]) -> Any:
+    """The same without what other tests have imported."""
+    yield finished
+    shutil.rmtree(finished[2].parents[1] / "imports", ignore_errors=True)
+
+
+def command(module: Any, flags: list[str], *more: object, dataset: str = "tiny", split: str = "valid_u") -> int:
+    return module.main([*flags, "--dataset", dataset, "--split", split, *map(str, more)])
+
+
+def of_import(flags: list[str], job: Job, name: str) -> Job:
+    """The job with the overlay that an import leaves."""
+    made = Import.of(job.config, name, job.dataset, job.split)
+    return job_of([*flags, "--config", str(made.overlay)], job.dataset, job.split)
+
+
+def scores(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def videos_of(job: Job) -> list[Video]:
+    return open_split(job.config, job.dataset, job.split).videos()
+
+
+# ------------------------------------------------------------------------------------------ export
+
+
+def test_ytvis_holds_every_answer(finished, tmp_path) -> None:
+    flags, job, _ = finished
+    assert command(export_predictions, flags, "--format", "ytvis", "--out", tmp_path / "y.json") == 0
+    entries = {(e["video_id"], e["expression_id"]): e for e in json.loads((tmp_path / "y.json").read_text())}
+    assert len(entries) == 12
+    for video in videos_of(job):
+        for expression in video.expressions:
+            entry = entries[video.id, expression.id]
+            assert (
+                entry["category_id"] == 1 and entry["score"] == 0.5 and len(entry["segmentations"]) == len(video.frames)
+            )
+            for index, rle in enumerate(entry["segmentations"]):
+                mask_HW = squares(video, expression, index, SIZE)
+                assert (rle is None) == (not mask_HW.any())
+                assert rle is None or np.array_equal(coco.decode(rle), mask_HW)
+
+
+def test_coco_has_an_entry_a_frame_that_shows_the_object(finished, tmp_path) -> None:
+    flags, job, _ = finished
+    assert command(export_predictions, flags, "--format", "coco", "--out", tmp_path / "c.json") == 0
+    entries = json.loads((tmp_path / "c.json").read_text())
+    shown = [
+        f"{video.id}/{expression.id}/{frame}"
+        for video in videos_of(job)
+        for expression in video.expressions
+        for index, frame in enumerate(video.frames)
+        if squares(video, expression, index, SIZE).any()
+    ]
+    assert [entry["image_id"] for entry in entries] == shown and 0 < len(shown) < 60
+    assert all(coco.area(entry["segmentation"]) == 12 * 16 for entry in entries)
+
+
+def test_png_is_the_submission_and_palette_has_number_1(finished, tmp_path) -> None:
+    flags, _, results = finished
+    assert command(export_predictions, flags, "--format", "png", "--out", tmp_path / "x.zip") == 0
+    assert (tmp_path / "x.zip").read_bytes() == (results / "submission.zip").read_bytes()
+    assert command(export_predictions, flags, "--format", "png", "--out", tmp_path / "pngs") == 0
+    assert command(export_predictions, flags, "--format", "palette", "--out", tmp_path / "palette") == 0
+    for path in sorted((results / "predictions").rglob("*.png")):
+        name = path.relative_to(results / "predictions")
+        assert (tmp_path / "pngs" / name).read_bytes() == path.read_bytes()
+        with Image.open(path) as binary, Image.open(tmp_path / "palette" / name) as labelled:
+            assert labelled.mode == "P" and labelled.getpalette()[3:6] == [128, 0, 0]
+            assert np.array_equal(np.asarray(labelled) * np.uint8(255), np.asarray(binary))
+
+
+def test_exports_do_not_mix_with_what_is_there(finished, tmp_path, capsys) -> None:
+    (tmp_path / "old.png").touch()
+    assert command(export_predictions, finished[0], "--format", "png", "--out", tmp_path) == 2
+    assert "is not an empty folder" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------------ import
+
+
+@pytest.mark.parametrize("kind", ["submission.zip", "predictions", "ytvis", "palette", "nested"])
+def test_a_round_trip_gives_the_same_metrics(fresh, tmp_path, kind) -> None:
+    """assemble → import → evaluate, render, assemble: figures, rows and zip are the same."""
+    flags, job, results = fresh
+    origin = results / kind
+    if kind == "ytvis":
+        origin = tmp_path / "y.json"
+        assert command(export_predictions, flags, "--format", "ytvis", "--out", origin) == 0
+    if kind == "palette":
+        origin = tmp_path / "palette"
+        assert command(export_predictions, flags, "--format", "palette", "--out", origin) == 0
+    if kind == "nested":  # one folder too deep: read all the same
+        origin = tmp_path / "nested"
+        shutil.copytree(results / "predictions", origin / "Annotations")
+    assert command(import_predictions, flags, "--from", origin, "--name", "other") == 0
+    imported = of_import(flags, job, "other")
+    for stage in AFTER:
+        stage.run(imported)
+    again = results.parents[1] / "imports/other/tiny/valid_u"
+    assert scores(again) == scores(results) and scores(results)["figures"]["J"] > 0
+    assert (again / "submission.zip").read_bytes() == (results / "submission.zip").read_bytes()
+    provenance = json.loads((again / "provenance.json").read_text())
+    assert provenance["weights"] == {} and provenance["imported"]["from"] == str(origin)
+    assert provenance["imported"]["counts"] == {"videos": 3, "expressions": 12, "missing": 0, "surplus": 0}
+
+
+def test_what_is_missing_is_empty_and_listed(fresh, tmp_path, caplog) -> None:
+    flags, job, results = fresh
+    with zipfile.ZipFile(results / "submission.zip") as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    lost = [name for name in entries if name.startswith("video1/")] + ["video0/2/00005.png"]
+    kept = {name: data for name, data in entries.items() if name not in lost}
+    write_zip(tmp_path / "part.zip", [*kept.items(), ("video9/0/00000.png", b"whatever")])
+    with caplog.at_level(logging.WARNING):
+        assert command(import_predictions, flags, "--from", tmp_path / "part.zip") == 0
+    assert f"{len(lost)} predictions are missing" in caplog.text and "1 predictions are of no use" in caplog.text
+    imported = of_import(flags, job, "part")
+    record = json.loads((imported.layout.root / "import.json").read_text())
+    assert sorted(record["missing"]) == sorted(lost) and record["surplus"] == ["video9/0/00000.png"]
+    for stage in AFTER:
+        stage.run(imported)
+    again = results.parents[1] / "imports/part/tiny/valid_u"
+    for name in entries:
+        ours, theirs = results / "predictions" / name, again / "predictions" / name
+        if name in lost:
+            with Image.open(theirs) as image:
+                assert image.size == SIZE[::-1] and not np.asarray(image).any()
+        else:
+            assert ours.read_bytes() == theirs.read_bytes()
+    assert scores(again)["missing"] == [f"video1/{e}" for e in "0123"]  # of the other mask there are neighbours
+    assert scores(again)["figures"]["T-acc"] < scores(results)["figures"]["T-acc"]
+
+
+def png(mask_HW: np.ndarray, mode: str = "L") -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(mask_HW).convert(mode).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (png(np.zeros((48, 65), np.uint8)), "is 48×65 (height×width), its frame is 48×64"),
+        (png(np.zeros((48, 64), np.uint8), "RGB"), "is of mode RGB"),
+        (b"not a PNG", "is no readable PNG"),
+    ],
+    ids=["size", "mode", "damaged"],
+)
+def test_a_mask_that_cannot_be_used_is_an_error(fresh, tmp_path, capsys, data, words) -> None:
+    write_zip(tmp_path / "bad.zip", [("video2/1/00025.png", data)])
+    assert command(import_predictions, fresh[0], "--from", tmp_path / "bad.zip") == 2
+    error = capsys.readouterr().err
+    assert "bad.zip: video2/1/00025.png " in error and words in error
+
+
+def entry(**over: Any) -> dict[str, Any]:
+    rle = masks.encode(np.ones(SIZE, bool))
+    whole = {"video_id": "video0", "expression_id": "0", "score": 0.9, "segmentations": [dict(rle), None, None, None]}
+    return {**whole, **over}
+
+
+WRONG_SIZE = dict(masks.encode(np.ones((48, 63), bool)))
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ("{", "is no JSON"),
+        ({}, "are a list; found dict"),
+        ([{"video_id": "video0"}], "entry 0: needs video_id, expression_id, score and segmentations"),
+        ([entry(score="high")], "score 'high' is no finite number"),
+        ([entry(score=float("nan"))], "no finite number"),
+        ([entry(video_id="other")], "nothing in it fits"),
+        ([entry(segmentations=[None])], "list of 4 masks, one a frame; found 1 masks"),
+        ([entry(segmentations=[WRONG_SIZE, None, None, None])], "mask 0: is of size [48, 63]"),
+        ([entry(segmentations=[{"size": [48, 64], "counts": "00000"}, None, None, None])], "mask 0: RLE of size"),
+        ([entry(segmentations=[7, None, None, None])], "mask 0: is not {'size'"),
+    ],
+)
+def test_json_that_cannot_be_used_is_an_error(fresh, tmp_path, capsys, document, words) -> None:
+    path = tmp_path / "y.json"
+    path.write_text(document if isinstance(document, str) else json.dumps(document))
+    assert command(import_predictions, fresh[0], "--from", path) == 2
+    error = capsys.readouterr().err
+    assert str(path) in error and words in error
+
+
+def test_of_several_entries_the_best_counts(fresh, tmp_path, caplog) -> None:
+    flags, job, _ = fresh
+    left = np.zeros(SIZE, bool)
+    left[:, :20] = True
+    better = entry(score=0.95, segmentations=[dict(masks.encode(left)), None, None, None])
+    (tmp_path / "y.json").write_text(json.dumps([entry(), better, entry(score=0.2)]))
+    assert command(import_predictions, flags, "--from", tmp_path / "y.json") == 0
+    assert "2 entries repeat an expression" in caplog.text
+    imported = of_import(flags, job, "y")
+    render_predictions.run(imported)
+    made = imported.layout.root / "render/video0/predictions/0/00000.png"
+    assert np.array_equal(np.asarray(Image.open(made)), left * np.uint8(255))
+
+
+@pytest.mark.parametrize("origin", ["nowhere.zip", "nowhere.json", "text.zip", "empty"])
+def test_a_source_that_is_none(fresh, tmp_path, capsys, origin) -> None:
+    (tmp_path / "text.zip").write_text("hello")
+    (tmp_path / "empty").mkdir()
+    assert command(import_predictions, fresh[0], "--from", tmp_path / origin, "--name", "x") == 2
+    assert origin in capsys.readouterr().err
+    assert command(import_predictions, fresh[0], "--from", tmp_path / "empty", "--name", "../x") == 2
+
+
+# ------------------------------------------------------------------------------------------ state
+
+
+def state(job: Job) -> dict[str, int]:
+    root = job.layout.root
+    return {
+        str(p.relative_to(root)): p.stat().st_mtime_ns for s in ("tracks", "decisions") for p in (root / s).rglob("*.*")
+    }
+
+
+def test_what_is_imported_is_left_and_what_has_changed_is_made_again(fresh, tmp_path) -> None:
+    flags, job, results = fresh
+    shutil.copytree(results / "predictions", tmp_path / "pngs")
+    assert command(import_predictions, flags, "--from", tmp_path / "pngs") == 0
+    imported = of_import(flags, job, "pngs")
+    evaluate.run(imported)
+    before, scored = state(imported), imported.layout.file(EVALUATE, "video0").stat().st_mtime_ns
+    assert command(import_predictions, flags, "--from", tmp_path / "pngs") == 0
+    assert state(imported) == before
+    (tmp_path / "pngs/video1/0/00010.png").unlink()
+    assert command(import_predictions, flags, "--from", tmp_path / "pngs") == 0
+    changed = {name for name, time in state(imported).items() if time != before[name]}
+    assert changed == {"tracks/import/video1.h5", "decisions/video1.json"}
+    fingerprint = imported.layout.file(EVALUATE, "video1").read_text()
+    evaluate.run(imported)
+    assert imported.layout.file(EVALUATE, "video1").read_text() != fingerprint
+    assert imported.layout.file(EVALUATE, "video0").stat().st_mtime_ns == scored
+    assert command(import_predictions, flags, "--from", tmp_path / "pngs", "--overwrite") == 0
+    assert state(imported).items().isdisjoint(before.items())
+
+
+def test_the_pipelines_own_state_is_not_touched(fresh) -> None:
+    flags, job, results = fresh
+    before = state(job)
+    assert command(import_predictions, flags, "--from", results / "submission.zip") == 0
+    assert state(job) == before
+    assert open_frames(of_import(flags, job, "submission").layout, "video0") is not None
+
+
+def test_rerank_does_not_overwrite_an_import_nor_an_import_a_decision(fresh, capsys) -> None:
+    flags, job, results = fresh
+    assert command(import_predictions, flags, "--from", results / "submission.zip", "--name", "theirs") == 0
+    imported = of_import(flags, job, "theirs")
+    before = state(imported)
+    with pytest.raises((SystemExit, ValueError)):
+        rerank_tracks.run(imported)
+    assert state(imported) == before
+    ours, theirs = (j.layout.file(RERANK_TRACKS, "video0") for j in (job, imported))
+    shutil.copy(ours, theirs)
+    assert command(import_predictions, flags, "--from", results / "submission.zip", "--name", "theirs") == 2
+    assert "was made by rerank_tracks, not by an import" in capsys.readouterr().err
+    assert theirs.read_bytes() == ours.read_bytes()
+
+
+def test_the_command_line_offers_no_source_import() -> None:
+    with pytest.raises(SystemExit):
+        build_parser("", source=True).parse_args(["--dataset", "d", "--split", "s", "--source", "import"])
+
+
+def test_without_frames_the_stage_is_named(fresh, tmp_path, capsys) -> None:
+    over = tmp_path / "over.yaml"
+    over.write_text(f"paths: {{cache: {tmp_path / 'cache'}}}\n")
+    flags = [*fresh[0], "--config", str(over)]
+    assert command(import_predictions, flags, "--from", fresh[2] / "submission.zip") == 2
+    assert "stages.extract_frames" in capsys.readouterr().err
+
+
+def test_the_documents_commands_are_real() -> None:
+    text = (ROOT / "docs/exchange.md").read_text()
+    for name in ("check_submission", "export_predictions", "import_predictions", "evaluate", "assemble"):
+        assert f"python -m stages.{name}" in text
+
+
+# ------------------------------------------------------------------------------------------ other data sets
+
+
+def other_split(place: Path, dataset_format: str, split: str) -> tuple[list[str], Job]:
+    """Flags and job of a data set at <place>/data, in another format than MeViS."""
+    entry_of_set = {
+        "format": dataset_format,
+        "root": str(place / "data"),
+        "generate": False,
+        "models": "micro",
+        "selector": {"weights": None, "train": "tiny/train", "validate_on": "tiny/valid_u"},
+        "splits": {split: {"role": "evaluate", "limit": None}},
+        "settings": {"render": {"overlays": False}},
+    }
+    flags = config_files(place, {"datasets": {"other": entry_of_set}})
+    return flags, job_of(flags, "other", split)
+
+
+def small(video: Video, expression: Any, index: int, size: tuple[int, int]) -> np.ndarray:
+    """Objects that overlap in the middle; every annotator of Ref-DAVIS17 means another row of the picture."""
+    mask_HW = np.zeros(size, bool)
+    number = int(expression.id)
+    mask_HW[number % 4 + index % 2 : size[0] // 2 + number % 4, number // 4 : number // 4 + size[1] // 2] = True
+    return mask_HW
+
+
+def test_ref_youtube_vos_valid(tmp_path, capsys) -> None:
+    from support.trees_ytvos import plant_valid
+
+    from stages.tools import check_submission
+
+    plant_valid(tmp_path / "data")
+    root = tmp_path / "data/meta_expressions"
+    for split in ("valid", "test"):  # the helper's index also lists a video without frames
+        path = root / split / "meta_expressions.json"
+        index = json.loads(path.read_text())
+        index["videos"].pop("8d803e87f7", None)
+        path.write_text(json.dumps(index))
+    flags, job = other_split(tmp_path, "ytvos", "valid")
+    answer(job, small)
+    for stage in AFTER:
+        stage.run(job)
+    zip_file = tmp_path / "results/other/valid/submission.zip"
+    with zipfile.ZipFile(zip_file) as archive:
+        assert archive.namelist() == [
+            f"Annotations/1335b16cf9/{expression}/{frame}.png" for expression in "01" for frame in ("00005", "00015")
+        ]
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    assert command(check_submission, flags, zip_file, dataset="other", split="valid") == 0
+    write_zip(tmp_path / "flat.zip", [(name.removeprefix("Annotations/"), data) for name, data in entries.items()])
+    capsys.readouterr()
+    assert command(check_submission, flags, tmp_path / "flat.zip", dataset="other", split="valid") == 1
+    assert "put everything into a folder 'Annotations'" in capsys.readouterr().out
+    assert command(import_predictions, flags, "--from", zip_file, dataset="other", split="valid") == 0
+    imported = of_import(flags, job, "submission")
+    for stage in AFTER:
+        stage.run(imported)
+    again = tmp_path / "results/imports/submission/other/valid/submission.zip"
+    assert again.read_bytes() == zip_file.read_bytes()
+
+
+def test_ref_davis_both_protocols(tmp_path) -> None:
+    """Label maps by annotator and masks by expression; either comes back."""
+    from support.trees_davis import plant_davis
+
+    from stages.tools import check_submission
+
+    plant_davis(tmp_path / "data")
+    flags, job = other_split(tmp_path, "davis17", "val")
+    answer(job, small, finals={"0": 1.0, "4": 2.0, "1": 2.0, "5": 1.0, "2": 0.5, "6": 0.5})
+    for stage in AFTER:
+        stage.run(job)
+    results = tmp_path / "results/other/val"
+    frames = {"dogs-scale": 3, "classic-car": 2}
+    with zipfile.ZipFile(results / "submission.zip") as archive:
+        assert sorted(archive.namelist()) == sorted(
+            f"anno_{a}/{video}/{t:05d}.png" for a in range(4) for video, n in frames.items() for t in range(n)
+        )
+        maps = {}
+        for a in range(4):
+            with archive.open(f"anno_{a}/dogs-scale/00000.png") as file, Image.open(file) as image:
+                assert image.mode == "P" and set(np.unique(image)) == {0, 1, 2}
+                maps[a] = np.asarray(image)
+    # the middle column belongs to both: to the higher score, and of equal ones to the lower number
+    assert [int(maps[a][4, 4]) for a in range(4)] == [2, 1, 1, 1]
+    for zip_name, layout in (
+        ("submission", "davis17_annotators"),
+        ("submission_per_expression", "davis17_per_expression"),
+    ):
+        path = results / f"{zip_name}.zip"
+        assert command(check_submission, flags, path, dataset="other", split="val") == 0
+        wrong = [name for name in ("davis17_annotators", "davis17_per_expression") if name != layout]
+        assert command(check_submission, flags, path, "--layout", *wrong, dataset="other", split="val") == 1
+        assert command(import_predictions, flags, "--from", path, dataset="other", split="val") == 0
+        imported = of_import(flags, job, zip_name)
+        for stage in AFTER:
+            stage.run(imported)
+        again = tmp_path / "results/imports" / zip_name / "other/val" / path.name
+        assert again.read_bytes() == path.read_bytes()
+    assert command(
+        export_predictions, flags, "--format", "palette", "--out", tmp_path / "p.zip", dataset="other", split="val"
+    ) == 0  # fmt: skip
+    assert (tmp_path / "p.zip").read_bytes() == (results / "submission.zip").read_bytes()
+
+
+def test_jhmdb_goes_by_its_samples(tmp_path) -> None:
+    """Only scored frames are part of a submission, and COCO results carry the published image ids."""
+    from support.trees_sentences import write_jhmdb
+
+    from stages.tools import check_submission
+
+    write_jhmdb(tmp_path / "data")
+    flags, job = other_split(tmp_path, "jhmdb", "test")
+    answer(job, small)
+    for stage in AFTER:
+        stage.run(job)
+    split = open_split(job.config, "other", "test")
+    samples = [(video.id, index) for video in split.videos() for index in split.scored_frames(video)]
+    assert len(samples) == 7  # three a clip, but one clip has a single mask
+    with zipfile.ZipFile(tmp_path / "results/other/test/submission.zip") as archive:
+        assert archive.namelist() == [f"{video}/0/{index + 1:05d}.png" for video, index in samples]
+    zip_file = tmp_path / "results/other/test/submission.zip"
+    assert command(check_submission, flags, zip_file, dataset="other", split="test") == 0
+    target = tmp_path / "c.json"
+    assert command(export_predictions, flags, "--format", "coco", "--out", target, dataset="other", split="test") == 0
+    assert [e["image_id"] for e in json.loads(target.read_text())] == [f"v_{video}_f_{i + 1}" for video, i in samples]
+    assert command(import_predictions, flags, "--from", zip_file, dataset="other", split="test") == 0
+    imported = of_import(flags, job, "submission")
+    for stage in AFTER:
+        stage.run(imported)
+    assert scores(tmp_path / "results/imports/submission/other/test") == scores(tmp_path / "results/other/test")
+
+
+def test_a2d_image_ids_name_the_instance(tmp_path) -> None:
+    """Of an annotated frame only the instances that the annotators saw in it are samples."""
+    from support.trees_sentences import write_a2d
+
+    write_a2d(tmp_path / "data")
+    flags, job = other_split(tmp_path, "a2d", "test")
+    answer(job, small)
+    target = tmp_path / "c.json"
+    assert command(export_predictions, flags, "--format", "coco", "--out", target, dataset="other", split="test") == 0
+    found = [e["image_id"] for e in json.loads(target.read_text()) if e["video_id"] == "-cat1"]
+    assert sorted(found) == ["v_-cat1_f_3_i_1", "v_-cat1_f_3_i_2", "v_-cat1_f_7_i_2"]

@@ -1,0 +1,145 @@
+"""The bundled micro weights: found by the pipeline's own look-up, loaded by its loaders, with pinned predictions.
+
+Pins hold within what another CPU's rounding may move; a retrained model gets new ones (docs/models.md).
+"""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+from support.project import ROOT, make_config
+from torchvision.ops import box_iou
+
+from stages.core.config.loading import settings_of
+from stages.core.config.sections import FeatureCache
+from stages.core.media import masks
+from stages.core.state.frames import FrameFolder
+from stages.core.state.graph import BUILD_TRACKS, ENCODE_TEXT
+from stages.core.state.weights import find_weights, weights_ids
+from stages.micro.training.sam2.tracked import held_out_clip
+from stages.prompting.grounding_dino.detector import load_detector
+from stages.selectors import finished_selector, load
+from stages.selectors.text_encoder import TransformersTextEncoder
+from stages.tracking.lockstep import LockstepTracker
+from stages.tracking.tracker import PromptBatch
+from stages.weights.fetch import fetch_preset
+
+BUNDLE = ROOT / "stages/micro/weights"
+MIB = 2**20
+N_FRAMES = 12
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """The project's config as it stands, with the micro preset taken into use; no network, no seed for what is here."""
+    place = tmp_path_factory.mktemp("place")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        config = make_config(place)
+        fetch_preset(config, "micro", overwrite=False, source=None)
+        yield config
+
+
+def test_every_model_has_a_card_and_together_they_are_small():
+    files = sorted(BUNDLE.rglob("*.safetensors"))
+    assert files and sum(file.stat().st_size for file in files) <= 35 * MIB
+    for file in files:
+        card = (file.parent / "card.md").read_text(encoding="utf-8")
+        assert "python -m stages." in card and "|" in card, f"{file.parent}: the card names its command and its scores"
+        with safe_open(file, framework="np") as content:
+            assert len(content.keys()) > 0
+
+
+def clip_folder(folder: Path) -> tuple[FrameFolder, np.ndarray]:
+    """A held-out clip as frames on disk, and its masks (N, T, H, W)."""
+    clip = held_out_clip(3)
+    names = tuple(f"{t:05}" for t in range(N_FRAMES))
+    for name, frame_HW3 in zip(names, clip.frames_THW3):
+        Image.fromarray(frame_HW3).save(folder / f"{name}.png")
+    height, width = clip.frames_THW3.shape[1:3]
+    return FrameFolder(folder, names, ".png", (height, width), None, "held-out"), clip.masks_NTHW[:, :N_FRAMES]
+
+
+# in pixels, of two objects in frames 1, 6 and 11
+AREAS = [[251, 235, 237], [294, 302, 257]]
+
+
+@pytest.fixture(scope="module")
+def tracked(config, tmp_path_factory):
+    """Two objects of a held-out clip, tracked from their masks in frame 0, and their true masks (N, T, H, W)."""
+    frames, masks_NTHW = clip_folder(tmp_path_factory.mktemp("clip"))
+    settings = settings_of(config, "shapes").tracks
+    tracker = LockstepTracker.load(
+        find_weights(config, "shapes", "sam2"), "cpu", settings, FeatureCache(device=1, host=1)
+    )
+    prompts = masks.encode_all(masks_NTHW[:2, 0])
+    return tracker.track(frames, [PromptBatch(0, prompts)])[0], masks_NTHW
+
+
+def test_sam2_tracks_as_pinned(tracked):
+    found, masks_NTHW = tracked
+    areas = [[int(masks.area([masklet.rles_T[t]])[0]) for t in (1, 6, 11)] for masklet in found]
+    np.testing.assert_allclose(areas, AREAS, atol=4)
+    for masklet, masks_THW in zip(found, masks_NTHW[:2], strict=True):
+        ious = masks.iou_matrix(masklet.rles_T[1:], masks.encode_all(masks_THW[1:])).diagonal()
+        assert ious[masks_THW[1:].any((1, 2))].mean() > 0.85
+
+
+SCORES = (0.8536, 0.8138)  # of the boxes of the two green squares
+
+
+def test_the_detector_finds_what_is_named(config, tmp_path):
+    frames, masks_NTHW = clip_folder(tmp_path)
+    settings = settings_of(config, "shapes").prompts.gdino
+    detector = load_detector(find_weights(config, "shapes", "grounding_dino"), settings, "cpu")
+    frame = frames.load(0)
+    squares, stars = detector.detect([frame], ["the green squares", "a yellow star"])[0]
+    assert squares.phrases == ["green squares"] * 2 and stars.phrases == []
+    np.testing.assert_allclose(squares.scores_N, SCORES, atol=5e-3)
+    true_boxes = torch.from_numpy(masks.boxes(masks.encode_all(masks_NTHW[:2, 0])).astype(np.float32))
+    iou_NM = box_iou(torch.from_numpy(squares.boxes_N4), true_boxes)
+    assert sorted(iou_NM.argmax(1).tolist()) == [0, 1] and iou_NM.amax(1).min() > 0.8
+
+
+COSINES = (0.8307, 0.6940, -0.0244)  # of the first sentence with the others
+SENTENCES = (
+    "the red square moving left",
+    "the square that is red and goes to the left",
+    "the red square moving right",
+    "two blue circles",
+)
+
+
+def test_text_features_are_as_pinned(config):
+    folder = find_weights(config, "shapes", "text").path
+    encoder = TransformersTextEncoder(folder, 64, "cpu")
+    means = np.stack([encoder.encode(sentence, "test").mean_D for sentence in SENTENCES])
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    np.testing.assert_allclose(means[1:] @ means[0], COSINES, atol=2e-3)
+
+
+LOGITS = {"the green square": (-0.9034, -0.8964), "the yellow star": (-2.0805, -1.9781)}
+
+
+def test_the_selector_scores_as_pinned(config, tracked):
+    found, _ = tracked
+    ids = weights_ids(config, "shapes", BUILD_TRACKS, "gt") | weights_ids(config, "shapes", ENCODE_TEXT, None)
+    selector = load(finished_selector(config, "shapes"), "cpu", ids)
+    encoder = TransformersTextEncoder(find_weights(config, "shapes", "text").path, 64, "cpu")
+    tokens_NTC = np.stack([masklet.tokens_TC for masklet in found])
+    for sentence, logits in LOGITS.items():
+        scored = selector.score(tokens_NTC, encoder.encode(sentence, "test").words_WD)
+        np.testing.assert_allclose(scored, logits, atol=5e-2, err_msg=sentence)
+
+
+def test_weights_that_are_gone_are_named(config, tmp_path, monkeypatch):
+    for name in ("config.yaml", "stages/micro/sam2_micro.yaml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"stages/micro/weights/sam2/model\.safetensors: missing"):
+        find_weights(config, "shapes", "sam2")

@@ -1,0 +1,135 @@
+"""Training in two processes that torchrun starts: the gradients of one, and the same bytes after a kill."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from support.project import ROOT
+from support.trainings import make_toy, toy_config
+
+from stages.core.config.file import Config
+from stages.core.state.graph import TRAIN_SELECTOR, Layout
+from stages.selectors.distributed import World
+from stages.selectors.state import read_state
+
+GRADIENTS = """
+import sys
+from pathlib import Path
+import torch
+from stages.core.config.loading import load_config
+from stages.selectors.distributed import join
+from test_ddp import joint_gradients
+
+config = load_config(Path(sys.argv[1]))
+with join("cpu") as world:
+    assert world.size == 2
+    assert world.gather([10 * i for i in world.deal(range(5))]) == [0, 10, 20, 30, 40]
+    assert world.first_decides(lambda: world.rank) == 0
+    found = joint_gradients(config, world)
+    if world.first:
+        torch.save(found, sys.argv[2])
+"""
+
+KILLED = """
+import os, signal, sys
+from stages import train_selector
+from stages.selectors import training
+training.CHECKPOINT_SECONDS = 0.0
+save, calls = training.save_state, 0
+def save_or_die(*arguments):
+    global calls
+    calls += 1
+    if calls > 8:
+        os.kill(os.getpid(), signal.SIGKILL)
+    save(*arguments)
+training.save_state = save_or_die
+raise SystemExit(train_selector.main(sys.argv[1:]))
+"""
+
+
+def joint_gradients(config: Config, world: World) -> dict[str, list[torch.Tensor]]:
+    """Of one step over all expressions, by architecture: every parameter's gradient, and the sums of the losses."""
+    from stages.core.config.loading import settings_of
+    from stages.datasets import open_split
+    from stages.selectors.architectures import Architecture
+    from stages.selectors.batch import collate
+    from stages.selectors.order import Group, share
+    from stages.selectors.samples import open_video
+    from stages.selectors.store import Store
+    from stages.selectors.training import accumulate, gradients
+
+    split, selector = open_split(config, "toy", "train"), settings_of(config, "toy").selector
+    layout = Layout.of(config, "toy", "train")
+    videos = [open_video(layout, video, ["gt", "gdino"]) for video in split.videos()[:3]]
+    store = Store(videos, selector.training, split.annotations)
+    step: list[Group] = [(v, [e for e in range(5) if len(videos[v].tracks_of(e))]) for v in range(3)]
+    n_samples = sum(len(expressions) for _, expressions in step)
+    found = {}
+    for name in ("sola", "soc"):
+        architecture = Architecture.of(selector.model_copy(update={"name": name}))
+        model = architecture.build(16, 32, seed=0).train()
+        mine = share(step, store.sizes, world.rank, world.size)
+        passes = [collate(store.samples(*group)) for group in mine]
+        sums = accumulate(model, passes, n_samples, selector.training, "cpu")
+        world.add_up([*gradients(model, world), sums])
+        found[name] = [*(p.grad for p in model.parameters() if p.grad is not None), sums]
+    return found
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """Steps of two groups, so that either process has one."""
+    config = toy_config(
+        tmp_path, {"dropout": 0.0, "attention_dropout": 0.0}, epochs=2, batch_size=6, expressions_per_video=3
+    )
+    make_toy(tmp_path, config)
+    return config
+
+
+def torchrun(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def written(folder: Path, config: Config) -> Path:
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json")), encoding="utf-8")
+    return path
+
+
+def test_two_processes_have_the_gradients_of_one(config: Config, tmp_path: Path) -> None:
+    script, out = tmp_path / "gradients.py", tmp_path / "gradients.pt"
+    script.write_text(GRADIENTS, encoding="utf-8")
+    done = torchrun(str(script), str(written(tmp_path, config)), str(out))
+    assert done.returncode == 0, done.stderr
+    alone = joint_gradients(config, World())
+    together = torch.load(out, weights_only=True)
+    assert together.keys() == alone.keys() == {"sola", "soc"}
+    for name, expected in alone.items():
+        for found, wanted in zip(together[name], expected, strict=True):
+            torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-4)
+
+
+def test_a_killed_training_of_two_processes_ends_in_the_same_bytes(config: Config, tmp_path: Path) -> None:
+    flags = ["--config", str(written(tmp_path, config)), "--dataset", "toy", "--split", "train"]
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED, encoding="utf-8")
+    folder = Layout.of(config, "toy", "train").folder(TRAIN_SELECTOR)
+    assert torchrun(str(script), *flags).returncode != 0
+    state = read_state(folder)
+    assert state is not None and (state["progress"]["epoch"], state["progress"]["step"]) == (1, 1)
+    names = ("best.safetensors", "training.json")
+    ends = []
+    for _ in range(2):  # going on after the kill, then from the start
+        done = torchrun("-m", "stages.train_selector", *flags)
+        assert done.returncode == 0, done.stderr
+        ends.append([(folder / name).read_bytes() for name in names])
+        for file in (*names, "last.pt"):
+            (folder / file).unlink()
+    assert ends[0] == ends[1]

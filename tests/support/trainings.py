@@ -1,0 +1,153 @@
+"""A small data set whose tracks can be told apart: a MeViS tree, and the real cache files upstream of training.
+
+Every object is of one kind; its tokens are the kind's vector plus noise, and an expression's words are the
+vectors of the kind it names. So a selector can learn it, and what it learns is known.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from support.project import ROOT, make_config
+
+from stages.core.config.file import Config
+from stages.core.config.sections import SelectorTraining
+from stages.core.media import masks
+from stages.core.records import SOURCES, Source, Video
+from stages.core.run.cli import Job
+from stages.core.state.cache import Stamp
+from stages.core.state.graph import BUILD_TRACKS, ENCODE_TEXT, Layout
+from stages.core.state.text_file import TextFeatures, write_text
+from stages.core.state.track_file import Labels, Tracks, write_tracks
+from stages.datasets import open_split
+
+SIZE, C, D, KINDS = (24, 32), 16, 32, 4
+SAM2, TEXT = "5a2" * 5 + "0", "7e87" * 4
+MODEL = {"hidden_dim": 32, "n_heads": 4, "n_negatives": 4}
+SOC = {"dim": 32, "ffn_dim": 64, "n_heads": 4, "n_proxies": 4, "n_slots": 3, "dropout": 0.0, "attention_dropout": 0.0}
+
+
+def toy_config(folder: Path, model: dict[str, Any] | None = None, name: str = "sola", **training: Any) -> Config:
+    rate = training.pop("learning_rate", 3e-3)
+    schedule = {"epochs": 3, "patience": None, "batch_size": 3, "expressions_per_video": 8, "plateau_patience": 3}
+    values = {**schedule, "learning_rate": {"sola": rate, "soc": rate}, **training}
+    toy = {
+        "format": "mevis",
+        "root": str(folder / "data"),
+        "generate": False,
+        "models": "micro",
+        "selector": {"weights": None, "train": "toy/train", "validate_on": "toy/valid_u"},
+        "splits": {name: {"role": "train", "limit": None} for name in ("train", "valid_u", "valid")},
+        "settings": {
+            "run": {"device": "cpu", "threads": 1},
+            "selector": {"name": name, "sola": {**MODEL, **(model or {})}, "soc": SOC, "training": values},
+        },
+    }
+    return make_config(folder, {"datasets": {"toy": toy}})
+
+
+def training_section(**change: Any) -> SelectorTraining:
+    """`selector.training` of the project's config."""
+    document = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    return SelectorTraining.model_validate({**document["selector"]["training"], **change})
+
+
+def toy_job(config: Config, split: str = "train", **change: Any) -> Job:
+    flags = {"source": None, "pid": 0, "n_pids": 1, "overwrite": False, "limit": None}
+    return Job(config=config, dataset="toy", split=split, **{**flags, **change})
+
+
+def make_toy(folder: Path, config: Config) -> None:
+    """The tree, and text and track files of both splits."""
+    for seed, (split, n) in enumerate((("train", 6), ("valid_u", 3))):
+        write_split(folder / "data" / split, n, seed)
+        write_cache(config, split)
+
+
+def kinds_of(video: int, seed: int) -> list[int]:
+    return np.random.default_rng([seed, video]).permutation(KINDS)[:3].tolist()
+
+
+def write_split(folder: Path, n: int, seed: int, *, truth: bool = True) -> None:
+    """Three objects a video, of different kinds; each is named, one pair is, and one kind that is not there."""
+    (folder / "JPEGImages").mkdir(parents=True, exist_ok=True)
+    videos, mask_dict = {}, {}
+    for v in range(n):
+        frames = [f"{t:05d}" for t in range(1 + (7 * v) % 20)]
+        kinds = kinds_of(v, seed)
+        keys = [100 * v + i for i in range(3)]
+        absent = next(k for k in range(KINDS) if k not in kinds)
+        entries = [(f"kind {k}", [key]) for k, key in zip(kinds, keys, strict=True)]
+        entries += [(f"kind {kinds[0]} and {kinds[2]}", [keys[0], keys[2]]), (f"kind {absent}", [])]
+        expressions = {str(e): {"exp": t, "anno_id": a} if truth else {"exp": t} for e, (t, a) in enumerate(entries)}
+        videos[f"v{v}"] = {"frames": frames, "expressions": expressions}
+        for i, key in enumerate(keys):
+            mask_dict[str(key)] = [dict(masks.encode(square(i, t))) for t in range(len(frames))]
+    (folder / "meta_expressions.json").write_text(json.dumps({"videos": videos}))
+    if truth:
+        (folder / "mask_dict.json").write_text(json.dumps(mask_dict))
+
+
+def square(place: int, t: int) -> NDArray[np.bool_]:
+    mask_HW = np.zeros(SIZE, bool)
+    mask_HW[2 + 7 * place : 8 + 7 * place, t % 20 : t % 20 + 8] = True
+    return mask_HW
+
+
+def write_cache(config: Config, split: str, *, sam2: str = SAM2, seed: int = 0) -> None:
+    layout = Layout.of(config, "toy", split)
+    for video in open_split(config, "toy", split).videos():
+        stamp = Stamp(ENCODE_TEXT.name, ENCODE_TEXT.version, {"weights": {"text": TEXT}})
+        write_text(layout.file(ENCODE_TEXT, video.id), stamp, video, [features(e.text) for e in video.expressions])
+        for source in SOURCES:
+            write_toy_tracks(layout, video, source, sam2=sam2, seed=seed)
+
+
+def vectors(width: int) -> NDArray[np.float32]:
+    return np.random.default_rng(width).normal(size=(KINDS, width)).astype(np.float32)
+
+
+def features(text: str) -> TextFeatures:
+    """Two words that are the same in all captions around the vectors of the kinds named."""
+    named = [int(word) for word in text.split() if word.isdigit()]
+    words_WD = np.stack([np.full(D, 0.1), *(vectors(D)[k] for k in named), np.full(D, -0.1)]).astype(np.float32)
+    return TextFeatures(words_WD, words_WD.mean(0))
+
+
+def write_toy_tracks(
+    layout: Layout, video: Video, source: Source, *, sam2: str = SAM2, seed: int = 0, empty: bool = False
+) -> None:
+    """One track an object: for every expression, but of `gdino` for the expressions that name its kind only."""
+    split_seed = 0 if layout.split == "train" else 1
+    kinds = [] if empty else kinds_of(int(video.id[1:]), split_seed)
+    n, t = len(kinds), len(video.frames)
+    rng = np.random.default_rng([seed, split_seed, int(video.id[1:]), SOURCES.index(source)])
+    tokens_NTC = vectors(C)[kinds][:, None] + 0.05 * rng.normal(size=(n, t, C))
+    own = [
+        np.array([i for i in range(n) if source != "gdino" or str(kinds[i]) in e.text], np.int32)
+        for e in video.expressions
+    ]
+    keys = sorted({a for e in video.expressions for a in e.annotations or ()}, key=int)
+    iou_NA = np.array([[float(int(key) % 100 == i) for key in keys] for i in range(n)], np.float32).reshape(
+        n, len(keys)
+    )
+    ones_NT = np.ones((n, t))
+    tracks = Tracks(
+        size=SIZE,
+        tokens_NTC=tokens_NTC.reshape(n, t, C).astype(np.float16 if source == "gdino" else np.float32),
+        score_NT=ones_NT.astype(np.float16),
+        iou_NT=ones_NT.astype(np.float16),
+        area_NT=(48 * ones_NT).astype(np.uint32),
+        bbox_NT4=np.zeros((n, t, 4), np.uint16),
+        prompt_frame_N=np.zeros(n, np.int16),
+        source_N=np.full(n, SOURCES.index(source), np.uint8),
+        prompt_id_N=np.arange(n, dtype=np.int32),
+        expression_tracks=tuple(own),
+        labels=Labels(tuple(keys), iou_NA, iou_NA, iou_NA) if keys else None,
+    )
+    rles_NT = [[masks.encode(square(i, f)) for f in range(t)] for i in range(n)]
+    stamp = Stamp(BUILD_TRACKS.name, BUILD_TRACKS.version, {"weights": {"sam2": sam2}, "seed": seed})
+    write_tracks(layout.file(BUILD_TRACKS, video.id, source), stamp, tracks, rles_NT)
