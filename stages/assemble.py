@@ -22,7 +22,7 @@ from typing import Any
 
 from stages.core.config.resolved import dataset_config
 from stages.core.records import Video
-from stages.core.run.cli import Job, execute
+from stages.core.run.cli import Job, run_stage
 from stages.core.state.cache import CacheError
 from stages.core.state.graph import RENDER_PREDICTIONS
 from stages.core.state.provenance import collect_provenance
@@ -109,7 +109,7 @@ def write_document(path: Path, document: Mapping[str, Any]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return execute(run, __doc__, argv)
+    return run_stage(run, __doc__, argv)
 
 
 if __name__ == "__main__":

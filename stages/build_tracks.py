@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.records import Split, Video
-from stages.core.run.cli import Job, execute
+from stages.core.run.cli import Job, run_stage
 from stages.core.run.runner import Finish, Worker, run_shard
 from stages.core.state.cache import Stamp, write_json
 from stages.core.state.fingerprints import annotations_digest, expressions_digest, upstream
@@ -127,7 +127,7 @@ def _load(job: Job, device: str) -> Tracker:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return execute(run, __doc__, argv, source=True)
+    return run_stage(run, __doc__, argv, source=True)
 
 
 if __name__ == "__main__":

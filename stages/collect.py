@@ -5,13 +5,12 @@ fingerprint. The workflow's later stages depend on this file; it names no shard,
 shards changes nothing. Every missing or damaged file is listed.
 """
 
-import argparse
 import logging
 from collections.abc import Sequence
 
 from stages.core.config.loading import nearest
 from stages.core.records import SOURCES, Source
-from stages.core.run.cli import Job, build_parser, guarded, parse_job
+from stages.core.run.cli import Job, execute, parse_job, split_parser
 from stages.core.state.cache import CacheError, read_stamp, write_json
 from stages.core.state.graph import STAGES, Stage
 from stages.datasets import open_split
@@ -50,10 +49,9 @@ def parse_task(task: str) -> tuple[Stage, Source | None]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = build_parser(__doc__)
+    parser = split_parser(__doc__)
     parser.add_argument("--task", required=True, metavar="STAGE[-SOURCE]", help="what to verify, as build_tracks-grid")
-    arguments: argparse.Namespace = parser.parse_args(argv)
-    return guarded(lambda: run(parse_job(arguments), arguments.task))
+    return execute(parser, argv, lambda arguments: run(parse_job(arguments), arguments.task))
 
 
 if __name__ == "__main__":

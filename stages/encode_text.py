@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core.records import Video
-from stages.core.run.cli import Job, execute
+from stages.core.run.cli import Job, run_stage
 from stages.core.run.runner import Worker, run_shard
 from stages.core.state.cache import Stamp
 from stages.core.state.fingerprints import expressions_digest
@@ -59,7 +59,7 @@ def encode_all(encoder: "TextEncoder", video: Video) -> list["TextFeatures"]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return execute(run, __doc__, argv)
+    return run_stage(run, __doc__, argv)
 
 
 if __name__ == "__main__":

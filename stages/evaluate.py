@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core.records import Expression, Split, Video
-from stages.core.run.cli import Job, execute
+from stages.core.run.cli import Job, run_stage
 from stages.core.run.runner import run_shard
 from stages.core.state.cache import Stamp, digest, write_json
 from stages.core.state.choices import Candidate, Choices, confidence, predicted_masks, read_answers, read_choices
@@ -112,7 +112,7 @@ def answer_of(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return execute(run, __doc__, argv)
+    return run_stage(run, __doc__, argv)
 
 
 if __name__ == "__main__":

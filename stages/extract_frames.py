@@ -22,7 +22,7 @@ from PIL import Image
 
 from stages.core.config.sections import Settings
 from stages.core.records import Video
-from stages.core.run.cli import Job, execute
+from stages.core.run.cli import Job, run_stage
 from stages.core.run.runner import run_shard
 from stages.core.state.cache import CacheError, Stamp, digest, write_json
 from stages.core.state.folders import check_disjoint, replaced_folder
@@ -52,7 +52,7 @@ def run(job: Job) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return execute(run, __doc__ or "", argv)
+    return run_stage(run, __doc__, argv)
 
 
 def ingredients(layout: Layout, video: Video) -> Mapping[str, Any]:

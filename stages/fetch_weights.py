@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stages.core.config.file import Config
-from stages.core.run.cli import add_config_flag, config_of, guarded
+from stages.core.run.cli import add_config_flag, build_parser, config_of, execute
 
 
 def run(config: Config, preset: str, overwrite: bool, source: Path | None) -> None:
@@ -40,17 +40,7 @@ def show(config: Config, preset: str | None, *, verify: bool) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns 0, 1 where --verify found a defect, or 2 where some weights are not in place."""
-    parser = build_parser()
-    arguments = parser.parse_args(argv)
-    if arguments.list or arguments.verify:
-        return guarded(lambda: show(config_of(arguments), arguments.preset, verify=arguments.verify))
-    if arguments.preset is None:
-        parser.error("--preset is needed to fetch; --list names the presets")
-    return guarded(lambda: run(config_of(arguments), arguments.preset, arguments.overwrite, arguments.source))
-
-
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = build_parser(__doc__)
     add = parser.add_argument
     add("--preset", help="a preset of the config (for --list and --verify: default all)")
     add_config_flag(parser)
@@ -64,7 +54,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--list", action="store_true", help="print the files of the presets and what is here, and fetch nothing")
     add("--verify", action="store_true", help="hash every file again; exit with 1 where one is missing or wrong")
-    return parser
+    return execute(parser, argv, _fetch_or_show)
+
+
+def _fetch_or_show(arguments: argparse.Namespace) -> int | None:
+    if arguments.list or arguments.verify:
+        return show(config_of(arguments), arguments.preset, verify=arguments.verify)
+    if arguments.preset is None:
+        raise ValueError("--preset is needed to fetch; --list names the presets")
+    return run(config_of(arguments), arguments.preset, arguments.overwrite, arguments.source)
 
 
 if __name__ == "__main__":

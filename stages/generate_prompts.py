@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from stages.core.config.loading import dataset_of
 from stages.core.records import Split, Video
-from stages.core.run.cli import Job, execute
+from stages.core.run.cli import Job, run_stage
 from stages.core.run.runner import Worker, run_shard
 from stages.core.state.cache import Stamp
 from stages.core.state.fingerprints import annotations_digest, expressions_digest
@@ -86,7 +86,7 @@ def _role(job: Job) -> Literal["train", "evaluate"]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return execute(run, __doc__, argv, source=True)
+    return run_stage(run, __doc__, argv, source=True)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stages.core.config.loading import dataset_of
-from stages.core.run.cli import add_config_flag, config_of, guarded
+from stages.core.run.cli import add_config_flag, add_dataset_flag, at_least, build_parser, config_of, execute
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +38,16 @@ def run(root: Path, seed: int | None, counts: dict[str, int] | None, n_jobs: int
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = _build_parser().parse_args(argv)
-    return guarded(lambda: _make(arguments))
+    parser = build_parser(__doc__)
+    add = parser.add_argument
+    add_config_flag(parser)
+    add_dataset_flag(parser, "shapes", " with generate: true")
+    sizes = "; ".join(f"{name}: {', '.join(map(str, counts.values()))} videos" for name, counts in SIZES.items())
+    add("--size", choices=SIZES, help=f"{sizes} of train, dev, valid_u, valid (default: what is there, or else demo)")
+    add("--seed", type=int, help="of everything random (default: that of what is there, or else 0)")
+    add("--jobs", type=at_least(1), metavar="N", help="processes (default: one per core)")
+    add("--statistics", action="store_true", help="makes nothing: prints what the data set at the root holds")
+    return execute(parser, argv, _make)
 
 
 def _make(arguments: argparse.Namespace) -> None:
@@ -52,25 +60,6 @@ def _make(arguments: argparse.Namespace) -> None:
         from stages.worlds.shapes.statistics import statistics
 
         print(statistics(Path(entry.root)))
-
-
-def _build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add_config_flag(parser)
-    add("--dataset", default="shapes", help="a data set of the config with generate: true (default: shapes)")
-    sizes = "; ".join(f"{name}: {', '.join(map(str, counts.values()))} videos" for name, counts in SIZES.items())
-    add("--size", choices=SIZES, help=f"{sizes} of train, dev, valid_u, valid (default: what is there, or else demo)")
-    add("--seed", type=int, help="of everything random (default: that of what is there, or else 0)")
-    add("--jobs", type=_positive, metavar="N", help="processes (default: one a core)")
-    add("--statistics", action="store_true", help="makes nothing: prints what the data set at the root holds")
-    return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"needs a number of 1 or more; got {text!r}")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from stages.core.config.sections import Render
 from stages.core.records import Expression, Rle, Video
-from stages.core.run.cli import Job, execute
+from stages.core.run.cli import Job, run_stage
 from stages.core.run.runner import run_shard
 from stages.core.state.cache import Stamp, digest, write_json
 from stages.core.state.choices import predicted_masks, read_answers
@@ -41,7 +41,7 @@ def run(job: Job) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return execute(run, __doc__ or "", argv)
+    return run_stage(run, __doc__, argv)
 
 
 def ingredients(job: Job, video: Video) -> Mapping[str, Any]:

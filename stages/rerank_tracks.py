@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stages.core.records import Video
-from stages.core.run.cli import Job, execute
+from stages.core.run.cli import Job, run_stage
 from stages.core.run.runner import run_shard
 from stages.core.state.fingerprints import upstream
 from stages.core.state.graph import RERANK_TRACKS, SCORE_TRACKS
@@ -36,7 +36,7 @@ def run(job: Job) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return execute(run, __doc__, argv)
+    return run_stage(run, __doc__, argv)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.records import Video
-from stages.core.run.cli import Job, execute
+from stages.core.run.cli import Job, run_stage
 from stages.core.run.runner import Worker, run_shard
 from stages.core.state.cache import Stamp
 from stages.core.state.choices import write_choices
@@ -53,14 +53,14 @@ def make_worker(job: Job, selector_path: Path, device: str) -> Worker:
     sources = job.settings.selector.sources.evaluate
 
     def work(video: Video, path: Path, stamp: Stamp) -> None:
-        choices = score_video(selector, open_video(job.layout, video, sources))
+        choices = score_video(selector, open_video(job.layout, video, sources), job.settings.run.batches.tokens)
         write_choices(path, stamp, choices, selector.threshold)
 
     return work
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return execute(run, __doc__, argv)
+    return run_stage(run, __doc__, argv)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,14 @@ Why:    everything before it is frozen, so training reads tokens and features an
 On several devices of one machine: `torchrun --nproc-per-node 4 -m stages.train_selector --dataset … --split …`.
 """
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from stages.core.config.loading import variant
 from stages.core.records import Rle, Source
-from stages.core.run.cli import Job, build_parser, guarded, parse_job
+from stages.core.run.cli import Job, at_least, execute, parse_job, stage_parser
 from stages.core.run.runner import stamp_of
 from stages.core.state.graph import TRAIN_SELECTOR, Layout
 from stages.datasets import open_split
@@ -102,22 +103,23 @@ def j_and_f(predicted_T: Sequence[Rle], truth_T: Sequence[Rle], size: tuple[int,
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = build_parser(__doc__)
+    parser = stage_parser(__doc__)
     parser.add_argument("--name", help="train this architecture instead of selector.name, in a folder of its own")
     parser.add_argument("--seed", type=int, help="train with this seed instead of the config's, in a folder of its own")
     parser.add_argument(
-        "--overfit", type=int, metavar="N", help="only check that N videos can be learnt by heart, and write nothing"
+        "--overfit",
+        type=at_least(1),
+        metavar="N",
+        help="only check that N videos can be learnt by heart, and write nothing",
     )
-    arguments = parser.parse_args(argv)
+    return execute(parser, argv, _train)
 
-    def action() -> int:
-        job = parse_job(arguments)
-        if arguments.overfit is not None:
-            return check_overfit(vary(job, arguments.name, arguments.seed), arguments.overfit)
-        run(job, arguments.name, arguments.seed)
-        return 0
 
-    return guarded(action)
+def _train(arguments: argparse.Namespace) -> int | None:
+    job = parse_job(arguments)
+    if arguments.overfit is not None:
+        return check_overfit(vary(job, arguments.name, arguments.seed), arguments.overfit)
+    return run(job, arguments.name, arguments.seed)
 
 
 if __name__ == "__main__":

@@ -15,14 +15,20 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
-from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from stages.core.config.file import Config
-from stages.core.config.loading import check_split, dataset_of, load_config
-from stages.core.run.cli import guarded
-from stages.datasets import FORMATS, open_split
+from stages.core.config.loading import check_split, dataset_of
+from stages.core.run.cli import (
+    add_config_flag,
+    add_dataset_flag,
+    add_limit_flag,
+    build_parser,
+    config_of,
+    execute,
+)
+from stages.core.tables import FORMATS
+from stages.datasets import open_split
 from stages.datasets.check import Report
 from stages.datasets.check import check_split as look_over
 
@@ -73,11 +79,8 @@ def outcome(config: Config, dataset: str, split: str, report: Report) -> dict[st
 
 def published(config: Config, dataset: str, split: str) -> list[dict[str, int | None]]:
     """The counts that each published version of a split has; empty for one's own data."""
-    name = dataset_of(config, dataset).format
-    if name == "mevis" and not dataset.startswith("mevis"):  # anyone's data may come in MeViS layout
-        return []
-    reader = import_module(f"stages.datasets.{FORMATS[name].module}")
-    versions = getattr(reader, "PUBLISHED", {}).get(split, ())
+    entry = dataset_of(config, dataset)
+    versions = FORMATS[entry.format].counts.get(split, ()) if entry.published else ()
     return [{"videos": videos, "expressions": expressions} for videos, expressions in versions]
 
 
@@ -104,19 +107,16 @@ def _line(finding: dict[str, str]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = build_parser(__doc__)
     add = parser.add_argument
-    add("--config", action="append", type=Path, metavar="FILE", help="config file (default: config.yaml); repeatable")
-    add("--dataset", required=True, help="a data set of the config")
+    add_config_flag(parser)
+    add_dataset_flag(parser)
     add("--split", help="one of its splits (default: all)")
-    add("--limit", type=int, metavar="N", help="only the first N videos of a split")
+    add_limit_flag(parser)
     add("--decode", action="store_true", help="read the pixels of every frame too")
     add("--strict", action="store_true", help="exit with 1 on warnings too")
     add("--json", action="store_true", help="print JSON")
-    arguments = parser.parse_args(argv)
-    status: list[int] = []
-    failed = guarded(lambda: status.append(run(load_config(*(arguments.config or [Path("config.yaml")])), arguments)))
-    return failed or status[0]
+    return execute(parser, argv, lambda arguments: run(config_of(arguments), arguments))
 
 
 if __name__ == "__main__":

@@ -13,10 +13,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.core.run.cli import Job, guarded, parse_job
+from stages.core.run.cli import Job, at_least, execute, parse_job, split_parser
 from stages.datasets import open_split
 from stages.exchange.check import KINDS, Report, check_zip, choose_layout
-from stages.exchange.command import build_parser
 from stages.exchange.expected import expected_files
 from stages.exchange.layouts import layout_named, layouts_of
 
@@ -54,26 +53,24 @@ def print_report(report: Report, show: int) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = build_parser(__doc__)
+    parser = split_parser(__doc__)
     parser.add_argument("archive", type=Path, metavar="ZIP", help="the submission")
     parser.add_argument("--layout", help="which of the set's layouts it has (default: the one its names fit)")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    parser.add_argument("--show", type=int, default=10, metavar="N", help="defects shown of a kind (default: 10)")
-    arguments = parser.parse_args(argv)
-    reports: list[Report] = []
-    status = guarded(lambda: reports.append(run(parse_job(arguments), arguments.archive, arguments.layout)))
-    for report in reports:
-        _show(report, arguments)
-        status = 0 if report.ok else 1
-    return status
+    parser.add_argument(
+        "--show", type=at_least(0), default=10, metavar="N", help="defects shown per kind (default: 10)"
+    )
+    return execute(parser, argv, _check)
 
 
-def _show(report: Report, arguments: argparse.Namespace) -> None:
+def _check(arguments: argparse.Namespace) -> int:
+    report = run(parse_job(arguments), arguments.archive, arguments.layout)
     if arguments.json:
         json.dump(report.as_json(arguments.show), sys.stdout, indent=1, ensure_ascii=False)
         print()
     else:
         print_report(report, arguments.show)
+    return int(not report.ok)
 
 
 if __name__ == "__main__":

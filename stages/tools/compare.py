@@ -13,14 +13,14 @@ Without flags it compares what the config's section `compare` says. The metrics 
 import argparse
 import logging
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core.config.loading import check_split
 from stages.core.records import SOURCES, Source, Split, Video
-from stages.core.run.cli import Job, add_config_flag, config_of, guarded
+from stages.core.run.cli import Job, execute, parse_job, split_parser
 from stages.datasets import open_split
 
 if TYPE_CHECKING:
@@ -181,19 +181,15 @@ def parse_mix(text: str) -> tuple[Source, ...]:
     return found
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def request_parser() -> argparse.ArgumentParser:
+    parser = split_parser(__doc__)
     add = parser.add_argument
-    add_config_flag(parser)
-    add("--dataset", required=True, help="a data set of the config")
-    add("--split", required=True, help="one of its splits, with ground truth")
     places = "scores, decisions, pipeline, trained, a folder or a file; again for more, of one NAME for runs of one"
     add("--selector", action="append", metavar="NAME=PLACE", help=f"PLACE: {places}")
     add("--baselines", nargs="*", metavar="NAME", help="oracle, gdino-best, gdino, largest, random, all, none")
     add("--sources", nargs="+", metavar="MIX", help="track sources to choose from, as grid gdino grid+gdino")
     add("--thresholds", nargs="+", metavar="T", help="numbers, config, calibrated, best")
     add("--seeds", nargs="+", type=int, metavar="N", help="of trained selectors and of the random baseline")
-    add("--limit", type=int, metavar="N", help="only the first N videos of the split")
     add("--out", type=Path, metavar="DIR", help="folder to write (default: <results>/compare/<dataset>/<split>)")
     add("--write", type=Path, metavar="FILE", help="write the table into this document too, between its markers")
     return parser
@@ -201,29 +197,24 @@ def build_parser() -> argparse.ArgumentParser:
 
 def parse_request(arguments: argparse.Namespace, argv: Sequence[str]) -> tuple[Job, Request]:
     """Flags win over the config's section."""
-    config = config_of(arguments)
-    check_split(config, arguments.dataset, arguments.split)
-    job = Job(config, arguments.dataset, arguments.split, None, 0, 1, overwrite=False, limit=arguments.limit)
+    job = parse_job(arguments)
     said = job.settings.compare
-    out = Path(config.paths.results) / "compare" / arguments.dataset / arguments.split
+    out = Path(job.config.paths.results) / "compare" / arguments.dataset / arguments.split
     return job, Request(
         selectors=said.selectors if arguments.selector is None else arguments.selector,
         baselines=said.baselines if arguments.baselines is None else arguments.baselines,
         mixes=list(dict.fromkeys(parse_mix(text) for text in arguments.sources or said.sources)),
         thresholds=list(dict.fromkeys(map(str, arguments.thresholds or said.thresholds))),
         seeds=list(dict.fromkeys(arguments.seeds or said.seeds)),
-        command=shlex.join(["python", "-m", "stages.tools.compare", *argv]),
+        command=shlex.join(["referee", "compare", *argv]),
         out=arguments.out or out,
         document=arguments.write,
     )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    import sys
-
     given = sys.argv[1:] if argv is None else argv
-    arguments = build_parser().parse_args(given)
-    return guarded(lambda: run(*parse_request(arguments, given)))
+    return execute(request_parser(), given, lambda arguments: run(*parse_request(arguments, given)))
 
 
 if __name__ == "__main__":

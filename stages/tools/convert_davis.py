@@ -18,7 +18,7 @@ from typing import Any
 
 from stages.core.config.loading import dataset_of
 from stages.core.records import Video
-from stages.core.run.cli import add_config_flag, config_of, guarded
+from stages.core.run.cli import add_config_flag, add_dataset_flag, build_parser, config_of, execute
 from stages.core.state.folders import replaced_folder
 from stages.datasets.index_file import load_index
 from stages.datasets.ref_davis17 import CONVERTED, read_raw
@@ -92,8 +92,11 @@ def _write(path: Path, videos: dict[str, Any]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = _build_parser().parse_args(argv)
-    return guarded(lambda: _convert(arguments))
+    parser = build_parser(__doc__)
+    add_config_flag(parser)
+    add_dataset_flag(parser, "ref_davis17", " of format davis17")
+    parser.add_argument("--target", type=Path, required=True, metavar="FOLDER", help="the folder to make")
+    return execute(parser, argv, _convert)
 
 
 def _convert(arguments: argparse.Namespace) -> None:
@@ -102,15 +105,6 @@ def _convert(arguments: argparse.Namespace) -> None:
         raise ValueError(f"datasets.{arguments.dataset}.format is {entry.format!r}; only davis17 is converted")
     run(Path(entry.root), arguments.target)
     print(arguments.target)
-
-
-def _build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add_config_flag(parser)
-    add("--dataset", default="ref_davis17", help="a data set of the config of format davis17 (default: ref_davis17)")
-    add("--target", type=Path, required=True, metavar="FOLDER", help="the folder to make")
-    return parser
 
 
 if __name__ == "__main__":

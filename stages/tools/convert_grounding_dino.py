@@ -1,21 +1,20 @@
 """Converts GroundingDINO weights between the authors' layout (.pth) and that of the hub (a folder).
 
-    python -m stages.tools.convert_grounding_dino groundingdino_swint_ogc.pth weights/dino --like grounding-dino-tiny
-    python -m stages.tools.convert_grounding_dino grounding-dino-tiny groundingdino.pth
+    referee convert-grounding-dino groundingdino_swint_ogc.pth weights/dino --like grounding-dino-tiny
+    referee convert-grounding-dino grounding-dino-tiny groundingdino.pth
 
 An OUT that ends in .pth is written for the authors' package, {"model": tensors}; any other OUT is a new folder
 with model.safetensors and the configuration and tokenizer of --like. Both detector backends load either;
 a conversion is for other programs, and for reading safetensors instead of .pth. What comes out is float32.
 """
 
-import argparse
 import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stages.core.run.cli import build_parser, execute
 from stages.core.state.cache import atomic_path
 from stages.prompting.grounding_dino.checkpoint import SAFE, convert, find_checkpoint, read_config, read_state
 
@@ -55,17 +54,11 @@ def run(source: Path, target: Path, like: Path | None) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns 0, or 2 where nothing was converted."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = build_parser(__doc__)
     parser.add_argument("source", type=Path, metavar="IN", help=".pth or .safetensors file, or a folder with one")
     parser.add_argument("target", type=Path, metavar="OUT", help=".pth file, or a new folder")
     parser.add_argument("--like", type=Path, metavar="FOLDER", help="folder of the hub's model (default: that of IN)")
-    arguments = parser.parse_args(argv)
-    try:
-        run(arguments.source, arguments.target, arguments.like)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return execute(parser, argv, lambda arguments: run(arguments.source, arguments.target, arguments.like))
 
 
 def _write_torch(state: dict[str, "torch.Tensor"], target: Path) -> None:

@@ -1,6 +1,6 @@
-"""Draws a strip of pictures: a row an expression, frames from left to right, the answer tinted.
+"""Draws a strip of pictures: a row per expression, frames from left to right, the answer tinted.
 
-    python -m stages.tools.draw_strip --dataset shapes --split valid_u --show valid_u_0003/0 --show valid_u_0005/2
+    referee draw-strip --dataset shapes --split valid_u --show valid_u_0003/0 --show valid_u_0005/2
 
 Reads:  decisions, the tracks they chose, frames, and ground truth where there is any (outlined in white).
 Writes: --out, a JPEG or PNG, for a paper, a page or a pull request. Without --show: the first expression
@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages.core.records import Expression, Split, Video
-from stages.core.run.cli import Job, guarded, parse_job
+from stages.core.run.cli import Job, at_least, execute, parse_job, split_parser
 from stages.datasets import open_split
-from stages.exchange.command import build_parser
 
 if TYPE_CHECKING:
     from stages.core.media.drawing import Image3
@@ -108,17 +107,13 @@ def _answered(job: Job, split: Split) -> Iterator[Row]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = build_parser(__doc__)
+    parser = split_parser(__doc__)
     add = parser.add_argument
     add("--show", action="append", default=[], metavar="VIDEO/EXPRESSION", help="a row; repeatable")
-    add("--columns", type=int, default=6, help="frames a row (default: 6)")
-    add("--side", type=int, default=192, help="longest side of a frame, pixels (default: 192)")
+    add("--columns", type=at_least(1), default=6, metavar="N", help="frames per row (default: 6)")
+    add("--side", type=at_least(1), default=192, metavar="N", help="longest side of a frame, pixels (default: 192)")
     add("--out", type=Path, default=Path("strip.jpg"), metavar="FILE", help="default: strip.jpg")
-    arguments = parser.parse_args(argv)
-    if arguments.columns < 1 or arguments.side < 1:
-        parser.error("--columns and --side are at least 1")
-    show = (arguments.show, arguments.columns, arguments.side, arguments.out)
-    return guarded(lambda: run(parse_job(arguments), *show))
+    return execute(parser, argv, lambda a: run(parse_job(a), a.show, a.columns, a.side, a.out))
 
 
 if __name__ == "__main__":

@@ -12,9 +12,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.core.run.cli import Job, guarded, parse_job
+from stages.core.run.cli import Job, execute, parse_job, split_parser
 from stages.datasets import open_split
-from stages.exchange.command import build_parser
 from stages.exchange.json_export import RESULTS, write_results
 from stages.exchange.layouts import layouts_of
 from stages.exchange.submission import cached_items, write_folder, write_zip
@@ -43,11 +42,10 @@ def run(job: Job, kind: str, out: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = build_parser(__doc__)
+    parser = split_parser(__doc__)
     parser.add_argument("--format", required=True, choices=FORMATS, help="what to write")
     parser.add_argument("--out", required=True, type=Path, metavar="PATH", help="the file or folder to write")
-    arguments = parser.parse_args(argv)
-    return guarded(lambda: run(parse_job(arguments), arguments.format, arguments.out))
+    return execute(parser, argv, lambda arguments: run(parse_job(arguments), arguments.format, arguments.out))
 
 
 if __name__ == "__main__":

@@ -17,8 +17,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core.config.sections import SolaModel, Tda
-from stages.core.run.cli import guarded
+from stages.core.config.sections import Tda
+from stages.core.run.cli import at_least, build_parser, execute
+from stages.selectors.sola.settings import SolaModel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -112,25 +113,26 @@ def infer_model(state: Mapping[str, "Tensor"], file: Path, n_heads: int, n_group
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns 0, or 2 where the checkpoint cannot be imported."""
-    arguments = build_parser().parse_args(argv)
-
-    def action() -> None:
-        if arguments.out.exists() and not arguments.overwrite:
-            raise ValueError(f"{arguments.out}: exists; give another --out, or --overwrite")
-        import_checkpoint(arguments.checkpoint, arguments.out, arguments.heads, arguments.groups)
-
-    return guarded(action)
-
-
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = build_parser(__doc__)
     add = parser.add_argument
     add("checkpoint", type=Path, help="epoch_N.pth of the published code")
     add("--out", type=Path, required=True, metavar="FILE", help="the selector to write, a .safetensors file")
-    add("--heads", type=int, default=HEADS, help=f"attention heads it was trained with (default: {HEADS})")
-    add("--groups", type=int, default=GROUPS, help=f"groups of its norms (default: {GROUPS})")
+    add(
+        "--heads",
+        type=at_least(1),
+        metavar="N",
+        default=HEADS,
+        help=f"attention heads it was trained with (default: {HEADS})",
+    )
+    add("--groups", type=at_least(1), metavar="N", default=GROUPS, help=f"groups of its norms (default: {GROUPS})")
     add("--overwrite", action="store_true", help="replace --out")
-    return parser
+    return execute(parser, argv, _import)
+
+
+def _import(arguments: argparse.Namespace) -> None:
+    if arguments.out.exists() and not arguments.overwrite:
+        raise ValueError(f"{arguments.out}: exists; give another --out, or --overwrite")
+    import_checkpoint(arguments.checkpoint, arguments.out, arguments.heads, arguments.groups)
 
 
 def _unwrapped(document: Any) -> Any:

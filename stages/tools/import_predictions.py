@@ -15,11 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stages.core.records import Split, Video
-from stages.core.run.cli import Job, guarded, parse_job
+from stages.core.run.cli import Job, execute, parse_job, split_parser
 from stages.core.state.frames import FrameFolder, open_frames
 from stages.datasets import open_split
 from stages.exchange.archives import open_archive
-from stages.exchange.command import build_parser
 from stages.exchange.importing import RECORD, Import, import_video, prepare, write_record
 from stages.exchange.incoming import Incoming, IncomingPngs, read_ytvis
 
@@ -79,12 +78,11 @@ def _report(made: Import, incoming: Incoming, missing: Sequence[str], done: int,
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = build_parser(__doc__)
+    parser = split_parser(__doc__)
     parser.add_argument("--from", required=True, type=Path, dest="origin", metavar="PATH", help="what to import")
     parser.add_argument("--name", help="of the import, a folder (default: the name of PATH without its suffix)")
     parser.add_argument("--overwrite", action="store_true", help="import again what is there already")
-    arguments = parser.parse_args(argv)
-    return guarded(lambda: run(parse_job(arguments), arguments.origin, arguments.name))
+    return execute(parser, argv, lambda arguments: run(parse_job(arguments), arguments.origin, arguments.name))
 
 
 if __name__ == "__main__":

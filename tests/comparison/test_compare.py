@@ -261,7 +261,7 @@ def test_what_was_compared_is_written_down(finished: Config, tmp_path: Path) -> 
     run(finished, tmp_path, "--baselines", "none", "--selector", "mine=scores", "--limit", "2")
     facts = json.loads((tmp_path / "compare.json").read_text())
     assert facts["videos"] == ["v0", "v1"] and facts["baselines"] == ["none"] and facts["selectors"] == ["mine=scores"]
-    assert facts["command"].startswith("python -m stages.tools.compare --config ")
+    assert facts["command"].startswith("referee compare --config ")
     assert "the first 2 videos, 10 expressions" in (tmp_path / "table.md").read_text()
 
 
@@ -272,7 +272,7 @@ def test_write_puts_the_table_between_its_markers(finished: Config, tmp_path: Pa
     flags = ("--baselines", "none", "--selector", "mine=scores", "--write", str(document))
     run(finished, tmp_path / "out", *flags)
     text = document.read_text()
-    assert text.startswith(f"# Before\n{begin}\n\n`python -m stages.tools.compare") and text.endswith(
+    assert text.startswith(f"# Before\n{begin}\n\n`referee compare") and text.endswith(
         f"\n{end}\nafter\n"
     )
     assert "old figures" not in text and "| none | grid+gdino |" in text

@@ -19,7 +19,7 @@ from support.tiny_mevis import SIZE
 from stages import assemble, evaluate, render_predictions, rerank_tracks
 from stages.core.media import masks
 from stages.core.records import Video
-from stages.core.run.cli import Job, build_parser
+from stages.core.run.cli import Job, stage_parser
 from stages.core.state.frames import open_frames
 from stages.core.state.graph import EVALUATE, RERANK_TRACKS
 from stages.datasets import open_split
@@ -311,7 +311,7 @@ def test_rerank_does_not_overwrite_an_import_nor_an_import_a_decision(fresh, cap
 
 def test_the_command_line_offers_no_source_import() -> None:
     with pytest.raises(SystemExit):
-        build_parser("", source=True).parse_args(["--dataset", "d", "--split", "s", "--source", "import"])
+        stage_parser("", source=True).parse_args(["--dataset", "d", "--split", "s", "--source", "import"])
 
 
 def test_without_frames_the_stage_is_named(fresh, tmp_path, capsys) -> None:

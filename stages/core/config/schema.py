@@ -1,4 +1,4 @@
-"""Writes workflow/schemas/config.schema.json from the pydantic models: `python -m stages.core.config.schema`."""
+"""Writes workflow/schemas/config.schema.json from the pydantic models of the config."""
 
 import json
 from pathlib import Path

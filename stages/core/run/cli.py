@@ -1,4 +1,12 @@
-"""The one flag set of all stages, and how a stage is run from the command line."""
+"""The command line of everything: one parser builder, groups of flags, and the one form of a `main`.
+
+    def main(argv: Sequence[str] | None = None) -> int:
+        parser = split_parser(__doc__)
+        parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write")
+        return execute(parser, argv, lambda arguments: run(parse_job(arguments), arguments.out))
+
+A stage without flags of its own: `return run_stage(run, __doc__, argv)`.
+"""
 
 import argparse
 import logging
@@ -12,6 +20,8 @@ from stages.core.config.loading import check_split, load_config, settings_of
 from stages.core.config.sections import Settings
 from stages.core.records import SOURCES, Source
 from stages.core.state.graph import Layout
+
+WRONG_INPUT, INTERRUPTED = 2, 130  # exit statuses; 130 is a shell's for the end by Ctrl-C
 
 
 @dataclass(frozen=True)
@@ -36,44 +46,93 @@ class Job:
         return Layout.of(self.config, self.dataset, self.split)
 
 
-def execute(run: Callable[[Job], None], doc: str, argv: Sequence[str] | None = None, *, source: bool = False) -> int:
-    """Parses the flags, runs the stage, and turns errors of input into one clear line.
+# ---------------------------------------------------------------- running
+
+
+def run_stage(
+    run: Callable[[Job], None], doc: str | None, argv: Sequence[str] | None = None, *, source: bool = False
+) -> int:
+    """The `main` of a stage that has the common flags alone."""
+    return execute(stage_parser(doc, source=source), argv, lambda arguments: run(parse_job(arguments)))
+
+
+def execute(
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str] | None,
+    action: Callable[[argparse.Namespace], int | None],
+) -> int:
+    """Parses the flags and runs `action` on them.
 
     Returns:
-        0, or 2 for wrong input (config, data, cache, arguments). Failed videos exit with 1.
+        What `action` returns, None as 0; 2 for wrong input (config, data, cache, arguments), said in one line; 130
+        after Ctrl-C. Failed videos of a stage exit with 1.
     """
-    arguments = build_parser(doc, source=source).parse_args(argv)
-    return guarded(lambda: run(parse_job(arguments)))
+    arguments = parser.parse_args(argv)
+    n_pids = getattr(arguments, "n_pids", 1)
+    if getattr(arguments, "pid", 0) >= n_pids:
+        parser.error(f"--pid {arguments.pid} with --n-pids {n_pids}: shards are numbered 0 to {n_pids - 1}")
+    return guarded(lambda: action(arguments))
 
 
 def guarded(action: Callable[[], int | None]) -> int:
-    """Runs `action` with logging set up; an error of input becomes one line and exit status 2.
-
-    Returns:
-        What `action` returns, None as 0; or 2.
-    """
+    """Runs `action` with logging set up; an error of input, or Ctrl-C, becomes one line and an exit status."""
     set_up_logging()
     try:
         return action() or 0
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return WRONG_INPUT
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
 
 
-def build_parser(doc: str, *, source: bool = False) -> argparse.ArgumentParser:
-    """The parser of a stage; `doc` is the stage module's docstring."""
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
+def set_up_logging() -> None:
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(levelname).1s %(name)s: %(message)s",
+        datefmt="%H:%M:%S",
+        stream=sys.stderr,
+    )
+
+
+# ---------------------------------------------------------------- parsers
+
+
+def build_parser(doc: str | None) -> argparse.ArgumentParser:
+    """A parser without flags; `doc` is the docstring of its module. Every command begins with it."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(prog=program(), description=doc, formatter_class=formatter)
+
+
+def split_parser(doc: str | None) -> argparse.ArgumentParser:
+    """The flags of a command about one split, for `parse_job`."""
+    parser = build_parser(doc)
     add_config_flag(parser)
-    add("--dataset", required=True, help="a data set of the config")
-    add("--split", required=True, help="one of its splits")
-    if source:
-        add("--source", required=True, choices=SOURCES, help="where the prompts come from")
-    add("--pid", type=int, default=0, help="this shard, from 0 (default: 0)")
-    add("--n-pids", type=int, default=1, help="number of shards (default: 1)")
-    add("--overwrite", action="store_true", help="make finished videos again")
-    add("--limit", type=int, metavar="N", help="only the first N videos of the split")
+    add_dataset_flag(parser)
+    parser.add_argument("--split", required=True, help="one of its splits")
+    add_limit_flag(parser)
     return parser
+
+
+def stage_parser(doc: str | None, *, source: bool = False) -> argparse.ArgumentParser:
+    """The flags of a stage, for `parse_job`; `source`: the stage runs once per prompt source."""
+    parser = split_parser(doc)
+    if source:
+        add_source_flag(parser)
+    add_shard_flags(parser)
+    return parser
+
+
+def program() -> str:
+    """What was typed: "referee <verb>", which stages/__main__.py leaves in sys.argv, or "python -m <module>"."""
+    if sys.argv[0].startswith("referee "):
+        return sys.argv[0]
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return Path(sys.argv[0]).name if spec is None else f"python -m {spec.name.removesuffix('.__main__')}"
+
+
+# ---------------------------------------------------------------- groups of flags
 
 
 def add_config_flag(parser: argparse.ArgumentParser) -> None:
@@ -86,12 +145,52 @@ def add_config_flag(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_dataset_flag(parser: argparse.ArgumentParser, default: str | None = None, which: str = "") -> None:
+    """Required unless there is a default; `which` says what kind of data set is meant."""
+    text = f"a data set of the config{which}" + (f" (default: {default})" if default else "")
+    parser.add_argument("--dataset", required=default is None, default=default, help=text)
+
+
+def add_limit_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--limit", type=at_least(1), metavar="N", help="only the first N videos of the split")
+
+
+def add_source_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--source", required=True, choices=SOURCES, help="where the prompts come from")
+
+
+def add_shard_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--pid", type=at_least(0), default=0, metavar="N", help="this shard, from 0 (default: 0)")
+    add("--n-pids", type=at_least(1), default=1, metavar="N", help="number of shards (default: 1)")
+    add("--overwrite", action="store_true", help="make finished videos again")
+
+
+def at_least(minimum: int) -> Callable[[str], int]:
+    """The type of a flag that takes a whole number from `minimum` on."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = minimum - 1
+        if value < minimum:
+            raise argparse.ArgumentTypeError(f"needs a whole number of at least {minimum}; got {text!r}")
+        return value
+
+    return parse
+
+
+# ---------------------------------------------------------------- what flags mean
+
+
 def config_of(arguments: argparse.Namespace) -> Config:
     """The config of the --config flags."""
     return load_config(*(arguments.config or [Path("config.yaml")]))
 
 
 def parse_job(arguments: argparse.Namespace) -> Job:
+    """The job of a parser's flags; a command without shards is one shard."""
     config = config_of(arguments)
     check_split(config, arguments.dataset, arguments.split)
     return Job(
@@ -99,17 +198,8 @@ def parse_job(arguments: argparse.Namespace) -> Job:
         dataset=arguments.dataset,
         split=arguments.split,
         source=getattr(arguments, "source", None),
-        pid=arguments.pid,
-        n_pids=arguments.n_pids,
-        overwrite=arguments.overwrite,
+        pid=getattr(arguments, "pid", 0),
+        n_pids=getattr(arguments, "n_pids", 1),
+        overwrite=getattr(arguments, "overwrite", False),
         limit=arguments.limit,
-    )
-
-
-def set_up_logging() -> None:
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s %(levelname).1s %(name)s: %(message)s",
-        datefmt="%H:%M:%S",
-        stream=sys.stderr,
     )

@@ -1,17 +1,17 @@
-"""A picture sheet of the data set: a row a video, with its sentences and what they refer to.
+"""Draws a picture sheet of the embedded data set: a row per video, with its sentences and what they refer to.
 
-    python -m stages.worlds.shapes.sheet --out sheet.png
+    referee draw-sheet --out sheet.png
 
 Legend: T frames, H height, W width.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from stages.core.run.cli import at_least, build_parser, execute
 from stages.worlds.shapes.clip import draw_clip
 from stages.worlds.shapes.grammar import Sentence
 from stages.worlds.shapes.outlines import Bool
@@ -19,6 +19,12 @@ from stages.worlds.shapes.write import make_scene, stream
 
 GAP, LINE = 3, 13  # pixels between pictures; of a line of text
 TINTS = ((255, 80, 80), (80, 220, 90), (90, 150, 255), (250, 210, 60), (240, 100, 240), (80, 230, 230), (255, 160, 70))
+
+
+def run(split: str, numbers: Sequence[int], seed: int, out: Path) -> None:
+    """Draws the videos of these numbers into `out`."""
+    draw_sheet([f"{split}_{n:04d}" for n in numbers], seed).save(out)
+    print(out)
 
 
 def draw_sheet(videos: Sequence[str], seed: int = 0, n_columns: int = 8) -> Image.Image:
@@ -72,18 +78,14 @@ def _outlines(masks_THW: Bool) -> Bool:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = build_parser(__doc__)
     add = parser.add_argument
     add("--out", type=Path, default=Path("sheet.png"), metavar="FILE", help="PNG to write (default: sheet.png)")
     add("--split", default="valid_u", help="of which split (default: valid_u)")
-    add("--first", type=int, default=0, metavar="N", help="number of the first video (default: 0)")
-    add("--videos", type=int, default=6, metavar="N", help="rows (default: 6)")
+    add("--first", type=at_least(0), default=0, metavar="N", help="number of the first video (default: 0)")
+    add("--videos", type=at_least(1), default=6, metavar="N", help="rows (default: 6)")
     add("--seed", type=int, default=0, help="of the data set (default: 0)")
-    arguments = parser.parse_args(argv)
-    numbers = range(arguments.first, arguments.first + arguments.videos)
-    draw_sheet([f"{arguments.split}_{n:04d}" for n in numbers], arguments.seed).save(arguments.out)
-    print(arguments.out)
-    return 0
+    return execute(parser, argv, lambda a: run(a.split, range(a.first, a.first + a.videos), a.seed, a.out))
 
 
 if __name__ == "__main__":
