@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 from sam2.modeling.sam2_base import SAM2Base
 
-from stages.core.config.sections import GridPrompts
 from stages.core.records import Rle
+from stages.prompting.grid.settings import GridPrompts
 from stages.prompting.grounding_dino.detector import GroundingDino
 from stages.prompting.grounding_dino.transformers_backend import published_positions
 from stages.tracking.sam2_model import autocast, with_feature_sizes
@@ -22,12 +22,12 @@ from stages.tracking.sam2_model import autocast, with_feature_sizes
 class StockMasks:
     """The package's generator, for any image size, with its older way to clean small regions, which runs everywhere."""
 
-    def __init__(self, model: SAM2Base, settings: GridPrompts) -> None:
+    def __init__(self, model: SAM2Base, settings: GridPrompts, points: int) -> None:
         self.settings = settings
         self.generator = SAM2AutomaticMaskGenerator(
             model,
             points_per_side=settings.points_per_side,
-            points_per_batch=settings.points_per_batch,
+            points_per_batch=points,
             pred_iou_thresh=settings.pred_iou_thresh,
             stability_score_thresh=settings.stability_score_thresh,
             stability_score_offset=settings.stability_score_offset,
@@ -66,7 +66,7 @@ def one_by_one(
         image, row = detector.network.prepare(frame), []
         for text in texts:
             with torch.inference_mode(), published_positions():
-                output = model(**image, **text.inputs)
+                output = model(**vars(image), **text.inputs)
             row.append((output.logits[0].sigmoid()[:, text.words_T].cpu(), output.pred_boxes[0].cpu()))
         found.append(row)
     return found

@@ -247,7 +247,6 @@ def write_data(folder: Path, threads: int) -> tuple[float, float]:
             area_NT=np.full(shape, 9000, np.uint32),
             bbox_NT4=np.zeros((*shape, 4), np.uint16),
             prompt_frame_N=np.zeros(TRACKS, np.int16),
-            source_N=np.ones(TRACKS, np.uint8),
             prompt_id_N=np.arange(TRACKS, dtype=np.int32),
             expression_tracks=tuple(np.arange(TRACKS, dtype=np.int32) for _ in video.expressions),
             labels=Labels(tuple("0123"), iou_NA, iou_NA, iou_NA),

@@ -192,7 +192,6 @@ def record(plan: Plan, tracks: Sequence[Sequenced]) -> Tracks:
         area_NT=np.array([masks.area(track) for track in tracks], np.uint32),
         bbox_NT4=np.array([masks.boxes(track) for track in tracks], np.uint16),
         prompt_frame_N=np.zeros(n, np.int16),
-        source_N=np.ones(n, np.uint8),
         prompt_id_N=np.arange(n, dtype=np.int32),
         expression_tracks=tuple(np.arange(n, dtype=np.int32) for _ in range(plan.n_expressions)),
         labels=None,

@@ -20,7 +20,7 @@ from stages.core.records import Expression, Split, Video
 from stages.core.run.cli import Job, run_stage
 from stages.core.run.runner import run_shard
 from stages.core.state.cache import Stamp, digest, write_json
-from stages.core.state.choices import Candidate, Choices, confidence, predicted_masks, read_answers, read_choices
+from stages.core.state.choices import Candidate, confidence, predicted_masks, read_answers
 from stages.core.state.fingerprints import annotations_digest, upstream
 from stages.core.state.frames import open_frames
 from stages.core.state.graph import EVALUATE, RERANK_TRACKS
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from stages.metrics.scene import Answer, Comparison, Scene
 
 log = logging.getLogger(__name__)
+
+# Expression id → its candidates; None = not predicted.
+Answers = Mapping[str, Sequence[Candidate] | None]
 
 
 def run(job: Job) -> None:
@@ -65,14 +68,9 @@ def evaluate(job: Job, split: Split, video: Video, path: Path, stamp: Stamp) -> 
     protocol, ratio = protocol_of(split.protocol), job.settings.evaluate.boundary_ratio
     frames = open_frames(job.layout, video.id)
     scene = open_scene(split, video, frames.size, len(frames))
-    decisions = job.layout.file(RERANK_TRACKS, video.id)
-    choices = read_choices(decisions, RERANK_TRACKS)
-    read_answers(decisions, video)  # raises where anything but an import left an expression out
-    unknown = sorted(choices.keys() - {expression.id for expression in video.expressions})
-    if unknown:
-        raise ValueError(f"{decisions}: decides about expressions {unknown}, which the data set does not hold")
+    answers = read_answers(job.layout.file(RERANK_TRACKS, video.id), video)
     with ThreadPoolExecutor(job.settings.run.threads) as pool:
-        scores = list(pool.map(partial(score, job, split, scene, video, choices), video.expressions))
+        scores = list(pool.map(partial(score, job, split, scene, video, answers), video.expressions))
     rows = [row for row, _, _ in scores]
     missing = [row["expression"] for row in rows if row["missing"]]
     if missing:
@@ -83,14 +81,14 @@ def evaluate(job: Job, split: Split, video: Video, path: Path, stamp: Stamp) -> 
 
 
 def score(
-    job: Job, split: Split, scene: "Scene", video: Video, choices: Choices, expression: Expression
+    job: Job, split: Split, scene: "Scene", video: Video, answers: Answers, expression: Expression
 ) -> tuple[dict[str, Any], "Answer | None", "Comparison | None"]:
     """One expression's row; with it, where the protocol looks at the video as a whole, what it looks at."""
     from stages.metrics.protocols import protocol_of
     from stages.metrics.scoring import score_answer
 
     protocol, ratio = protocol_of(split.protocol), job.settings.evaluate.boundary_ratio
-    candidates = choices.get(expression.id)
+    candidates = answers[expression.id]
     n_tracks = sum(c.chosen for c in candidates or ())
     try:
         answer = answer_of(job, scene, video, expression, candidates)

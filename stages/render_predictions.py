@@ -77,9 +77,9 @@ def answers(layout: Layout, video: Video, frames: FrameFolder) -> Iterator[tuple
     Raises:
         CacheError: the decisions know nothing of an expression, or cannot be used.
     """
-    choices = read_answers(layout.file(RERANK_TRACKS, video.id), video)
+    decided = read_answers(layout.file(RERANK_TRACKS, video.id), video)
     for expression in video.expressions:
-        yield expression, predicted_masks(layout, video.id, choices[expression.id], frames.size, len(frames))
+        yield expression, predicted_masks(layout, video.id, decided[expression.id] or (), frames.size, len(frames))
 
 
 def write_masks(folder: Path, names: Sequence[str], rles_T: Sequence[Rle]) -> None:

@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 
 from stages.comparison.contenders import Contender, Verdict
 from stages.comparison.oracle import best_union
-from stages.comparison.video import Chosen, View
+from stages.comparison.video import View
 from stages.core.config.loading import nearest
+from stages.core.records import TrackId
 from stages.metrics.boundary import bound_radius
 
 
@@ -36,7 +37,7 @@ class Oracle:
         self.asked = self.proven = 0
 
     def __call__(self, view: View) -> list[Verdict]:
-        known: dict[tuple[tuple[str, ...], Chosen], NDArray[np.bool_]] = {}
+        known: dict[tuple[tuple[str, ...], tuple[TrackId, ...]], NDArray[np.bool_]] = {}
         verdicts = []
         for e, expression in enumerate(view.video.expressions):
             candidates = tuple(view.candidates(e))
@@ -46,14 +47,14 @@ class Oracle:
             verdicts.append(Verdict(np.zeros(len(candidates)), known[key]))
         return verdicts
 
-    def _choose(self, view: View, expression: int, candidates: Chosen) -> NDArray[np.bool_]:
+    def _choose(self, view: View, expression: int, candidates: tuple[TrackId, ...]) -> NDArray[np.bool_]:
         scorer, asked = view.scorer, view.video.expressions[expression]
         frames = scorer.frames(asked)
         truth = scorer.scene.truth_at(asked, frames)
         chosen_N = np.zeros(len(candidates), bool)
         if truth is None or not len(truth):
             return chosen_N
-        tracks = [scorer.clips[origin] for origin in candidates]
+        tracks = [scorer.clips[track] for track in candidates]
         shown = tracks if frames is None else [track.take(frames) for track in tracks]
         best = best_union(shown, truth, bound_radius(*scorer.scene.size, scorer.ratio))
         self.asked, self.proven = self.asked + 1, self.proven + best.proven

@@ -11,10 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.comparison.video import View
-from stages.core.records import Source
+from stages.core.records import Source, TrackId
 from stages.core.state.choices import Candidate
-from stages.evidence.keyframes import sigmoid
-from stages.selectors.samples import Origin
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,9 @@ class Verdict:
 
     @cached_property
     def probability_N(self) -> NDArray[np.float64]:
-        return sigmoid(self.logits_N)
+        from scipy.special import expit
+
+        return expit(self.logits_N)
 
     def choose(self, threshold: float | None) -> NDArray[np.bool_]:
         """(N,) the chosen tracks, by the pipeline's rule σ(logit) > threshold; None = as the method decides."""
@@ -39,7 +39,7 @@ class Verdict:
         assert chosen_N is not None
         return chosen_N
 
-    def pick(self, candidates: Sequence[Origin], chosen_N: NDArray[np.bool_]) -> list[Candidate]:
+    def pick(self, candidates: Sequence[TrackId], chosen_N: NDArray[np.bool_]) -> list[Candidate]:
         """Some of the expression's tracks as the records that are scored."""
         return [
             Candidate(*candidates[n], float(self.logits_N[n]), chosen=True) for n in np.flatnonzero(chosen_N).tolist()

@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from stages.comparison.contenders import Contender, Verdict
 from stages.comparison.recall import TRACKED, Ranks, has_labels
 from stages.comparison.video import Row, VideoScorer, View, open_view
-from stages.core.records import Source, Split, Video
+from stages.core.records import Source, Split, TrackId, Video
 from stages.core.state.graph import Layout
 from stages.metrics.protocol import Figures
 from stages.metrics.protocols import protocol_of
 from stages.metrics.report import Evaluation, summarise
-from stages.selectors.samples import Origin
 from stages.selectors.validation import precision_recall_f1
 
 Mix = tuple[Source, ...]
@@ -59,7 +58,7 @@ class _Asked:
     """What every case of a video asks again: each expression's tracks, and their labels where there are any."""
 
     view: View
-    candidates: list[list[Origin]]
+    candidates: list[list[TrackId]]
     labels: list[NDArray[np.bool_] | None]
 
 

@@ -11,21 +11,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.core.records import Expression, Source, Split, Video
+from stages.core.records import Expression, Source, Split, TrackId, Video
 from stages.core.state.cache import CacheError, mend, read_stamp
 from stages.core.state.choices import Candidate, confidence
 from stages.core.state.graph import BUILD_TRACKS, GENERATE_PROMPTS, Layout
 from stages.core.state.prompt_file import read_prompts
-from stages.core.state.track_file import read_history, read_masks, read_membership, read_tracks
+from stages.core.state.track_file import read_columns, read_history, read_masks, read_membership
 from stages.metrics import clips
 from stages.metrics.clips import Clip
 from stages.metrics.protocols import protocol_of
 from stages.metrics.scene import Answer, Comparison
 from stages.metrics.scoring import open_scene, score_answer
-from stages.selectors.samples import Origin, VideoTracks, open_video
+from stages.selectors.samples import VideoTracks, open_video
 
 Row = dict[str, Any]
-Chosen = tuple[Origin, ...]
 
 
 class VideoScorer:
@@ -44,22 +43,22 @@ class VideoScorer:
         self.protocol = protocol_of(split.protocol)
         first = read_membership(layout.file(BUILD_TRACKS, video.id, sources[0]))
         self.scene = open_scene(split, video, first.size, first.shape[1])
-        self.clips: dict[Origin, Clip] = {}
+        self.clips: dict[TrackId, Clip] = {}
         for source in sources:
             self._read(source)
-        self._unions: dict[Chosen, Clip] = {}
-        self._scored: dict[tuple[str, Chosen, float], tuple[Row, Answer, Comparison | None]] = {}
+        self._unions: dict[tuple[TrackId, ...], Clip] = {}
+        self._scored: dict[tuple[str, tuple[TrackId, ...], float], tuple[Row, Answer, Comparison | None]] = {}
 
-    def union(self, chosen: Chosen) -> Clip:
+    def union(self, chosen: tuple[TrackId, ...]) -> Clip:
         """The tracks as one mask a frame; none gives empty masks."""
         if chosen not in self._unions:
             nothing = clips.empty(self.scene.n_frames, self.scene.size)
-            self._unions[chosen] = functools.reduce(clips.union, [self.clips[origin] for origin in chosen], nothing)
+            self._unions[chosen] = functools.reduce(clips.union, [self.clips[track] for track in chosen], nothing)
         return self._unions[chosen]
 
     def score(self, expression: Expression, chosen: Sequence[Candidate]) -> tuple[Row, Answer, Comparison | None]:
         """The row that `stages.evaluate` writes for this choice, and what it was made from."""
-        key = (expression.id, tuple(sorted((c.source, c.track) for c in chosen)), confidence(chosen))
+        key = (expression.id, tuple(sorted(c.id for c in chosen)), confidence(chosen))
         if key not in self._scored:
             answer = Answer(expression, self.union(key[1]), key[2])
             try:
@@ -83,7 +82,7 @@ class VideoScorer:
                 f"{self.scene.n_frames} of size {self.scene.size}; {mend(BUILD_TRACKS.name)}"
             )
         for row, rles_T in enumerate(read_masks(path, range(found.shape[0]))):
-            self.clips[source, row] = clips.from_rles(rles_T, found.size)
+            self.clips[TrackId(source, row)] = clips.from_rles(rles_T, found.size)
 
 
 @dataclass(frozen=True)
@@ -102,13 +101,13 @@ class View:
     def video(self) -> Video:
         return self.tracks.video
 
-    def candidates(self, expression: int) -> list[Origin]:
+    def candidates(self, expression: int) -> list[TrackId]:
         """The expression's N tracks: source by source, then by track."""
-        return [self.tracks.origins[row] for row in self.tracks.tracks_of(expression)]
+        return [self.tracks.ids[row] for row in self.tracks.tracks_of(expression)]
 
     def areas_M(self) -> NDArray[np.float64]:
         """(M,) pixels of every track, summed over frames."""
-        return np.array([self.scorer.clips[origin].area.sum() for origin in self.tracks.origins], np.float64)
+        return np.array([self.scorer.clips[track].area.sum() for track in self.tracks.ids], np.float64)
 
     def detector(self) -> list[NDArray[np.float64]]:
         """For every expression (N,) GroundingDINO's score of the box that the track began with for it.
@@ -118,27 +117,27 @@ class View:
         Raises:
             CacheError: the prompts are not there any more, or are not those the tracks were made from.
         """
-        score_of: dict[tuple[int, Origin], float] = {}
+        score_of: dict[tuple[int, TrackId], float] = {}
         if any(source == "gdino" for source, _, _ in self.tracks.sources):
             score_of = _detector_scores(self.scorer.layout, self.video)
         return [
-            np.array([score_of.get((e, origin), -1.0) for origin in self.candidates(e)], np.float64)
+            np.array([score_of.get((e, track), -1.0) for track in self.candidates(e)], np.float64)
             for e in range(len(self.video.expressions))
         ]
 
 
-def _detector_scores(layout: Layout, video: Video) -> dict[tuple[int, Origin], float]:
+def _detector_scores(layout: Layout, video: Video) -> dict[tuple[int, TrackId], float]:
     """(expression, track) → the best score of the expression's prompts that the track serves."""
     path, made_from = layout.file(BUILD_TRACKS, video.id, "gdino"), layout.file(GENERATE_PROMPTS, video.id, "gdino")
     found = read_stamp(path, BUILD_TRACKS.name).ingredients.get("prompts")
     if found != read_stamp(made_from, GENERATE_PROMPTS.name).fingerprint:
         raise CacheError(f"{path}: was made from other prompts than {made_from}; {mend(BUILD_TRACKS.name)}")
     prompts, history = read_prompts(made_from), read_history(path)
-    track_of = {int(row): track for track, row in enumerate(read_tracks(path).prompt_id_N)}
+    track_of = {int(row): track for track, row in enumerate(read_columns(path, ["prompt_id"])["prompt_id"])}
     track_of |= {row: track_of[tracked] for row, tracked in (history.merged if history else ())}
-    score_of: dict[tuple[int, Origin], float] = {}
+    score_of: dict[tuple[int, TrackId], float] = {}
     for row, track in track_of.items():
-        key: tuple[int, Origin] = (prompts[row].expression, ("gdino", track))
+        key = (prompts[row].expression, TrackId("gdino", track))
         score_of[key] = max(score_of.get(key, 0.0), prompts[row].box_score)
     return score_of
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from stages.core.config.sections import Rerank, Threshold
-from stages.core.records import Video
+from stages.core.records import TrackId, Video
 from stages.core.state.cache import Stamp
 from stages.core.state.choices import Candidate, Choices, read_choices, read_threshold, write_choices
 from stages.core.state.graph import SCORE_TRACKS, Layout
@@ -19,7 +19,7 @@ from stages.evidence.judge import Judge, Question, Reply
 from stages.evidence.keyframes import select_keyframes, sigmoid
 from stages.evidence.prompts import PROMPT_VERSION, ask
 from stages.evidence.replies import Replies, replies_path
-from stages.evidence.view import TrackId, VideoView
+from stages.evidence.view import VideoView
 
 log = logging.getLogger(__name__)
 LOW_MASS = 0.5
@@ -131,7 +131,7 @@ def choose_view(
     if not best:
         return [], []
     best.sort(key=lambda c: (c.source, c.track))
-    tracks = [(candidate.source, candidate.track) for candidate in best]
+    tracks = [candidate.id for candidate in best]
     evidence = view.evidence(tracks)
     keyframes = select_keyframes([candidate.score for candidate in best], evidence, count)
     shown = [track for track, seen_T in zip(tracks, evidence.visible_NT, strict=True) if seen_T[keyframes].any()]
@@ -142,7 +142,7 @@ def decide(candidates: Sequence[Candidate], matches: Matches, weight: float, thr
     """The candidates with `match`, `final` and `chosen` filled in; without a match, final = score."""
     decided = []
     for candidate in candidates:
-        match = matches.get((candidate.source, candidate.track))
+        match = matches.get(candidate.id)
         final = candidate.score if match is None else candidate.score + weight * match
         chosen = bool(sigmoid(final) > threshold)
         decided.append(replace(candidate, match=match, final=final, chosen=chosen))

@@ -3,7 +3,7 @@
 Legend: N candidates, T frames.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -11,15 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.core.media import masks
-from stages.core.records import Rle, Source
+from stages.core.records import Rle, Source, TrackId
 from stages.core.state.frames import open_frames
 from stages.core.state.graph import BUILD_TRACKS, Layout
-from stages.core.state.track_file import Tracks, read_masks, read_tracks
+from stages.core.state.track_file import Column, read_columns, read_masks
 from stages.evidence.keyframes import Evidence, visible
 from stages.evidence.packing import Image, pack
 
-# A track of a video: the source whose file holds it, and its row there.
-TrackId = tuple[Source, int]
 IMAGES_KEPT = 64
 
 
@@ -34,7 +32,7 @@ class VideoView:
     def __init__(self, layout: Layout, video: str, side: int) -> None:
         self.layout, self.video, self.side = layout, video, side
         self.frames = open_frames(layout, video)
-        self.tracks: dict[Source, Tracks] = {}
+        self.tracks: dict[Source, Mapping[Column, NDArray[Any]]] = {}
         self.rles: dict[TrackId, list[Rle]] = {}
         self.image = lru_cache(maxsize=IMAGES_KEPT)(self._draw)
 
@@ -46,16 +44,16 @@ class VideoView:
         """
         files = [(self._tracks_of(source), row) for source, row in tracks]
         for (file, row), (source, _) in zip(files, tracks, strict=True):
-            if row >= len(file):
+            if row >= len(file["score"]):
                 raise ValueError(
-                    f"{self._path(source)}: has {len(file)} tracks, the scores name row {row}; run score_tracks again"
+                    f"{self._path(source)}: has {len(file['score'])} tracks, the scores name row {row}; run score_tracks again"
                 )
 
-        def stack(name: str) -> NDArray[Any]:
-            return np.stack([getattr(file, name)[row] for file, row in files])
+        def stack(name: Column) -> NDArray[Any]:
+            return np.stack([file[name][row] for file, row in files])
 
-        object_NT, area_NT = stack("score_NT"), stack("area_NT")
-        return Evidence(object_NT, stack("iou_NT"), area_NT, visible(object_NT, area_NT, self.frames.size))
+        object_NT, area_NT = stack("score"), stack("area")
+        return Evidence(object_NT, stack("iou"), area_NT, visible(object_NT, area_NT, self.frames.size))
 
     def images(self, keyframes: Sequence[int], tracks: Sequence[TrackId]) -> tuple[Image, ...]:
         """The keyframes with the tracks outlined as numbers 1 … N; kept for other expressions."""
@@ -73,12 +71,13 @@ class VideoView:
     def _path(self, source: Source) -> Any:
         return self.layout.file(BUILD_TRACKS, self.video, source)
 
-    def _tracks_of(self, source: Source) -> Tracks:
+    def _tracks_of(self, source: Source) -> Mapping[Column, NDArray[Any]]:
         if source not in self.tracks:
-            tracks = read_tracks(self._path(source))
-            if len(tracks) and tracks.score_NT.shape[1] != len(self.frames):
+            tracks = read_columns(self._path(source), ("score", "iou", "area"))
+            n_tracks, n_frames = tracks["score"].shape
+            if n_tracks and n_frames != len(self.frames):
                 raise ValueError(
-                    f"{self._path(source)}: tracks of {tracks.score_NT.shape[1]} frames, the video has "
+                    f"{self._path(source)}: tracks of {n_frames} frames, the video has "
                     f"{len(self.frames)}; run build_tracks again"
                 )
             self.tracks[source] = tracks

@@ -24,7 +24,7 @@ import yaml
 
 from stages.core.config.file import Config, check_name
 from stages.core.media import masks
-from stages.core.records import Video
+from stages.core.records import IMPORT, Video
 from stages.core.state.cache import CacheError, Stamp, State, atomic_path, inspect, read_stamp, write_json
 from stages.core.state.choices import IMPORTED, Candidate, write_choices
 from stages.core.state.frames import FrameFolder
@@ -33,7 +33,6 @@ from stages.core.state.track_file import Tracks, write_tracks
 from stages.exchange.incoming import Answer, Incoming
 
 FOLDER = "imports"
-NO_SOURCE = 255  # in /tracks/source
 RECORD = "import.json"
 
 log = logging.getLogger(__name__)
@@ -137,7 +136,7 @@ def imported_record(layout: Layout) -> dict[str, Any] | None:
 
 
 def _file(made: Import, stage: Stage, video: Video) -> Path:
-    return made.layout.file(stage, video.id, "import" if stage.per_source else None)
+    return made.layout.file(stage, video.id, IMPORT if stage.per else None)
 
 
 def _refuse_foreign(decisions: Path) -> None:
@@ -172,7 +171,7 @@ def _write(
 
 
 def _candidate(row: int, score: float) -> Candidate:
-    return Candidate("import", row, score, final=score, chosen=True)
+    return Candidate(IMPORT, row, score, final=score, chosen=True)
 
 
 def _tracks(rles_NT: Sequence[Sequence[Any]], frames: FrameFolder, members: Sequence[Sequence[int]]) -> Tracks:
@@ -186,7 +185,6 @@ def _tracks(rles_NT: Sequence[Sequence[Any]], frames: FrameFolder, members: Sequ
         area_NT=area_NT,
         bbox_NT4=np.array([masks.boxes(row) for row in rles_NT], np.uint16).reshape(n, t, 4),
         prompt_frame_N=np.full(n, -1, np.int16),
-        source_N=np.full(n, NO_SOURCE, np.uint8),
         prompt_id_N=np.full(n, -1, np.int32),
         expression_tracks=tuple(np.array(rows, np.int32) for rows in members),
         labels=None,

@@ -18,9 +18,9 @@ from torch import Tensor
 UNCHECKED = 10.0  # object-score logit of a track of which nothing but its tokens is known: seen in every frame
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrackFeatures:
-    """What is cached of the tracks of one video.
+    """What is cached of the tracks of one video; two are equal only where they are the same object.
 
     Attributes:
         tokens_MTC: SAM2's object tokens, float16 or float32.
@@ -138,24 +138,23 @@ class Batch:
 def collate(samples: Sequence[Sample]) -> Batch:
     """Pads samples of any sizes, each with a track at least, to one batch; samples of one video share its tracks."""
     assert min(map(len, samples)) > 0, "samples without a track never reach a model"
-    videos, rows = _used_rows(samples)
-    offsets = dict(zip(videos, np.cumsum([0, *map(len, rows.values())])[:-1], strict=True))
-    scenes: dict[tuple[int, bytes], int] = {}
+    rows = _used_rows(samples)
+    offsets = dict(zip(rows, np.cumsum([0, *map(len, rows.values())])[:-1], strict=True))
+    scenes: dict[tuple[TrackFeatures, bytes], int] = {}
     scene_B, tracks_V = [], []
     for sample in samples:
-        video = id(sample.tracks)
-        key = (video, sample.rows_N.tobytes())
+        key = (sample.tracks, sample.rows_N.tobytes())
         if key not in scenes:
             scenes[key] = len(scenes)
-            tracks_V.append(np.searchsorted(rows[video], sample.rows_N) + offsets[video])
+            tracks_V.append(np.searchsorted(rows[sample.tracks], sample.rows_N) + offsets[sample.tracks])
         scene_B.append(scenes[key])
     t = max(sample.tracks.n_frames for sample in samples)
     return Batch(
-        tokens_MTC=_pad([videos[v].tokens_MTC[r] for v, r in rows.items()], t, np.float32),
-        presence_MT=_pad([videos[v].presence_MT[r] for v, r in rows.items()], t, np.float32),
-        area_MT=_pad([videos[v].area_MT[r] for v, r in rows.items()], t, np.float32),
-        prompted_MT=_pad([videos[v].prompted_MT[r] for v, r in rows.items()], t, np.bool_),
-        frames_M=torch.from_numpy(np.repeat([videos[v].n_frames for v in rows], [len(r) for r in rows.values()])),
+        tokens_MTC=_pad([video.tokens_MTC[r] for video, r in rows.items()], t, np.float32),
+        presence_MT=_pad([video.presence_MT[r] for video, r in rows.items()], t, np.float32),
+        area_MT=_pad([video.area_MT[r] for video, r in rows.items()], t, np.float32),
+        prompted_MT=_pad([video.prompted_MT[r] for video, r in rows.items()], t, np.bool_),
+        frames_M=torch.from_numpy(np.repeat([video.n_frames for video in rows], [len(r) for r in rows.values()])),
         tracks_VN=_stack(tracks_V, np.int64),
         track_mask_VN=_mask([len(tracks) for tracks in tracks_V]),
         scene_B=torch.tensor(scene_B),
@@ -194,13 +193,12 @@ def within(length_M: Tensor, n: int) -> Tensor:
     return torch.arange(n, device=length_M.device)[None] < length_M[:, None]
 
 
-def _used_rows(samples: Sequence[Sample]) -> tuple[dict[int, TrackFeatures], dict[int, NDArray[np.integer]]]:
-    """The videos of the samples by identity, and which of their tracks any sample uses, ascending."""
-    videos = {id(sample.tracks): sample.tracks for sample in samples}
-    used: dict[int, list[NDArray[np.integer]]] = {video: [] for video in videos}
+def _used_rows(samples: Sequence[Sample]) -> dict[TrackFeatures, NDArray[np.integer]]:
+    """The videos of the samples, in order, and which of their tracks any sample uses, ascending."""
+    used: dict[TrackFeatures, list[NDArray[np.integer]]] = {}
     for sample in samples:
-        used[id(sample.tracks)].append(sample.rows_N)
-    return videos, {video: np.unique(np.concatenate(parts)) for video, parts in used.items()}
+        used.setdefault(sample.tracks, []).append(sample.rows_N)
+    return {video: np.unique(np.concatenate(parts)) for video, parts in used.items()}
 
 
 def _pad(parts: Sequence[NDArray[np.generic]], t: int, dtype: type[np.generic]) -> Tensor:

@@ -33,7 +33,7 @@ class FrameLabels:
         return seen_NT
 
     def _covered(self, tracks: VideoTracks, expression: int, row: int) -> NDArray[np.bool_]:
-        source, track = tracks.origins[row]
+        source, track = tracks.ids[row]
         annotation = tracks.best_annotation(expression, row)
         key = (tracks.video.id, source, track, annotation)
         if key not in self._known:

@@ -3,26 +3,30 @@
 Legend: N tracks of a source, M tracks of a video, T frames.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.core.state.track_file import Evidence
+from stages.core.state.track_file import Column
 from stages.selectors.batch import TrackFeatures
 
+Columns = Mapping[Column, NDArray[Any]]
+COLUMNS: tuple[Column, ...] = ("obj_ptr", "score", "area", "prompt_frame")
 
-def track_features(sources: Sequence[Evidence], n_pixels: int) -> TrackFeatures:
-    """The tracks of all sources of a video, end to end."""
-    prompted = [_prompted(evidence) for evidence in sources]
+
+def track_features(sources: Sequence[Columns], n_pixels: int) -> TrackFeatures:
+    """The tracks of all sources of a video, end to end; each gives the COLUMNS of its track file."""
+    prompted = [_prompted(columns) for columns in sources]
     presence = [
-        measured_presence(evidence.score_NT.astype(np.float32), prompted_NT)
-        for evidence, prompted_NT in zip(sources, prompted, strict=True)
+        measured_presence(columns["score"].astype(np.float32), prompted_NT)
+        for columns, prompted_NT in zip(sources, prompted, strict=True)
     ]
     return TrackFeatures(
-        tokens_MTC=np.concatenate([evidence.tokens_NTC for evidence in sources]),
+        tokens_MTC=np.concatenate([columns["obj_ptr"] for columns in sources]),
         presence_MT=np.concatenate(presence),
-        area_MT=np.concatenate([evidence.area_NT for evidence in sources]).astype(np.float32) / np.float32(n_pixels),
+        area_MT=np.concatenate([columns["area"] for columns in sources]).astype(np.float32) / np.float32(n_pixels),
         prompted_MT=np.concatenate(prompted),
     )
 
@@ -40,5 +44,5 @@ def measured_presence(score_NT: NDArray[np.float32], prompted_NT: NDArray[np.boo
     return presence_NT
 
 
-def _prompted(evidence: Evidence) -> NDArray[np.bool_]:
-    return np.arange(evidence.score_NT.shape[1])[None] == evidence.prompt_frame_N[:, None]
+def _prompted(columns: Columns) -> NDArray[np.bool_]:
+    return np.arange(columns["score"].shape[1])[None] == columns["prompt_frame"][:, None]

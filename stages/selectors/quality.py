@@ -4,15 +4,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from stages.core.media import masks
-from stages.core.records import MaskSequence, Rle, Split
+from stages.core.records import MaskSequence, Rle, Split, TrackId
 from stages.core.state.choices import Candidate, predicted_masks
 from stages.core.state.graph import Layout
-from stages.selectors.samples import Origin, VideoTracks
+from stages.selectors.samples import VideoTracks
 
 # (predicted masks, true masks, (height, width)) → J and F, means over the frames
 Measure = Callable[[Sequence[Rle], Sequence[Rle], tuple[int, int]], tuple[float, float]]
 # (video, index of the expression, chosen tracks) → (J, F)
-Quality = Callable[[VideoTracks, int, tuple[Origin, ...]], tuple[float, float]]
+Quality = Callable[[VideoTracks, int, tuple[TrackId, ...]], tuple[float, float]]
 
 
 @dataclass
@@ -26,9 +26,9 @@ class TrackQuality:
     layout: Layout
     split: Split
     measure: Measure
-    known: dict[tuple[str, tuple[str, ...], tuple[Origin, ...]], tuple[float, float]] = field(default_factory=dict)
+    known: dict[tuple[str, tuple[str, ...], tuple[TrackId, ...]], tuple[float, float]] = field(default_factory=dict)
 
-    def __call__(self, tracks: VideoTracks, expression: int, chosen: tuple[Origin, ...]) -> tuple[float, float]:
+    def __call__(self, tracks: VideoTracks, expression: int, chosen: tuple[TrackId, ...]) -> tuple[float, float]:
         # what an expression refers to says all: many of a video refer to the same
         key = (tracks.video.id, tracks.video.expressions[expression].annotations or (), chosen)
         if key not in self.known:
@@ -36,7 +36,7 @@ class TrackQuality:
         return self.known[key]
 
     def _measure(
-        self, tracks: VideoTracks, annotations: Sequence[str], chosen: tuple[Origin, ...]
+        self, tracks: VideoTracks, annotations: Sequence[str], chosen: tuple[TrackId, ...]
     ) -> tuple[float, float]:
         candidates = [Candidate(source, row, 0.0, chosen=True) for source, row in chosen]
         predicted_T = predicted_masks(self.layout, tracks.video.id, candidates, tracks.size, tracks.n_frames)

@@ -11,16 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.core.records import Source, Video
+from stages.core.records import Source, TrackId, Video
 from stages.core.state.cache import CacheError, mend
 from stages.core.state.graph import BUILD_TRACKS, ENCODE_TEXT, Layout
 from stages.core.state.text_file import TextFeatures, read_text
-from stages.core.state.track_file import Labels, Membership, read_evidence, read_membership
+from stages.core.state.track_file import Labels, Membership, read_columns, read_membership
 from stages.selectors.batch import Sample, TrackFeatures
-from stages.selectors.presence import track_features
-
-# A track by where it lies: its source and its row in that source's file.
-Origin = tuple[Source, int]
+from stages.selectors.presence import COLUMNS, track_features
 
 
 @dataclass(frozen=True)
@@ -57,9 +54,9 @@ class VideoTracks:
         return self.sources[0][2].shape[1]
 
     @cached_property
-    def origins(self) -> list[Origin]:
+    def ids(self) -> list[TrackId]:
         """Of the video's M tracks."""
-        return [(source, row) for source, _, membership in self.sources for row in range(membership.shape[0])]
+        return [TrackId(source, row) for source, _, membership in self.sources for row in range(membership.shape[0])]
 
     def tracks_of(self, expression: int) -> NDArray[np.int64]:
         """(N,) rows among the M that the expression chooses from, in source order, then by track index."""
@@ -85,7 +82,7 @@ class VideoTracks:
         """The annotation referred to that a track of the M fits best; raises as `iou_of`."""
         keys = self.video.expressions[expression].annotations
         assert keys, "nothing is referred to"
-        source, track = self.origins[row]
+        source, track = self.ids[row]
         path, found = next((path, found) for name, path, found in self.sources if name == source)
         columns = [_column(path, found.labels, key) for key in keys]
         assert found.labels is not None
@@ -94,7 +91,7 @@ class VideoTracks:
     def read(self) -> "Loaded":
         """What is cached of the M tracks and of the expressions; tokens are float32 where sources differ."""
         height, width = self.size
-        tracks = track_features([read_evidence(path) for _, path, _ in self.sources], height * width)
+        tracks = track_features([read_columns(path, COLUMNS) for _, path, _ in self.sources], height * width)
         return Loaded(tracks, read_text(self.text, self.video))
 
     def samples(

@@ -33,7 +33,7 @@ class Store:
         self, videos: Sequence[VideoTracks], config: SelectorTraining, annotations: Annotations | None
     ) -> None:
         self.videos, self.config = videos, config
-        self.sizes = [len(tracks.origins) * tracks.n_frames for tracks in videos]
+        self.sizes = [len(tracks.ids) * tracks.n_frames for tracks in videos]
         self._labels = None if annotations is None else FrameLabels(annotations, config.positive_iou)
         self._kept: OrderedDict[int, Loaded] = OrderedDict()
 

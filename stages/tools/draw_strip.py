@@ -67,7 +67,7 @@ def draw_row(job: Job, split: Split, video: Video, expression: Expression, colum
 
     frames = open_frames(job.layout, video.id)
     chosen = read_answers(job.layout.file(RERANK_TRACKS, video.id), video)[expression.id]
-    rles_T = predicted_masks(job.layout, video.id, chosen, frames.size, len(frames))
+    rles_T = predicted_masks(job.layout, video.id, chosen or (), frames.size, len(frames))
     truth = split.annotations(video) if split.has_truth else {}
     pictures: list[Image3] = []
     for t in np.linspace(0, len(frames) - 1, columns).round().astype(int):
@@ -101,7 +101,7 @@ def _answered(job: Job, split: Split) -> Iterator[Row]:
     for video in split.videos()[: job.limit]:
         answers = read_answers(job.layout.file(RERANK_TRACKS, video.id), video)
         for expression in video.expressions:
-            if any(candidate.chosen for candidate in answers[expression.id]):
+            if any(candidate.chosen for candidate in answers[expression.id] or ()):
                 yield video, expression
                 break
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from stages.core.media import masks
-from stages.core.records import SOURCES, MaskSequence, Rle, Source
+from stages.core.records import MaskSequence, Rle
 from stages.core.state.frames import FrameFolder
 from stages.core.state.prompt_file import Prompt
 from stages.core.state.track_file import Tracks
@@ -22,7 +22,6 @@ def assemble(
     chains: Sequence[Sequence[Choice]],
     prompts: Sequence[Prompt],
     frames: FrameFolder,
-    source: Source,
     n_expressions: int,
     annotations: Mapping[str, MaskSequence] | None,
     label_size: tuple[int, int],
@@ -49,9 +48,8 @@ def assemble(
         area_NT=masks.area(flat).reshape(shape),
         bbox_NT4=masks.boxes(flat).reshape(*shape, 4),
         prompt_frame_N=np.array([prompts[row].frame for row in rows_N], np.int16),
-        source_N=np.full(len(masklets), SOURCES.index(source), np.uint8),
         prompt_id_N=np.array(rows_N, np.int32),
-        expression_tracks=_expression_tracks(chains, rows_N, source, n_expressions),
+        expression_tracks=_expression_tracks(chains, rows_N, n_expressions),
         labels=compare(rles_NT, annotations, frames.size, label_size) if annotations is not None else None,
     )
     return tracks, rles_NT
@@ -63,13 +61,13 @@ def merged_prompts(chains: Sequence[Sequence[Choice]]) -> list[tuple[int, int]]:
 
 
 def _expression_tracks(
-    chains: Sequence[Sequence[Choice]], rows_N: Sequence[int], source: Source, n_expressions: int
+    chains: Sequence[Sequence[Choice]], rows_N: Sequence[int], n_expressions: int
 ) -> tuple[NDArray[np.int32], ...]:
-    """Tracks of gdino belong to the expressions they were detected for, the others to all."""
-    if source != "gdino":
-        return tuple(np.arange(len(rows_N), dtype=np.int32) for _ in range(n_expressions))
+    """The tracks of an expression: those of the prompts that serve all, then those of its own prompts."""
     track_of = {row: n for n, row in enumerate(rows_N)}
-    members = ([track_of[choice.tracked] for choice in chain] for chain in chains)
+    shared, *own = chains
+    assert len(own) == n_expressions
+    members = ([track_of[choice.tracked] for choice in (*shared, *chain)] for chain in own)
     return tuple(np.array(list(dict.fromkeys(tracks)), np.int32) for tracks in members)
 
 

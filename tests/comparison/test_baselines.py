@@ -20,7 +20,7 @@ from stages.comparison.recall import LEVELS, NEVER, TRACKED, Ranks
 from stages.comparison.video import VideoScorer, View, open_view
 from stages.core.config.file import Config
 from stages.core.media import masks
-from stages.core.records import Source
+from stages.core.records import Source, TrackId
 from stages.core.state.cache import CacheError, Stamp
 from stages.core.state.graph import GENERATE_PROMPTS
 from stages.core.state.prompt_file import read_prompts, write_prompts
@@ -142,9 +142,9 @@ def measure(
     return measurer.measurements(), measurer
 
 
-def chosen_by(contender: Contender, view: View, expression: int) -> list[tuple[Source, int]]:
+def chosen_by(contender: Contender, view: View, expression: int) -> list[TrackId]:
     verdict = contender.method(view)[expression]
-    return [(c.source, c.track) for c in verdict.pick(view.candidates(expression), verdict.choose(None))]
+    return [c.id for c in verdict.pick(view.candidates(expression), verdict.choose(None))]
 
 
 def one(name: str, seed: int = 0) -> Contender:
@@ -185,10 +185,10 @@ def test_the_oracle_counts_what_it_proved(config: Config) -> None:
 
 def test_largest_takes_the_track_of_most_pixels(config: Config) -> None:
     view = view_of(config, 1)
-    areas = {origin: int(view.scorer.clips[origin].area.sum()) for origin in view.tracks.origins}
+    areas = {track: int(view.scorer.clips[track].area.sum()) for track in view.tracks.ids}
     for e in range(len(view.video.expressions)):
         (largest,) = chosen_by(one("largest"), view, e)
-        assert areas[largest] == max(areas[origin] for origin in view.candidates(e))
+        assert areas[largest] == max(areas[track] for track in view.candidates(e))
 
 
 def test_gdino_best_takes_the_surest_track_of_the_expression(config: Config) -> None:

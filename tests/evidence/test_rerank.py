@@ -144,12 +144,13 @@ def write_source(layout, video: str, source: str, n: int, absent_at: int | None 
         area_NT=masks_NTHW.sum((2, 3)).astype(np.uint32),
         bbox_NT4=np.zeros((n, N_FRAMES, 4), np.uint16),
         prompt_frame_N=np.zeros(n, np.int16),
-        source_N=np.zeros(n, np.uint8),
         prompt_id_N=np.arange(n, dtype=np.int32),
         expression_tracks=tuple(np.arange(n, dtype=np.int32) for _ in captions(video)),
         labels=None,
     )
-    write_tracks(layout.file(BUILD_TRACKS, video, source), Stamp("build_tracks", 1, {}), tracks, rles_NT)
+    write_tracks(
+        layout.file(BUILD_TRACKS, video, source), Stamp(BUILD_TRACKS.name, BUILD_TRACKS.version, {}), tracks, rles_NT
+    )
 
 
 def write_scores(layout, video: str, n_tracks: dict[str, int], stamp: str = "s") -> None:

@@ -1,8 +1,10 @@
 """Exports and imports: what goes out comes back as it was, and other systems' answers are scored as our own."""
 
+import importlib.util
 import io
 import json
 import logging
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -324,8 +326,10 @@ def test_without_frames_the_stage_is_named(fresh, tmp_path, capsys) -> None:
 
 def test_the_documents_commands_are_real() -> None:
     text = (ROOT / "docs/exchange.md").read_text()
-    for name in ("check_submission", "export_predictions", "import_predictions", "evaluate", "assemble"):
-        assert f"python -m stages.{name}" in text
+    said = set(re.findall(r"python -m (stages\.[a-z_.]+)", text))
+    assert {f"stages.tools.{verb}_predictions" for verb in ("export", "import")} <= said
+    assert {"stages.tools.check_submission", "stages.evaluate", "stages.assemble"} <= said
+    assert all(importlib.util.find_spec(name) for name in said)
 
 
 # ------------------------------------------------------------------------------------------ other data sets

@@ -57,7 +57,6 @@ def write_tracks_of(path: Path, tracks: list[list[NDArray[np.bool_]]]) -> None:
         area_NT=np.zeros((n, T), np.uint32),
         bbox_NT4=np.zeros((n, T, 4), np.uint16),
         prompt_frame_N=np.zeros(n, np.int16),
-        source_N=np.zeros(n, np.uint8),
         prompt_id_N=np.zeros(n, np.int32),
         expression_tracks=tuple(np.arange(n, dtype=np.int32) for _ in EXPRESSIONS),
         labels=None,

@@ -94,8 +94,8 @@ def test_heads_of_their_own_for_each_decoder_layer(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_pixels_are_the_same_to_the_bit(pair: list[GroundingDino], size: tuple[int, int]) -> None:
     ours, theirs = (detector.network.prepare(frame(size)) for detector in pair)
-    assert torch.equal(ours["pixel_values"], theirs.tensors)
-    assert torch.equal(ours["pixel_mask"].bool(), ~theirs.mask)
+    assert torch.equal(ours.pixel_values, theirs.tensors)
+    assert torch.equal(ours.pixel_mask.bool(), ~theirs.mask)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -93,7 +93,6 @@ def plain_record(size: tuple[int, int], rles: list[list[Any]], n_expressions: in
         area_NT=np.array([masks.area(row) for row in rles]),
         bbox_NT4=np.array([masks.boxes(row) for row in rles]),
         prompt_frame_N=np.zeros(n, np.int16),
-        source_N=np.ones(n, np.uint8),
         prompt_id_N=np.arange(n, dtype=np.int32),
         expression_tracks=tuple(np.arange(n, dtype=np.int32) for _ in range(n_expressions)),
         labels=None,

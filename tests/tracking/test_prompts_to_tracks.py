@@ -85,7 +85,7 @@ def test_ground_truth_gives_a_labelled_track_an_annotation(place):
     assert [(p.annotation, p.frame, p.area) for p in prompts] == [("0", 1, 400), ("1", 0, 256)]
     assert tracks.tokens_NTC.shape == (2, 5, 256) and tracks.tokens_NTC.dtype == np.float32
     assert tracks.prompt_id_N.tolist() == [0, 1] and tracks.prompt_frame_N.tolist() == [1, 0]
-    assert tracks.source_N.tolist() == [0, 0] and tracks.size == SIZE
+    assert tracks.size == SIZE
     assert [members.tolist() for members in tracks.expression_tracks] == [[0, 1], [0, 1]]
     rles = read_masks(files_of(job, "still/a")[1], [0])[0]
     assert tracks.area_NT[0].tolist() == masks.area(rles).tolist()

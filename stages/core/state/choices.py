@@ -5,14 +5,14 @@ probability above which the selector recommends to choose a track}; decisions/<v
 with `match`, `final` and `chosen` filled in, and the threshold that was applied.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from stages.core.media import masks
-from stages.core.records import Rle, Source, Video
-from stages.core.state.cache import CacheError, Stamp, mend, read_json, read_stamp, write_json
+from stages.core.records import Rle, Source, TrackId, Video
+from stages.core.state.cache import CacheError, Stamp, mend, read_json, write_json
 from stages.core.state.graph import BUILD_TRACKS, RERANK_TRACKS, SCORE_TRACKS, Layout, Stage
 from stages.core.state.track_file import read_masks
 
@@ -38,20 +38,35 @@ class Candidate:
     final: float | None = None
     chosen: bool = False
 
+    @property
+    def id(self) -> TrackId:
+        return TrackId(self.source, self.track)
+
 
 # Expression id → its candidates.
 Choices = Mapping[str, Sequence[Candidate]]
 
 
-def write_choices(path: Path, stamp: Stamp, choices: Choices, threshold: float | None = None) -> None:
+def write_choices(
+    path: Path,
+    stamp: Stamp,
+    choices: Choices,
+    threshold: float | None = None,
+    history: Mapping[str, Any] | None = None,
+) -> None:
     """Writes a file of scores or decisions; decisions of another system have no threshold."""
     document = {expression: [asdict(c) for c in candidates] for expression, candidates in choices.items()}
-    write_json(path, {"expressions": document, **({} if threshold is None else {"threshold": threshold})}, stamp)
+    write_json(
+        path, {"expressions": document, **({} if threshold is None else {"threshold": threshold})}, stamp, history
+    )
 
 
 def read_choices(path: Path, stage: Stage) -> dict[str, list[Candidate]]:
     """Reads a file of `stage` (SCORE_TRACKS or RERANK_TRACKS); raises CacheError where it cannot be used."""
-    document = read_json(path, stage.name, stage.version)
+    return _choices_of(read_json(path, stage.name, stage.version), path, stage)
+
+
+def _choices_of(document: Mapping[str, Any], path: Path, stage: Stage) -> dict[str, list[Candidate]]:
     try:
         return {e: [Candidate(**c) for c in candidates] for e, candidates in document["expressions"].items()}
     except (KeyError, TypeError, AttributeError) as error:
@@ -67,29 +82,33 @@ def read_threshold(path: Path) -> float:
     return threshold
 
 
-def read_answers(path: Path, video: Video) -> dict[str, list[Candidate]]:
-    """The decisions on all expressions of a video, in its order.
+def read_answers(path: Path, video: Video) -> dict[str, list[Candidate] | None]:
+    """The decisions on all expressions of a video, in its order, in one reading.
 
-    What an import left out was not predicted by the other system, and has no candidates; rerank_tracks
-    leaves nothing out.
+    None = not predicted: an import left the expression out. rerank_tracks leaves nothing out.
 
     Raises:
-        CacheError: the file cannot be used, or lacks an expression that it should decide.
+        CacheError: the file cannot be used, lacks an expression that it should decide, or decides about others.
     """
-    choices = read_choices(path, RERANK_TRACKS)
-    for expression in video.expressions:
-        if expression.id not in choices and IMPORTED not in read_stamp(path, RERANK_TRACKS.name).ingredients:
-            raise CacheError(f"{path}: holds no decision for expression {expression.id!r}; {mend(RERANK_TRACKS.name)}")
-    return {expression.id: choices.get(expression.id, []) for expression in video.expressions}
+    document = read_json(path, RERANK_TRACKS.name, RERANK_TRACKS.version)
+    choices = _choices_of(document, path, RERANK_TRACKS)
+    ids = [expression.id for expression in video.expressions]
+    missing = [] if IMPORTED in document["stamp"]["ingredients"] else [e for e in ids if e not in choices]
+    if missing:
+        raise CacheError(f"{path}: holds no decision for expression {missing[0]!r}; {mend(RERANK_TRACKS.name)}")
+    if unknown := sorted(choices.keys() - set(ids)):
+        raise CacheError(f"{path}: decides about expressions {unknown}, which the data set does not hold")
+    return {identifier: choices.get(identifier) for identifier in ids}
 
 
 def confidence(candidates: Sequence[Candidate]) -> float:
     """Sigmoid of the best chosen track's final score; 0 where none was chosen."""
+    from scipy.special import expit  # late: `--help` need not wait for scipy
+
     finals = [c.score if c.final is None else c.final for c in candidates if c.chosen]
     if not finals:
         return 0.0
-    best = max(finals)
-    return 1 / (1 + math.exp(-best)) if best > 0 else math.exp(best) / (1 + math.exp(best))
+    return float(expit(max(finals)))
 
 
 def predicted_masks(

@@ -9,7 +9,7 @@ Legend: N tracks, T frames, C = 256 channels of an object token, E expressions, 
 | /tracks/iou | f2 (N,T) | predicted IoU |
 | /tracks/area | u4 (N,T) | mask area in pixels |
 | /tracks/bbox | u2 (N,T,4) | x0 y0 x1 y1, x1 and y1 exclusive |
-| /tracks/prompt_frame, source, prompt_id | i2, u1, i4 (N) | where the track began; index into SOURCES (255 = imported); row in the prompt file |
+| /tracks/prompt_frame, prompt_id | i2, i4 (N) | where the track began; row in the prompt file; −1 where it was imported |
 | /rle/{bytes,offset} | | N·T masks, track by track |
 | /expr/{ptr,track} | i4 (E+1), i4 | CSR: which tracks belong to which expression |
 | /labels/{iou,precision,recall} | f4 (N,A) | means over frames against each annotation, where there is ground truth |
@@ -22,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -33,6 +34,7 @@ from stages.core.state.graph import BUILD_TRACKS
 from stages.core.state.rle_table import read_rles, write_rles
 
 LABELS = ("iou", "precision", "recall")
+Column = Literal["obj_ptr", "score", "iou", "area", "bbox", "prompt_frame", "prompt_id"]  # of /tracks
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,6 @@ class Tracks:
     area_NT: NDArray[np.uint32]
     bbox_NT4: NDArray[np.uint16]
     prompt_frame_N: NDArray[np.int16]
-    source_N: NDArray[np.uint8]
     prompt_id_N: NDArray[np.int32]
     expression_tracks: tuple[NDArray[np.int32], ...]
     labels: Labels | None
@@ -96,7 +97,6 @@ def write_tracks(
         _chunked(group, "area", tracks.area_NT.astype(np.uint32), 64)
         _chunked(group, "bbox", tracks.bbox_NT4.astype(np.uint16), 64)
         group["prompt_frame"] = tracks.prompt_frame_N.astype(np.int16)
-        group["source"] = tracks.source_N.astype(np.uint8)
         group["prompt_id"] = tracks.prompt_id_N.astype(np.int32)
         write_rles(file.create_group("rle"), [rle for row in rles_NT for rle in row])
         _write_expressions(file.create_group("expr"), tracks.expression_tracks)
@@ -131,7 +131,6 @@ def read_tracks(path: Path) -> Tracks:
             area_NT=group["area"][:],
             bbox_NT4=group["bbox"][:],
             prompt_frame_N=group["prompt_frame"][:],
-            source_N=group["source"][:],
             prompt_id_N=group["prompt_id"][:],
             expression_tracks=tuple(members[a:b] for a, b in pairwise(ptr)),
             labels=_read_labels(file["labels"]) if "labels" in file else None,
@@ -163,21 +162,17 @@ def read_membership(path: Path) -> Membership:
         return Membership(_size(file), (n, t, c), tuple(members[a:b] for a, b in pairwise(ptr)), labels)
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """What a selector learns of the tracks of a file: tokens, object-score logits, areas, frames of the prompts."""
+def read_columns(path: Path, names: Sequence[Column]) -> dict[Column, NDArray[Any]]:
+    """Some columns of /tracks by name, and nothing else of the file.
 
-    tokens_NTC: NDArray[np.floating]
-    score_NT: NDArray[np.float16]
-    area_NT: NDArray[np.uint32]
-    prompt_frame_N: NDArray[np.int16]
+    Returns:
+        Name → values of all N tracks, of the dtype and shape in the module's table.
 
-
-def read_evidence(path: Path) -> Evidence:
-    """Everything that a selector needs, in one reading; raises CacheError where the file cannot be used."""
+    Raises:
+        CacheError: the file cannot be used.
+    """
     with open_h5(path, BUILD_TRACKS.name, BUILD_TRACKS.version) as file:
-        group = file["tracks"]
-        return Evidence(group["obj_ptr"][:], group["score"][:], group["area"][:], group["prompt_frame"][:])
+        return {name: file["tracks"][name][:] for name in names}
 
 
 def read_masks(path: Path, tracks: Sequence[int]) -> list[list[Rle]]:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from stages.prompting.grounding_dino.checkpoint import convert, find_checkpoint, is_ignored, read_config, read_state
 from stages.prompting.grounding_dino.image import Preprocessing, read_preprocessing
+from stages.prompting.grounding_dino.network import Caption
 from stages.prompting.grounding_dino.package_architecture import (
     build_image_backbone,
     build_transformer,
@@ -29,8 +30,6 @@ from stages.prompting.grounding_dino.package_architecture import (
 
 if TYPE_CHECKING:
     import torch
-
-    from stages.prompting.grounding_dino.detector import Caption
 
 PACKAGE = "groundingdino-py"
 KNOWN_PACKAGE = "0.4.0"
@@ -152,7 +151,7 @@ class PackageNetwork:
         pixels, _ = self.transforms(Image.fromarray(frame), None)
         return nested_tensor_from_tensor_list([pixels]).to(self.device)
 
-    def forward(self, images: Sequence[Any], texts: Sequence["Caption"]) -> tuple["torch.Tensor", "torch.Tensor"]:
+    def forward(self, images: Sequence[Any], texts: Sequence[Caption]) -> tuple["torch.Tensor", "torch.Tensor"]:
         """One pair at a time: the package has no batches of captions over features that are shared."""
         import torch
 
@@ -186,7 +185,7 @@ def _with_heads(_: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple
     return inputs, {**named, "attention_mask": named["attention_mask"][:, None]}
 
 
-def _as_read(captions: Sequence["Caption"], **_: Any) -> Any:
+def _as_read(captions: Sequence[Caption], **_: Any) -> Any:
     """Stands where the package calls its tokenizer, with one caption that is tokenized already."""
     from transformers import BatchEncoding
 

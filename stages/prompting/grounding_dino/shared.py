@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from stages.prompting.grounding_dino.network import PreparedFrame
+
 CAPTIONS = 4096  # whose words are kept: 50 kB each
 
 
@@ -18,25 +20,23 @@ class SharedImages(torch.nn.Module):
     def __init__(self, backbone: Any) -> None:
         super().__init__()
         self.backbone, self.position_embedding = backbone, backbone.position_embedding
-        self._known: dict[int, tuple[Any, Any]] = {}
-        self._rows: list[int] = []
+        self._known: dict[PreparedFrame, list[tuple[torch.Tensor, ...]]] = {}  # map, mask and position of each level
+        self._rows: list[PreparedFrame] = []
 
-    def choose(self, images: Sequence[dict[str, torch.Tensor]]) -> None:
+    def choose(self, images: Sequence[PreparedFrame]) -> None:
         """Says which frame each pair of the next call has; features of frames that are not among them are forgotten."""
-        missing = {id(image): image for image in images if id(image) not in self._known}
-        self._known = {id(image): self._known[id(image)] for image in images if id(image) in self._known}
+        missing = [image for image in dict.fromkeys(images) if image not in self._known]
+        self._known = {image: self._known[image] for image in images if image in self._known}
         if missing:
-            # The images are kept beside their features: an id belongs to an object only as long as it lives.
-            batch = {
-                name: torch.cat([image[name] for image in missing.values()]) for name in ("pixel_values", "pixel_mask")
-            }
-            maps, positions = self.backbone(**batch)
-            for i, (key, image) in enumerate(missing.items()):
-                self._known[key] = (image, [(m[i], mask[i], p[i]) for (m, mask), p in zip(maps, positions)])
-        self._rows = [id(image) for image in images]
+            values = torch.cat([image.pixel_values for image in missing])
+            mask = torch.cat([image.pixel_mask for image in missing])
+            maps, positions = self.backbone(pixel_values=values, pixel_mask=mask)
+            for i, image in enumerate(missing):
+                self._known[image] = [(m[i], mask[i], p[i]) for (m, mask), p in zip(maps, positions)]
+        self._rows = list(images)
 
     def forward(self, pixel_values: torch.Tensor, pixel_mask: torch.Tensor) -> tuple[list[Any], list[Any]]:
-        levels = list(zip(*(self._known[row][1] for row in self._rows), strict=True))
+        levels = list(zip(*(self._known[row] for row in self._rows), strict=True))
         stacked = [tuple(torch.stack(parts) for parts in zip(*level, strict=True)) for level in levels]
         return [(maps, mask) for maps, mask, _ in stacked], [position for *_, position in stacked]
 

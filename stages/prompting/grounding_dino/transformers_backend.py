@@ -1,7 +1,7 @@
 """GroundingDINO through transformers (GroundingDinoForObjectDetection). Legend: Q queries, B pairs, T tokens.
 
 Pairs of a frame and a caption go through encoder and decoder together, captions padded to the longest; image
-features are computed once a frame, words once a caption, and image and text fused by groundingdino_fusion.py.
+features are computed once per frame, words once per caption, and image and text fused by fusion.py.
 
 Up to 5.22 transformers reads captions otherwise than published, which moves every score: it gives a closing "."
 or "?" position 0 instead of its place after its phrase, and rounds the sines of positions to whole numbers.
@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 
 from stages.prompting.grounding_dino.checkpoint import convert, find_checkpoint, read_config, read_state
 from stages.prompting.grounding_dino.image import Preprocessing, published_size, read_preprocessing
+from stages.prompting.grounding_dino.network import Caption, PreparedFrame
 
 if TYPE_CHECKING:
     import torch
-
-    from stages.prompting.grounding_dino.detector import Caption
 
 
 def load_network(path: Path, device: str) -> "TransformersNetwork":
@@ -77,7 +76,7 @@ class TransformersNetwork:
             layer.fusion_layer.attn = FoldedFusion(layer.fusion_layer.attn)
         self.model = model
 
-    def prepare(self, frame: NDArray[np.uint8]) -> dict[str, "torch.Tensor"]:
+    def prepare(self, frame: NDArray[np.uint8]) -> PreparedFrame:
         sides = self.preprocessing.shortest, self.preprocessing.longest
         height, width = published_size(frame.shape[0], frame.shape[1], *sides)
         image = self.preprocessing.processor(
@@ -86,19 +85,19 @@ class TransformersNetwork:
             input_data_format="channels_last",
             return_tensors="pt",
         )
-        return {name: tensor.to(self.device) for name, tensor in image.items()}
+        return PreparedFrame(**{name: tensor.to(self.device) for name, tensor in image.items()})
 
     def forward(
-        self, images: Sequence[dict[str, "torch.Tensor"]], texts: Sequence["Caption"]
+        self, images: Sequence[PreparedFrame], texts: Sequence[Caption]
     ) -> tuple["torch.Tensor", "torch.Tensor"]:
         self._images.choose(images)
-        shapes = {name: tensor.expand(len(texts), *tensor.shape[1:]) for name, tensor in images[0].items()}
+        shapes = {name: tensor.expand(len(texts), *tensor.shape[1:]) for name, tensor in vars(images[0]).items()}
         with published_positions():
             output = self.model(**shapes, **_padded(texts))
         return output.logits, output.pred_boxes
 
 
-def _padded(texts: Sequence["Caption"]) -> dict[str, "torch.Tensor"]:
+def _padded(texts: Sequence[Caption]) -> dict[str, "torch.Tensor"]:
     """The inputs of captions as one batch; 0 is [PAD], and what the attention mask hides."""
     from torch.nn.utils.rnn import pad_sequence
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from support.detectors import build_wide, describe, package_state, prompts, weights
 
 from stages.micro.grounding_dino import build_random_grounding_dino
-from stages.prompting.grounding_dino import package_backend as groundingdino_py
+from stages.prompting.grounding_dino import package_backend
 from stages.prompting.grounding_dino.checkpoint import read_config, read_state
 from stages.prompting.grounding_dino.detector import GroundingDino, load_detector
 from stages.prompting.grounding_dino.names import copies_of, names_of
@@ -39,15 +39,15 @@ def detector(folder: Path) -> GroundingDino:
 
 
 def test_the_installed_versions_are_known() -> None:
-    groundingdino_py.check_versions()
-    assert installed("groundingdino-py") == groundingdino_py.KNOWN_PACKAGE
+    package_backend.check_versions()
+    assert installed("groundingdino-py") == package_backend.KNOWN_PACKAGE
 
 
 @pytest.mark.parametrize("transformers", ["5.17.0", "5.23.1", "5.99.0.dev0"])
 def test_known_versions_pass(monkeypatch: pytest.MonkeyPatch, transformers: str) -> None:
     known = {"groundingdino-py": "0.4.0", "transformers": transformers}
-    monkeypatch.setattr(groundingdino_py, "version", known.__getitem__)
-    groundingdino_py.check_versions()
+    monkeypatch.setattr(package_backend, "version", known.__getitem__)
+    package_backend.check_versions()
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_unknown_versions_are_refused_before_anything_is_read(
             raise PackageNotFoundError(name)
         return found
 
-    monkeypatch.setattr(groundingdino_py, "version", version)
+    monkeypatch.setattr(package_backend, "version", version)
     with pytest.raises(ValueError, match=message) as caught:
         load_detector(weights(tmp_path / "nowhere"), prompts("groundingdino"), "cpu")
     assert "set prompts.gdino.backend to 'transformers'" in str(caught.value)
@@ -104,13 +104,13 @@ def test_the_package_is_left_as_it_was(folder: Path, detector: GroundingDino) ->
     from groundingdino.models.GroundingDINO import groundingdino as package
 
     before, state = dict(vars(package)), torch.get_rng_state()
-    groundingdino_py.build_model(read_config(folder), detector.tokenizer, folder)
+    package_backend.build_model(read_config(folder), detector.tokenizer, folder)
     assert torch.equal(torch.get_rng_state(), state)
     assert vars(package) == before
     config = read_config(folder)
     config.encoder_attention_heads = config.decoder_attention_heads = 3  # 256 is no multiple of it
     with pytest.raises((ValueError, AssertionError)):
-        groundingdino_py.build_model(config, detector.tokenizer, folder)
+        package_backend.build_model(config, detector.tokenizer, folder)
     assert vars(package) == before
 
 
@@ -161,7 +161,7 @@ def test_architectures_that_the_package_cannot_build_are_refused(
     config = read_config(folder)
     setattr(config, name, value)
     with pytest.raises(ValueError, match=rf"config.json says {name} {value!r}; groundingdino-py runs {needed} only"):
-        groundingdino_py.build_model(config, detector.tokenizer, folder)
+        package_backend.build_model(config, detector.tokenizer, folder)
 
 
 def test_the_micro_preset_is_too_narrow_for_the_package(tmp_path: Path) -> None:
