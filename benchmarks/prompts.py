@@ -39,13 +39,14 @@ from benchmarks.plain_prompts import StockMasks, one_by_one
 from benchmarks.prompt_models import first_frame, random_sam2, swin_t
 from stages.core.config.file import Model
 from stages.core.config.loading import load_config, settings_of
-from stages.core.config.sections import GridPrompts
 from stages.core.media import masks
 from stages.core.state.weights import Weights
 from stages.prompting.grid.automatic_masks import AutomaticMasks
+from stages.prompting.grid.settings import GridPrompts
 from stages.prompting.grounding_dino.detector import GroundingDino, load_detector, to_pixels
 from stages.tracking.sam2_model import build_sam2
 
+POINTS, PAIRS = 64, 8  # computed together: run.batches of config.yaml
 CAPTIONS = [
     "the dog",
     "the dog that runs to the left",
@@ -127,7 +128,7 @@ def trained_row(arguments: argparse.Namespace, published: GridPrompts) -> dict[s
 def masks_row(
     arguments: argparse.Namespace, label: str, model: SAM2Base, settings: GridPrompts, images: list[Image]
 ) -> dict[str, Any]:
-    stock, ours = StockMasks(model, settings), AutomaticMasks(model, settings)
+    stock, ours = StockMasks(model, settings, POINTS), AutomaticMasks(model, settings, POINTS)
     arms = {
         "stock": lambda: [stock.generate(image) for image in images],
         "referee": lambda: [ours.generate(image) for image in images],
@@ -151,7 +152,9 @@ def masks_row(
 def iou_median(model: SAM2Base, settings: GridPrompts, image: Image) -> float:
     over = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "box_nms_thresh": 1.0, "points_per_side": 8}
     return float(
-        np.median([m.predicted_iou for m in AutomaticMasks(model, settings.model_copy(update=over)).generate(image)])
+        np.median(
+            [m.predicted_iou for m in AutomaticMasks(model, settings.model_copy(update=over), POINTS).generate(image)]
+        )
     )
 
 

@@ -25,6 +25,7 @@ from stages.core.state.graph import BUILD_TRACKS, GENERATE_PROMPTS
 from stages.core.state.prompt_file import read_prompts
 from stages.core.state.track_file import History, write_tracks
 from stages.core.state.weights import find_weights, weights_ids
+from stages.core.tables import SOURCES
 from stages.datasets import open_split
 from stages.prompting.ground_truth import require_truth
 from stages.tracking.assemble import assemble, merged_prompts
@@ -39,9 +40,10 @@ TOKEN_DTYPES = {"float32": "float32", "bfloat16": "float16"}
 
 def run(job: Job) -> None:
     """Brings the track files of the job's shard and source to their finished state."""
+    assert job.source is not None
     split = open_split(job.config, job.dataset, job.split)
-    if job.source == "gt":
-        require_truth(split)
+    if SOURCES[job.source].needs_truth:
+        require_truth(split, job.source)
     weights = weights_ids(job.config, job.dataset, BUILD_TRACKS, job.source)
 
     def ingredients(video: Video) -> Mapping[str, Any]:
@@ -88,7 +90,6 @@ def build(job: Job, split: Split, video: Video, tracker: Tracker, path: Path, st
                 chains,
                 prompts,
                 frames,
-                source,
                 len(video.expressions),
                 annotations=split.annotations(video) if split.has_truth else None,
                 label_size=settings.label_size,
@@ -123,7 +124,7 @@ def _load(job: Job, device: str) -> Tracker:
         return StockTracker.load(weights, device, settings.precision)
     from stages.tracking.lockstep import LockstepTracker
 
-    return LockstepTracker.load(weights, device, settings, job.settings.run.feature_cache_gb)
+    return LockstepTracker.load(weights, device, settings, job.settings.run)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

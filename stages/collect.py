@@ -6,46 +6,46 @@ shards changes nothing. Every missing or damaged file is listed.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from stages.core.config.loading import nearest
-from stages.core.records import SOURCES, Source
+from stages.core.config.sections import Settings
 from stages.core.run.cli import Job, execute, parse_job, split_parser
 from stages.core.state.cache import CacheError, read_stamp, write_json
 from stages.core.state.graph import STAGES, Stage
+from stages.core.tables import SOURCES
 from stages.datasets import open_split
 
 log = logging.getLogger(__name__)
 
 
 def run(job: Job, task: str) -> None:
-    """Collects `task`: a stage's name, followed by "-<source>" where the stage has sources."""
-    stage, source = parse_task(task)
+    """Collects `task`: a stage's name, followed by "-<branch>" where it has branches."""
+    stage, branch = parse_task(task, job.settings)
     fingerprints: dict[str, str] = {}
     missing: list[str] = []
     for video in open_split(job.config, job.dataset, job.split).videos()[: job.limit]:
         try:
-            fingerprints[video.id] = read_stamp(job.layout.file(stage, video.id, source), stage.name).fingerprint
+            fingerprints[video.id] = read_stamp(job.layout.file(stage, video.id, branch), stage.name).fingerprint
         except CacheError as error:
             missing.append(str(error))
     if missing:
         raise CacheError(f"{task} is incomplete for {len(missing)} videos:\n  " + "\n  ".join(missing))
-    write_json(job.layout.verified(stage, source), {"task": task, "videos": fingerprints})
+    write_json(job.layout.verified(stage, branch), {"task": task, "videos": fingerprints})
     log.info("%s %s/%s: complete for %d videos", task, job.dataset, job.split, len(fingerprints))
 
 
-def parse_task(task: str) -> tuple[Stage, Source | None]:
-    """ "build_tracks-grid" → the stage and its source."""
-    name, _, source = task.partition("-")
+def parse_task(task: str, settings: Settings) -> tuple[Stage, str | None]:
+    """ "build_tracks-grid" → the stage and its branch; raises ValueError where there is no such task."""
+    name, _, branch = task.partition("-")
     if name not in STAGES:
         raise ValueError(f"no stage {name!r}{nearest(name, STAGES)}")
     stage = STAGES[name]
-    found = next((known for known in SOURCES if known == source), None)
-    if stage.per_source and found is None:
-        raise ValueError(f"task {task!r}: {name} needs one of the sources {', '.join(SOURCES)}, as {name}-grid")
-    if not stage.per_source and source:
-        raise ValueError(f"task {task!r}: {name} has no sources; write {name}")
-    return stage, found
+    known: dict[str | None, Iterable[str]] = {"source": SOURCES, "evidence": settings.evidence, None: ()}
+    branches = list(known[stage.per])
+    if branch not in (branches or [""]):
+        raise ValueError(f"task {task!r}: {name} comes as {', '.join(f'{name}-{b}' for b in branches) or name}")
+    return stage, branch or None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

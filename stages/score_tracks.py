@@ -54,7 +54,7 @@ def make_worker(job: Job, selector_path: Path, device: str) -> Worker:
 
     def work(video: Video, path: Path, stamp: Stamp) -> None:
         choices = score_video(selector, open_video(job.layout, video, sources), job.settings.run.batches.tokens)
-        write_choices(path, stamp, choices, selector.threshold)
+        write_choices(path, stamp, choices, selector.threshold, job.history)
 
     return work
 

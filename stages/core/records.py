@@ -7,13 +7,20 @@ the frame folder of the cache, masks as COCO RLE (see `stages.core.media.masks`)
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal, Protocol, TypedDict
+from typing import NamedTuple, Protocol, TypedDict
 
-# Where tracks come from. SOURCES are those that prompts are made from; "import" is another system's prediction,
-# which no stage makes: see stages/exchange/importing.py.
-Source = Literal["gt", "grid", "gdino", "import"]
-SOURCES: tuple[Source, ...] = ("gt", "grid", "gdino")
+# Where tracks come from: a prompt source (stages.core.tables.SOURCES), or another system's prediction, which no stage
+# makes: see stages/exchange/importing.py.
+Source = str
+IMPORT: Source = "import"
 MAX_NAME = 200  # bytes of a part of an id: file systems take 255, and names get endings
+
+
+class TrackId(NamedTuple):
+    """A track of a video: the source whose track file holds it, and its row in that file."""
+
+    source: Source
+    track: int
 
 
 class Rle(TypedDict):

@@ -1,38 +1,11 @@
 """Readers: a data set's layout on disk → records. `open_split` is the one door."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 from stages.core.config.file import Config, Dataset
 from stages.core.config.loading import check_split, dataset_of
 from stages.core.records import Split
-
-
-@dataclass(frozen=True)
-class Format:
-    """How a `format:` of the config is read.
-
-    Attributes:
-        module: of stages.datasets, with open_split(root, split, limit) -> Split; imported when it is asked for.
-        split_folders: whether a split is the folder <root>/<split>.
-    """
-
-    module: str
-    split_folders: bool = False
-
-
-FORMATS: Mapping[str, Format] = {
-    "mevis": Format("mevis", split_folders=True),
-    "folder": Format("folder"),
-    "ytvos": Format("ref_youtube_vos", split_folders=True),
-    "davis17": Format("ref_davis17"),
-    "revos": Format("revos"),
-    "long_rvos": Format("long_rvos", split_folders=True),
-    "a2d": Format("a2d"),
-    "jhmdb": Format("jhmdb"),
-}
+from stages.core.tables import FORMATS
 
 
 def open_split(config: Config, dataset: str, split: str) -> Split:
@@ -46,11 +19,7 @@ def open_split(config: Config, dataset: str, split: str) -> Split:
     check_split(config, dataset, split)
     entry = dataset_of(config, dataset)
     _check_root(dataset, entry, split)
-    reader = import_module(f"{__name__}.{FORMATS[entry.format].module}")
-    # Anyone's data may come in MeViS layout: only MeViS itself has its counts.
-    counts = {"counts": reader.PUBLISHED} if entry.format == "mevis" and dataset.startswith("mevis") else {}
-    opened: Split = reader.open_split(Path(entry.root), split, entry.splits[split].limit, **counts)
-    return opened
+    return FORMATS[entry.format].open_split(Path(entry.root), split, entry.splits[split].limit, entry.published)
 
 
 def _check_root(dataset: str, entry: Dataset, split: str) -> None:

@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from stages.core.records import Expression, MaskSequence, Rle, Video, clean_caption
-from stages.datasets.checks import Counts, warn_of_counts
+from stages.core.tables import Counts, Format
+from stages.datasets.checks import warn_of_counts
 from stages.datasets.split import SplitDefaults
 from stages.datasets.table_file import Row, caption_defect, check_video_id, load_table
 
@@ -34,12 +35,13 @@ PUBLISHED: Counts = {"train": ((3017, None),), "test": ()}  # sources differ on 
 PUBLISHED_ROWS = {"videoset.csv": 3782, "a2d_annotation.txt": 6655}
 
 
-def open_split(root: Path, split: str, limit: int | None) -> "A2dSplit":
+def open_split(root: Path, split: str, limit: int | None, published: bool = True) -> "A2dSplit":
     """Reads the tables.
 
     Args:
         split: "train" or "test".
         limit: only the first videos of videoset.csv; None = all.
+        published: it is the published set, whose counts are known: others are warned of.
 
     Raises:
         ValueError: there is no such split, or a table is missing, broken, or disagrees with another.
@@ -57,7 +59,9 @@ def open_split(root: Path, split: str, limit: int | None) -> "A2dSplit":
             videos.append(_video(root, video, sentences[video]))
         else:
             log.warning("%s: video %r has no line in a2d_annotation.txt and is left out", root / VIDEOSET, video)
-    warn_of_counts(root / VIDEOSET, len(videos), sum(len(v.expressions) for v in videos), PUBLISHED[split])
+    warn_of_counts(
+        root / VIDEOSET, len(videos), sum(len(v.expressions) for v in videos), PUBLISHED[split] if published else ()
+    )
     return A2dSplit(root, split, videos[:limit])
 
 
@@ -196,3 +200,11 @@ def _video(root: Path, video: str, rows: Sequence[Row]) -> Video:
 def _is_number(text: str) -> bool:
     """Whether text is a whole number as one writes it: "12", not "012"."""
     return text.isascii() and text.isdecimal() and len(text) < 10 and text == str(int(text))
+
+
+FORMAT = Format(
+    name="a2d",
+    open_split=open_split,
+    index_files=("text_annotations/*.txt", "Release/*.csv"),
+    counts=PUBLISHED,
+)

@@ -1,7 +1,7 @@
 """What every reader asserts: the published counts, and that masks are of the size of the frames."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -9,9 +9,6 @@ from PIL import Image
 from stages.core.records import Video
 
 log = logging.getLogger(__name__)
-
-# Split → the (videos, expressions) that its versions have as published; None = that number is not published.
-Counts = Mapping[str, Sequence[tuple[int, int | None]]]
 
 
 def warn_of_counts(index: Path, videos: int, expressions: int, expected: Sequence[tuple[int, int | None]]) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.records import Expression, Video, check_id, clean_caption
+from stages.core.tables import Format
 from stages.datasets.index_file import load_index
 from stages.datasets.split import SplitDefaults
 
@@ -30,11 +31,12 @@ Listing = Callable[[Path], dict[str, list[Path]]]
 log = logging.getLogger(__name__)
 
 
-def open_split(root: Path, split: str, limit: int | None) -> SplitDefaults:
+def open_split(root: Path, split: str, limit: int | None, published: bool = True) -> SplitDefaults:
     """Reads the index and looks its videos up.
 
     Args:
         limit: only the first videos of the index.
+        published: it is the published set, whose counts are known: others are warned of.
 
     Raises:
         ValueError: the root or the index is missing or broken, gives a key twice, or uses ids that
@@ -159,3 +161,10 @@ def _natural(stem: str) -> tuple[list[str | int], str]:
     """Sorts "2" before "10": text and numbers alternate, so that like is compared with like."""
     parts = re.split(r"(\d+)", stem)
     return [int(part) if i % 2 else part for i, part in enumerate(parts)], stem
+
+
+FORMAT = Format(
+    name="folder",
+    open_split=open_split,
+    index_files=("*",),
+)

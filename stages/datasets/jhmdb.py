@@ -15,7 +15,8 @@ from functools import cached_property
 from pathlib import Path
 
 from stages.core.records import Expression, MaskSequence, Rle, Video, clean_caption
-from stages.datasets.checks import Counts, check_frame_size, warn_of_counts
+from stages.core.tables import Counts, Format
+from stages.datasets.checks import check_frame_size, warn_of_counts
 from stages.datasets.split import SplitDefaults
 from stages.datasets.table_file import Row, caption_defect, check_video_id, load_table
 
@@ -28,12 +29,13 @@ KEY = "0"  # of the one expression and its annotation
 PUBLISHED: Counts = {"test": ((928, 928),)}  # videos, expressions
 
 
-def open_split(root: Path, split: str, limit: int | None) -> "JhmdbSplit":
+def open_split(root: Path, split: str, limit: int | None, published: bool = True) -> "JhmdbSplit":
     """Reads the table and looks for its clips.
 
     Args:
         split: "test".
         limit: only the first videos of the table; None = all.
+        published: it is the published set, whose counts are known: others are warned of.
 
     Raises:
         ValueError: there is no such split, or the table or a folder is missing or broken.
@@ -48,7 +50,7 @@ def open_split(root: Path, split: str, limit: int | None) -> "JhmdbSplit":
     by_video: dict[str, list[Row]] = {}
     for row in rows:
         by_video.setdefault(check_video_id(row, row.cells[0]), []).append(row)
-    warn_of_counts(table, len(by_video), len(rows), PUBLISHED[split])
+    warn_of_counts(table, len(by_video), len(rows), PUBLISHED[split] if published else ())
     videos = [_video(root, name, lines, clips) for name, lines in by_video.items()]
     return JhmdbSplit(root, split, videos[:limit])
 
@@ -140,3 +142,11 @@ def _frames(folder: Path) -> tuple[tuple[str, ...], str]:
     return tuple(
         names
     ), f"{folder}: frame {wrong}.png where {expected[names.index(wrong)]}.png belongs" if wrong else ""
+
+
+FORMAT = Format(
+    name="jhmdb",
+    open_split=open_split,
+    index_files=("*.txt",),
+    counts=PUBLISHED,
+)

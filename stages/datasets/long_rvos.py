@@ -16,7 +16,8 @@ import numpy as np
 
 from stages.core.media import masks
 from stages.core.records import MaskSequence, Rle, Video
-from stages.datasets.checks import Counts, check_frame_size, warn_of_counts
+from stages.core.tables import Counts, Format
+from stages.datasets.checks import check_frame_size, warn_of_counts
 from stages.datasets.expression_index import Entry, IndexReader, count_expressions, load_videos
 from stages.datasets.palette import read_labels
 from stages.datasets.ref_youtube_vos import annotations_folder, no_truth, one_object
@@ -28,11 +29,12 @@ OBJECT = 255
 PUBLISHED: Counts = {"train": ((1855, None),), "valid": ((112, None),), "test": ((226, None),)}
 
 
-def open_split(root: Path, split: str, limit: int | None) -> "LongRvosSplit":
+def open_split(root: Path, split: str, limit: int | None, published: bool = True) -> "LongRvosSplit":
     """Reads the index of <root>/<split>.
 
     Args:
         limit: only the first videos of the index; None = all.
+        published: it is the published set, whose counts are known: others are warned of.
 
     Raises:
         ValueError: the index is missing, is not JSON, lacks its keys, or holds an id that cannot be a path.
@@ -40,7 +42,7 @@ def open_split(root: Path, split: str, limit: int | None) -> "LongRvosSplit":
     folder = root / split
     index = folder / "meta_expressions.json"
     raw = load_videos(index)
-    warn_of_counts(index, len(raw), count_expressions(raw), PUBLISHED.get(split, ()))
+    warn_of_counts(index, len(raw), count_expressions(raw), PUBLISHED.get(split, ()) if published else ())
     annotations = _truth(folder, raw, index)
     referred = no_truth if annotations is None else one_object
     reader = IndexReader(index, folder / "JPEGImages", referred, _group, sort_frames=True)
@@ -127,3 +129,12 @@ def _group(name: str, entry: Entry) -> str:
     if kind not in ("", *GROUPS):
         raise ValueError(f"type is {kind!r}; it must be one of {', '.join(GROUPS)}")
     return str(kind)
+
+
+FORMAT = Format(
+    name="long_rvos",
+    open_split=open_split,
+    index_files=("{split}/*.json", "*.json"),
+    counts=PUBLISHED,
+    split_folders=True,
+)

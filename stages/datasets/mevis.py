@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.records import MaskSequence, Video
-from stages.datasets.checks import Counts, warn_of_counts
+from stages.core.tables import Counts, Format
+from stages.datasets.checks import warn_of_counts
 from stages.datasets.expression_index import (
     Entry,
     IndexReader,
@@ -36,12 +37,12 @@ PUBLISHED: Counts = {
 }
 
 
-def open_split(root: Path, split: str, limit: int | None, counts: Counts | None = None) -> "MevisSplit":
+def open_split(root: Path, split: str, limit: int | None, published: bool = True) -> "MevisSplit":
     """Reads the index of <root>/<split>.
 
     Args:
         limit: only the first videos of the index; None = all.
-        counts: as published; another count is warned of. None = of no published set.
+        published: it is the published set, whose counts are known: others are warned of.
 
     Raises:
         ValueError: the index is missing, is not JSON, lacks its keys, or holds an id that cannot be a path.
@@ -54,7 +55,7 @@ def open_split(root: Path, split: str, limit: int | None, counts: Counts | None 
         )
     masks = _find(folder, MASKS_NAME)
     raw = load_videos(index)
-    warn_of_counts(index, len(raw), count_expressions(raw), (counts or {}).get(split, ()))
+    warn_of_counts(index, len(raw), count_expressions(raw), PUBLISHED.get(split, ()) if published else ())
     if masks is None:
         _check_nothing_refers(index, raw)
     reader = IndexReader(index, folder / "JPEGImages", _unknown if masks is None else annotation_ids, _kind)
@@ -106,3 +107,12 @@ def _kind(name: str, entry: Entry) -> str:
     """What kind of sentence it is: the embedded data set says so, the published ones do not."""
     kind = entry.get("kind", "")
     return kind if isinstance(kind, str) else ""
+
+
+FORMAT = Format(
+    name="mevis",
+    open_split=open_split,
+    index_files=("{split}/*.json", "*.json"),
+    counts=PUBLISHED,
+    split_folders=True,
+)

@@ -15,7 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from stages.core.records import MaskSequence, Video, check_id
-from stages.datasets.checks import Counts, warn_of_counts
+from stages.core.tables import Counts, Format
+from stages.datasets.checks import warn_of_counts
 from stages.datasets.davis_text import Texts, expressions, read_texts
 from stages.datasets.expression_index import Entry, IndexReader, load_videos
 from stages.datasets.label_split import LabelSplit
@@ -54,12 +55,13 @@ class DavisSplit(LabelSplit):
         return self._labels(video).get(VOID, [None] * len(video.frames))
 
 
-def open_split(root: Path, split: str, limit: int | None) -> DavisSplit:
+def open_split(root: Path, split: str, limit: int | None, published: bool = True) -> DavisSplit:
     """Reads a split of the conversion at `root`, or else of the raw files.
 
     Args:
         split: train, val, or valid (the same as val).
         limit: only the first videos of the list; None = all.
+        published: it is the published set, whose counts are known: others are warned of.
 
     Raises:
         ValueError: a list, an index, a text file or the folder of annotations is missing or unusable as a
@@ -73,7 +75,7 @@ def open_split(root: Path, split: str, limit: int | None) -> DavisSplit:
     else:
         videos, annotations = read_raw(root, split)
     count = sum(len(video.expressions) for video in videos)
-    warn_of_counts(root, len(videos), count, PUBLISHED[split])
+    warn_of_counts(root, len(videos), count, PUBLISHED[split] if published else ())
     return DavisSplit(split, videos[:limit], annotations)
 
 
@@ -147,3 +149,11 @@ def _annotator(name: str, entry: Entry) -> str:
             "convert the data set again"
         )
     return str(int(name) % N_ANNOTATORS)
+
+
+FORMAT = Format(
+    name="davis17",
+    open_split=open_split,
+    index_files=("*.txt", "*.json", "meta_expressions/*/*.json"),
+    counts=PUBLISHED,
+)

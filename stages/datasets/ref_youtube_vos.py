@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stages.datasets.checks import Counts, warn_of_counts
+from stages.core.tables import Counts, Format
+from stages.datasets.checks import warn_of_counts
 from stages.datasets.expression_index import (
     Entry,
     IndexReader,
@@ -36,11 +37,12 @@ class YtvosSplit(LabelSplit):
     protocol = "ytvos"
 
 
-def open_split(root: Path, split: str, limit: int | None) -> YtvosSplit:
+def open_split(root: Path, split: str, limit: int | None, published: bool = True) -> YtvosSplit:
     """Reads the index of a split.
 
     Args:
         limit: only the first videos of the index (after test's are left out); None = all.
+        published: it is the published set, whose counts are known: others are warned of.
 
     Raises:
         ValueError: the index is missing, is not JSON, lacks its keys, holds an id that cannot be a path, or
@@ -50,7 +52,7 @@ def open_split(root: Path, split: str, limit: int | None) -> YtvosSplit:
     raw = load_videos(index)
     if split == "valid":
         raw = _without_test(root, raw, index)
-    warn_of_counts(index, len(raw), count_expressions(raw), PUBLISHED.get(split, ()))
+    warn_of_counts(index, len(raw), count_expressions(raw), PUBLISHED.get(split, ()) if published else ())
     annotations = annotations_folder(root / split, raw, index)
     reader = IndexReader(index, root / split / "JPEGImages", no_truth if annotations is None else one_object)
     videos = [reader.video(name, entry) for name, entry in raw.items()]
@@ -95,3 +97,12 @@ def _without_test(root: Path, raw: Mapping[str, Any], index: Path) -> dict[str, 
         return dict(raw)
     hidden = load_videos(test)
     return {video: entry for video, entry in raw.items() if video not in hidden}
+
+
+FORMAT = Format(
+    name="ytvos",
+    open_split=open_split,
+    index_files=("meta_expressions/*/*.json", "{split}/*.json"),
+    counts=PUBLISHED,
+    split_folders=True,
+)

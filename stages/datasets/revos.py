@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.records import MaskSequence, Video
-from stages.datasets.checks import Counts, check_frame_size, warn_of_counts
+from stages.core.tables import Counts, Format
+from stages.datasets.checks import check_frame_size, warn_of_counts
 from stages.datasets.expression_index import (
     Entry,
     IndexReader,
@@ -36,11 +37,12 @@ PUBLISHED_TOTAL = (1042, 35074)
 log = logging.getLogger(__name__)
 
 
-def open_split(root: Path, split: str, limit: int | None) -> "RevosSplit":
+def open_split(root: Path, split: str, limit: int | None, published: bool = True) -> "RevosSplit":
     """Reads the index of a split.
 
     Args:
         limit: only the first videos of the index; None = all.
+        published: it is the published set, whose counts are known: others are warned of.
 
     Raises:
         ValueError: the index or mask_dict.json is missing, the index is not JSON, lacks its keys, or holds an
@@ -51,7 +53,8 @@ def open_split(root: Path, split: str, limit: int | None) -> "RevosSplit":
     masks = root / MASKS_NAME
     if not masks.is_file():
         raise ValueError(f"{masks}: does not exist; both splits of ReVOS have ground truth: put it there")
-    _warn_of_total(root, split, raw)
+    if published:
+        _warn_of_total(root, split, raw)
     reader = IndexReader(index, root / "JPEGImages", annotation_ids, _group)
     videos = [reader.video(name, entry) for name, entry in raw.items()]
     return RevosSplit(split, videos[:limit], MaskDict(masks), root / FOREGROUND_NAME)
@@ -120,3 +123,10 @@ def _warn_of_total(root: Path, split: str, raw: Mapping[str, Any]) -> None:
         log.warning("%s", error)  # a broken train index is no reason to refuse valid
         return
     warn_of_counts(root, len(raw) + len(rest), count_expressions(raw) + count_expressions(rest), [PUBLISHED_TOTAL])
+
+
+FORMAT = Format(
+    name="revos",
+    open_split=open_split,
+    index_files=("{split}/*.json", "*.json"),
+)

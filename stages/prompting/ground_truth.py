@@ -1,21 +1,32 @@
 """Prompts from ground truth: one mask an annotation. No model is asked."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import Field
 
-from stages.core.config.sections import GroundTruthPrompts
+from stages.core.config.section import Section
 from stages.core.media import masks
 from stages.core.records import MaskSequence, Rle, Split, Video
+from stages.core.run.cli import Job
+from stages.core.state.fingerprints import annotations_digest
 from stages.core.state.frames import FrameFolder
 from stages.core.state.prompt_file import Prompt
+from stages.core.tables import SOURCES, PromptsOf, PromptSource
+
+
+class GroundTruthPrompts(Section):
+    frame: Literal["first", "largest"] = Field(
+        description="Which frame of an annotation is its prompt: the first it is seen in, or where it is largest"
+    )
 
 
 class GroundTruthPrompter:
     """Reads the annotations of a split."""
 
     def __init__(self, split: Split, settings: GroundTruthPrompts) -> None:
-        require_truth(split)
+        require_truth(split, SOURCE.name)
         self._split = split
         self._settings = settings
 
@@ -50,12 +61,13 @@ def mask_box(rle: Rle) -> tuple[float, float, float, float]:
     return x0, y0, x1, y1
 
 
-def require_truth(split: Split) -> None:
-    """Raises ValueError where a split has no ground truth."""
+def require_truth(split: Split, source: str) -> None:
+    """Raises ValueError where a split has no ground truth, which `source` needs."""
     if not split.has_truth:
+        others = ", ".join(name for name, other in SOURCES.items() if not other.needs_truth)
         raise ValueError(
-            f"split {split.name!r} has no ground truth, so there are no gt prompts for it: use --source grid or "
-            "gdino, and take gt out of selector.sources for splits of its role"
+            f"split {split.name!r} has no ground truth, so there are no {source} prompts for it: use --source with one "
+            f"of {others}, and take {source} out of selector.sources for splits of its role"
         )
 
 
@@ -65,3 +77,22 @@ def _check_fit(key: str, annotation: MaskSequence, rle: Rle, frames: FrameFolder
             f"annotation {key!r} has {len(annotation)} frames of size {tuple(rle['size'])}, the frame folder "
             f"{len(frames)} of {frames.size}: extract all frames at native size (config: frames), or mend it"
         )
+
+
+def _ingredients(job: Job, split: Split, video: Video) -> Mapping[str, Any]:
+    return {"annotations": annotations_digest(video, split.annotations(video))}
+
+
+def _load(job: Job, split: Split, device: str) -> PromptsOf:
+    return GroundTruthPrompter(split, job.settings.prompts[SOURCE.name]).prompts
+
+
+SOURCE = PromptSource(
+    name="gt",
+    settings=GroundTruthPrompts,
+    roles=(),
+    needs_truth=True,
+    filtered=False,
+    ingredients=_ingredients,
+    load=_load,
+)

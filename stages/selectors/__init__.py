@@ -39,8 +39,8 @@ class Selector(Protocol):
         """
         ...
 
-    def score_all(self, samples: Sequence["Sample"]) -> list[NDArray[np.float32]]:
-        """`score` of many expressions, in padded batches of bounded size."""
+    def score_all(self, samples: Sequence["Sample"], tokens_per_pass: int) -> list[NDArray[np.float32]]:
+        """`score` of many expressions, in batches of at most so many padded tokens (`run.batches.tokens`)."""
         ...
 
 

@@ -5,9 +5,9 @@ Legend: B samples, N tracks, S steps, W words and negatives, D channels.
 
 from torch import Tensor, nn
 
-from stages.core.config.sections import SolaModel
 from stages.selectors.attention import Attention
 from stages.selectors.masked_norm import masked_group_norm
+from stages.selectors.sola.settings import SolaModel
 
 
 class ObjectLanguageAlignmentLayer(nn.Module):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from stages.core.config.sections import Precision
+from stages.core.config.section import Precision
 
 
 def full_float32() -> None:

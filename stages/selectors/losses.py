@@ -9,17 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.core.config.sections import SelectorTraining
+from stages.core.config.sections import Selector
 from stages.selectors.batch import Batch
 
 
 def selection_losses(
-    logits_BN: Tensor, z_BND: Tensor, negatives_KD: Tensor, batch: Batch, config: SelectorTraining
+    logits_BN: Tensor, z_BND: Tensor, negatives_KD: Tensor, batch: Batch, config: Selector
 ) -> dict[str, Tensor]:
     """Both losses of every sample of a batch (B,), over its real tracks."""
     return {
-        "bce": weighted_bce(logits_BN, batch, config.positive_weight),
-        "alignment": alignment(z_BND, negatives_KD, batch, config.positive_weight, config.temperature),
+        "bce": weighted_bce(logits_BN, batch, config.training.positive_weight),
+        "alignment": alignment(z_BND, negatives_KD, batch, config.training.positive_weight, config.own.temperature),
     }
 
 

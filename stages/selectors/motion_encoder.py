@@ -5,9 +5,9 @@ Legend: M tracks (of all samples), C channels in, T frames, S = ⌈T/8⌉ steps,
 
 from torch import Tensor, nn
 
-from stages.core.config.sections import SolaModel
 from stages.selectors.batch import within
 from stages.selectors.masked_norm import masked_group_norm
+from stages.selectors.sola.settings import SolaModel
 from stages.selectors.weight_standardised_conv import WeightStandardisedConv1d
 
 

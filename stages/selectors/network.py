@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from stages.core.config.sections import SelectorTraining
+from stages.core.config.sections import Selector
 from stages.selectors.batch import Batch
 
 
@@ -57,8 +57,8 @@ class Network(nn.Module):
     def forward(self, batch: Batch) -> Output: ...
 
     @abstractmethod
-    def loss_weights(self, config: SelectorTraining) -> Mapping[str, float]:
+    def loss_weights(self, config: Selector) -> Mapping[str, float]:
         """The parts of its loss, and the weight of each in the total."""
 
     @abstractmethod
-    def losses(self, output: Output, batch: Batch, config: SelectorTraining) -> Losses: ...
+    def losses(self, output: Output, batch: Batch, config: Selector) -> Losses: ...

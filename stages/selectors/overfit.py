@@ -18,7 +18,6 @@ from stages.selectors.training import Data, Trainer, make_learner
 log = logging.getLogger(__name__)
 LEARNT = 0.99  # F1 over the tracks
 EPOCHS, BATCH_SIZE, LEARNING_RATE = 300, 16, 5e-4
-WITHOUT_DROPOUT = {"dropout": 0.0, "attention_dropout": 0.0}
 
 
 def overfit(part: Part, n_videos: int, config: Selector, run: Run, stamp: Stamp, measure: Measure) -> dict[str, Any]:
@@ -45,7 +44,7 @@ def overfit(part: Part, n_videos: int, config: Selector, run: Run, stamp: Stamp,
         store = part.store(videos, config.training, needs_seen=model.needs_seen)
         data = Data(store, store, TrackQuality(part.layout, part.split, measure))
         learner = make_learner(model, config)
-        trainer = Trainer(Path(folder), stamp, header, data, config.training, learner, device, World())
+        trainer = Trainer(Path(folder), stamp, header, data, config, run.batches.tokens, learner, device, World())
         progress = trainer.run(stop_at_f1=LEARNT)
     last = progress.history[-1]
     log.info("overfit: F1 %.3f on %d videos after epoch %d", last["validation"]["f1"], len(videos), last["epoch"])
@@ -59,14 +58,13 @@ def undisturbed(config: Selector) -> Selector:
         "patience": None,
         "batch_size": BATCH_SIZE,
         "expressions_per_video": BATCH_SIZE,
-        "learning_rate": config.training.learning_rate.model_copy(update={config.name: LEARNING_RATE}),
         "weight_decay": 0.0,
         "plateau_patience": EPOCHS,
     }
+    own = {name: 0.0 for name in type(config.own).model_fields if "dropout" in name}
     return config.model_copy(
         update={
-            "sola": config.sola.model_copy(update=WITHOUT_DROPOUT),
-            "soc": config.soc.model_copy(update=WITHOUT_DROPOUT),
+            config.name: config.own.model_copy(update={**own, "learning_rate": LEARNING_RATE}),
             "training": config.training.model_copy(update=training),
         }
     )

@@ -16,9 +16,6 @@ from stages.selectors.checkpoint import load_model
 from stages.selectors.network import Network
 from stages.selectors.samples import VideoTracks
 
-# Padded tokens of one forward pass: some hundred MB of activations, whatever a video's size.
-MAX_TOKENS = 1 << 17
-
 
 class TrainedSelector:
     """A trained network of any architecture. Legend: N tracks, T frames, C channels, W words, D text width."""
@@ -35,10 +32,10 @@ class TrainedSelector:
     def score(self, tokens_NTC: Array, words_WD: Array) -> Array:
         tokens, words = (as_float32(array) for array in (tokens_NTC, words_WD))
         sample = Sample(TrackFeatures.of_tokens(tokens), np.arange(len(tokens)), words, words.mean(0))
-        logits_N = self.score_all([sample])[0]
+        logits_N = self.score_all([sample], tokens_per_pass=1)[0]  # one sample is never cut
         return torch.from_numpy(logits_N).to(tokens_NTC.device) if isinstance(tokens_NTC, Tensor) else logits_N
 
-    def score_all(self, samples: Sequence[Sample]) -> list[NDArray[np.float32]]:
+    def score_all(self, samples: Sequence[Sample], tokens_per_pass: int) -> list[NDArray[np.float32]]:
         """
         Raises:
             ValueError: tokens or words are not of the widths it was trained on.
@@ -48,7 +45,8 @@ class TrainedSelector:
         full = [i for i, sample in enumerate(samples) if len(sample)]
         for i in full:
             self._check(samples[i])
-        for i, scores_N in zip(full, logits_of(self.model, [samples[i] for i in full], self.device), strict=True):
+        scored = logits_of(self.model, [samples[i] for i in full], self.device, tokens_per_pass)
+        for i, scores_N in zip(full, scored, strict=True):
             logits[i] = scores_N
         return logits
 
@@ -65,26 +63,29 @@ def as_float32(array: NDArray[Any] | Tensor) -> NDArray[np.float32]:
 
 
 @torch.inference_mode()
-def logits_of(model: Network, samples: Sequence[Sample], device: str) -> list[NDArray[np.float32]]:
+def logits_of(
+    model: Network, samples: Sequence[Sample], device: str, tokens_per_pass: int
+) -> list[NDArray[np.float32]]:
     """(N,) logits of every sample, in padded batches of bounded size; the model is in evaluation mode."""
     assert not model.training
     logits: list[NDArray[np.float32]] = []
-    for indices in chunks([(1, len(sample), sample.tracks.n_frames) for sample in samples], MAX_TOKENS):
+    for indices in chunks([(1, len(sample), sample.tracks.n_frames) for sample in samples], tokens_per_pass):
         logits_BN = model(collate([samples[i] for i in indices]).to(device)).logits_BN.float().cpu().numpy()
         logits += [logits_BN[row, : len(samples[i])] for row, i in enumerate(indices)]
     return logits
 
 
-def score_video(selector: Selector, tracks: VideoTracks) -> dict[str, list[Candidate]]:
+def score_video(selector: Selector, tracks: VideoTracks, tokens_per_pass: int) -> dict[str, list[Candidate]]:
     """Expression id → its candidates, in the order of the sources and then of the tracks."""
     expressions = tracks.video.expressions
     samples = tracks.samples(range(len(expressions)), positive_iou=None)
     return {
         expression.id: [_candidate(tracks, row, score) for row, score in zip(sample.rows_N, scores_N, strict=True)]
-        for expression, sample, scores_N in zip(expressions, samples, selector.score_all(samples), strict=True)
+        for expression, sample, scores_N in zip(
+            expressions, samples, selector.score_all(samples, tokens_per_pass), strict=True
+        )
     }
 
 
 def _candidate(tracks: VideoTracks, row: int, score: float) -> Candidate:
-    source, track = tracks.origins[row]
-    return Candidate(source, track, float(score))
+    return Candidate(*tracks.ids[row], float(score))

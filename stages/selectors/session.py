@@ -119,7 +119,17 @@ class Session:
             quality,
         )
         learner = make_learner(model, self.config)
-        trainer = Trainer(self.folder, self.stamp, header, data, self.config.training, learner, device, world)
+        trainer = Trainer(
+            self.folder,
+            self.stamp,
+            header,
+            data,
+            self.config,
+            self.job.settings.run.batches.tokens,
+            learner,
+            device,
+            world,
+        )
         state = read_state(self.folder)
         world.first_decides(lambda: None)  # nobody writes while another reads
         if state is not None:

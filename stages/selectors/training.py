@@ -20,7 +20,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm import tqdm
 
-from stages.core.config.sections import Selector, SelectorTraining
+from stages.core.config.sections import Selector
 from stages.core.state.cache import Stamp
 from stages.selectors import BEST
 from stages.selectors.arithmetic import autocast, deterministic
@@ -50,8 +50,7 @@ class Data:
 
 def make_learner(model: Network, config: Selector) -> Learner:
     training = config.training
-    rate = getattr(training.learning_rate, config.name)
-    optimiser = AdamW(model.parameters(), lr=rate, weight_decay=training.weight_decay)
+    optimiser = AdamW(model.parameters(), lr=config.own.learning_rate, weight_decay=training.weight_decay)
     scheduler = ReduceLROnPlateau(optimiser, factor=training.plateau_factor, patience=training.plateau_patience)
     return Learner(model, optimiser, scheduler)
 
@@ -65,13 +64,15 @@ class Trainer:
         stamp: Stamp,
         header: Header,
         data: Data,
-        config: SelectorTraining,
+        config: Selector,
+        tokens_per_pass: int,
         learner: Learner,
         device: str,
         world: World,
     ) -> None:
         self.folder, self.stamp, self.header = folder, stamp, header
-        self.data, self.config, self.learner, self.device, self.world = data, config, learner, device, world
+        self.data, self.learner, self.device, self.world = data, learner, device, world
+        self.config, self.training, self.tokens_per_pass = config, config.training, tokens_per_pass
         self.expressions = trainable(data.train.videos)
         self.progress = Progress()
 
@@ -94,8 +95,8 @@ class Trainer:
         return self.progress
 
     def _is_over(self, stop_at_f1: float) -> bool:
-        progress, patience = self.progress, self.config.patience
-        if progress.epoch >= self.config.epochs:
+        progress, patience = self.progress, self.training.patience
+        if progress.epoch >= self.training.epochs:
             return True
         if patience is not None and progress.epochs_without_better >= patience:
             log.info("no better epoch in %d: training ends after epoch %d", patience, progress.epoch)
@@ -106,12 +107,12 @@ class Trainer:
         """The steps of the epoch that are not done yet."""
         progress = self.progress
         self.learner.model.train()
-        steps = steps_of(self.expressions, self.data.train.sizes, self.config, progress.epoch)
+        steps = steps_of(self.expressions, self.data.train.sizes, self.training, progress.epoch)
         left = steps[progress.step :]
         saved = time.monotonic()
         bar = tqdm(
             ahead(partial(self._passes, step, progress.epoch) for step in left),
-            desc=f"epoch {progress.epoch + 1}/{self.config.epochs}",
+            desc=f"epoch {progress.epoch + 1}/{self.training.epochs}",
             total=len(steps),
             initial=progress.step,
             unit="step",
@@ -133,7 +134,7 @@ class Trainer:
         sizes = [(len(g), max(map(len, g)), g[0].tracks.n_frames) for g in groups]
         return [
             collate([sample for i in indices for sample in groups[i]])
-            for indices in chunks(sizes, self.config.tokens_per_pass)
+            for indices in chunks(sizes, self.tokens_per_pass)
         ]
 
     def _step(self, passes: Sequence[Batch], n_samples: int) -> None:
@@ -143,13 +144,13 @@ class Trainer:
         optimiser.zero_grad(set_to_none=True)
         sums = accumulate(model, passes, n_samples, self.config, self.device)
         self.world.add_up([*gradients(model, self.world), sums])
-        torch.nn.utils.clip_grad_norm_(model.parameters(), self.config.clip_norm)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), self.training.clip_norm)
         optimiser.step()
         self._count(dict(zip(model.loss_weights(self.config), sums.tolist(), strict=True)), n_samples)
 
     def _seed(self) -> None:
         """Dropout of a step is drawn from its number: a resumed training needs no random state."""
-        progress, config = self.progress, self.config
+        progress, config = self.progress, self.training
         key = np.random.SeedSequence([config.seed & 0xFFFFFFFF, progress.epoch, progress.step, self.world.rank])
         torch.manual_seed(int(key.generate_state(1, np.uint64)[0]))
 
@@ -158,7 +159,7 @@ class Trainer:
         if not all(map(math.isfinite, sums.values())):
             raise ValueError(
                 f"the loss is not finite in epoch {progress.epoch + 1}, step {progress.step + 1} ({sums}): lower "
-                "selector.training.learning_rate"
+                "the learning_rate of its section"
             )
         for name, value in (*sums.items(), ("samples", n_samples)):
             progress.sums[name] = progress.sums.get(name, 0.0) + value
@@ -167,7 +168,15 @@ class Trainer:
     def _finish_epoch(self, scalars: TrainingLog) -> None:
         """Validates, keeps the best, writes the state and the log."""
         progress, learner = self.progress, self.learner
-        found = validate(learner.model, self.data.validation, self.data.quality, self.config, self.device, self.world)
+        found = validate(
+            learner.model,
+            self.data.validation,
+            self.data.quality,
+            self.config,
+            self.tokens_per_pass,
+            self.device,
+            self.world,
+        )
         entry = self._entry(found)
         learner.scheduler.step(found.loss)
         if progress.best is None or _rank(entry) > _rank(progress.best):
@@ -191,9 +200,7 @@ class Trainer:
         }
 
 
-def accumulate(
-    model: Network, passes: Sequence[Batch], n_samples: int, config: SelectorTraining, device: str
-) -> Tensor:
+def accumulate(model: Network, passes: Sequence[Batch], n_samples: int, config: Selector, device: str) -> Tensor:
     """Adds the gradients of the mean loss over `n_samples`, of which `passes` hold some.
 
     Returns:
@@ -203,7 +210,7 @@ def accumulate(
     sums = torch.zeros(len(names), device=device)
     for batch in passes:
         on_device = batch.to(device)
-        with autocast(device, config.precision):
+        with autocast(device, config.training.precision):
             output = model(on_device)
         losses = model.losses(output, on_device, config)
         (losses.total_B.sum() / n_samples).backward()

@@ -10,14 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.core.config.sections import SelectorTraining
+from stages.core.config.sections import Selector
 from stages.selectors.batch import Sample, chunks, collate
 from stages.selectors.distributed import World
 from stages.selectors.network import Network
 from stages.selectors.order import known_expressions
 from stages.selectors.quality import Quality
 from stages.selectors.samples import VideoTracks
-from stages.selectors.scoring import MAX_TOKENS
 from stages.selectors.store import Store
 
 PLAIN_THRESHOLD = 0.5
@@ -52,14 +51,14 @@ class Outcome:
 
 
 def validate(
-    model: Network, store: Store, quality: Quality, config: SelectorTraining, device: str, world: World
+    model: Network, store: Store, quality: Quality, config: Selector, tokens_per_pass: int, device: str, world: World
 ) -> Validation:
     """Runs all expressions of known truth; those without tracks count as answered with nothing."""
     model.eval()
-    fixed = config.validation_threshold
+    fixed = config.training.validation_threshold
     thresholds = GRID if fixed == "auto" else (fixed,)
     mine = [
-        list(_outcomes(model, store, video, quality, thresholds, config, device))
+        list(_outcomes(model, store, video, quality, thresholds, config, tokens_per_pass, device))
         for video in world.deal(range(len(store.videos)))
     ]
     return summary([outcome for video in world.gather(mine) for outcome in video], thresholds)
@@ -108,7 +107,8 @@ def _outcomes(
     video: int,
     quality: Quality,
     thresholds: Sequence[float],
-    config: SelectorTraining,
+    config: Selector,
+    tokens_per_pass: int,
     device: str,
 ) -> Iterator[Outcome]:
     """Of the expressions of one video."""
@@ -116,7 +116,9 @@ def _outcomes(
     known = known_expressions(tracks)
     full = [e for e in known if len(tracks.tracks_of(e))]
     samples = store.samples(video, full) if full else []
-    scored = dict(zip(full, zip(samples, _run(model, samples, config, device), strict=True), strict=True))
+    scored = dict(
+        zip(full, zip(samples, _run(model, samples, config, tokens_per_pass, device), strict=True), strict=True)
+    )
     for e in known:
         loss, probability_N, label_N = None, np.zeros(0), np.zeros(0, bool)
         if e in scored:
@@ -136,7 +138,7 @@ def _quality_K2(
     rows_N = tracks.tracks_of(expression)
     return np.array(
         [
-            quality(tracks, expression, tuple(tracks.origins[row] for row in rows_N[probability_N > threshold]))
+            quality(tracks, expression, tuple(tracks.ids[row] for row in rows_N[probability_N > threshold]))
             for threshold in thresholds
         ]
     )
@@ -144,11 +146,11 @@ def _quality_K2(
 
 @torch.no_grad()
 def _run(
-    model: Network, samples: Sequence[Sample], config: SelectorTraining, device: str
+    model: Network, samples: Sequence[Sample], config: Selector, tokens_per_pass: int, device: str
 ) -> list[tuple[float, NDArray[np.float64]]]:
     """Loss and (N,) probabilities of every sample, in float32."""
     results = []
-    for indices in chunks([(1, len(sample), sample.tracks.n_frames) for sample in samples], MAX_TOKENS):
+    for indices in chunks([(1, len(sample), sample.tracks.n_frames) for sample in samples], tokens_per_pass):
         batch = collate([samples[i] for i in indices]).to(device)
         output = model(batch)
         losses_B = model.losses(output, batch, config).total_B.tolist()

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core.records import SOURCES, Source, Split, Video
+from stages.core.records import Source, Split, Video
+from stages.core.tables import SOURCES
 from stages.core.run.cli import Job, execute, parse_job, split_parser
 from stages.datasets import open_split
 

@@ -13,7 +13,9 @@ import numpy as np
 from stages.core.config.sections import Tracks
 from stages.core.media import masks
 from stages.core.records import Source
-from stages.core.state.prompt_file import Prompt
+from stages.core.run import progress
+from stages.core.state.prompt_file import SERVES_ALL, Prompt
+from stages.core.tables import SOURCES
 from stages.tracking.sharing import SharedPrompts
 from stages.tracking.tracker import Masklet, PromptBatch
 
@@ -73,6 +75,11 @@ class GreedyChain:
         self._covered_iou = covered_iou
         self._room = len(self._left) if cap is None else cap
 
+    @property
+    def left(self) -> int:
+        """Prompts that may still become tracks."""
+        return min(len(self._left), self._room)
+
     def next_batch(self) -> Batch | None:
         """The biggest prompt left and the next biggest of its frame; they are no longer left."""
         if not self._left or self._room == 0:
@@ -109,19 +116,19 @@ class GreedyChain:
 def select_tracks(
     prompts: Sequence[Prompt], source: Source, n_expressions: int, settings: Tracks, track: Track
 ) -> list[list[Choice]]:
-    """Runs every chain of a source; returns what each selected, in the order of choice.
+    """Runs every chain of a source; returns what each selected, in the order of choice (see `rows_of_chains`).
 
-    Every prompt of ground truth becomes a track; those of the other sources are filtered.
+    Where the source's prompts are filtered, those that a track covers are dropped; otherwise each becomes a track.
     """
     chains = [
         GreedyChain(
             prompts,
             rows,
             per_pass=settings.prompts_per_pass,
-            covered_iou=None if source == "gt" else settings.covered_iou,
-            cap=getattr(settings.max_tracks, source),
+            covered_iou=settings.covered_iou if SOURCES[source].filtered else None,
+            cap=settings.max_tracks[source],
         )
-        for rows in rows_of_chains(source, prompts, n_expressions)
+        for rows in rows_of_chains(prompts, n_expressions)
     ]
     shared = SharedPrompts(prompts, settings.share_iou if settings.share_prompts == "iou" else None)
     return run_chains(chains, prompts, shared, track)
@@ -133,10 +140,13 @@ def run_chains(
     """Runs chains to their ends, each round a batch of every one; returns what each selected."""
     chosen: list[list[Choice]] = [[] for _ in chains]
     masklet_of: dict[int, Masklet] = {}
+    total = sum(chain.left for chain in chains)
     while any(batches := [chain.next_batches() for chain in chains]):
         flat = [batch for own in batches for batch in own]
         tracked_of = {row: shared.serving(row) for batch in flat for row in batch.rows}
-        masklet_of |= _track_new(flat, tracked_of, prompts, track)
+        left = sum(chain.left for chain in chains)
+        with progress.part(1 - (left + len(tracked_of)) / total, 1 - left / total):
+            masklet_of |= _track_new(flat, tracked_of, prompts, track)
         for chain, own, choices in zip(chains, batches, chosen):
             found = [Choice(row, tracked_of[row], masklet_of[tracked_of[row]]) for batch in own for row in batch.rows]
             chain.cover([choice.masklet for choice in found])
@@ -155,8 +165,7 @@ def _track_new(
     return {row: masklet for (_, rows), masklets in zip(todo, found) for row, masklet in zip(rows, masklets)}
 
 
-def rows_of_chains(source: Source, prompts: Sequence[Prompt], n_expressions: int) -> list[list[int]]:
-    """The rows each chain selects from: gdino has a chain an expression, the others one a video."""
-    if source != "gdino":
-        return [list(range(len(prompts)))]
-    return [[row for row, p in enumerate(prompts) if p.expression == e] for e in range(n_expressions)]
+def rows_of_chains(prompts: Sequence[Prompt], n_expressions: int) -> list[list[int]]:
+    """The rows each chain selects from: first those that serve all expressions, then those of each expression."""
+    served = range(SERVES_ALL, n_expressions)
+    return [[row for row, prompt in enumerate(prompts) if prompt.expression == e] for e in served]

@@ -16,7 +16,8 @@ import torch
 from sam2.sam2_video_predictor import SAM2VideoPredictor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from stages.core.config.sections import FeatureCache, Precision, Tracks
+from stages.core.config.section import Precision
+from stages.core.config.sections import Run, Tracks
 from stages.core.records import Rle
 from stages.core.state.frames import FrameFolder
 from stages.core.state.weights import Weights
@@ -66,12 +67,12 @@ class LockstepTracker:
         self._video: VideoFeatures | None = None
 
     @classmethod
-    def load(cls, weights: Weights, device: str, settings: Tracks, cache: FeatureCache) -> "LockstepTracker":
-        """The engine of a config's `tracks` and `run.feature_cache_gb`; raises ValueError as `load_sam2` does."""
+    def load(cls, weights: Weights, device: str, settings: Tracks, run: Run) -> "LockstepTracker":
+        """The engine of a config's `tracks` and `run`; raises ValueError as `load_sam2` does."""
         model = load_sam2(weights, device, SAM2VideoPredictor)
-        budget = (int(cache.device * GB), int(cache.host * GB))
+        budget = (int(run.feature_cache_gb.device * GB), int(run.feature_cache_gb.host * GB))
         compiler = "inductor" if settings.compile else None
-        return cls(model, settings.precision, settings.batch_size, budget, compiler)
+        return cls(model, settings.precision, run.batches.tracks, budget, compiler)
 
     def track(self, frames: FrameFolder, batches: Sequence[PromptBatch]) -> list[list[Masklet]]:
         """Tracks all prompts of all batches together; see `Tracker`."""
@@ -90,6 +91,7 @@ class LockstepTracker:
         counts["rounds"] += 1
         counts["object_frames"] += work
         counts["encodes"] = video.encodes
+        counts["batch"] = self.batches.limit
         rate = work / (time.perf_counter() - start)
         log.info(
             "round %d: %d tracks, %d frames, %.1f object-frames/s", counts["rounds"], len(prompts), len(frames), rate

@@ -15,7 +15,6 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -33,7 +32,7 @@ from support.trees_sentences import write_a2d, write_jhmdb
 from support.trees_ytvos import plant_train
 
 from stages.core.records import Split
-from stages.datasets import FORMATS
+from stages.core.tables import FORMATS
 from stages.datasets.check import NO_VIDEO, Report, check_split
 
 SEED = int(os.environ.get("FUZZ_SEED", "20261121"))  # another seed and more cases: for a longer search
@@ -102,7 +101,6 @@ class Reading:
 
 
 def read(format: str, root: Path) -> Reading:
-    reader = import_module(f"stages.datasets.{FORMATS[format].module}")
 
     def open_it() -> Split:
         if format == "mevis":

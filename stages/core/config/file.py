@@ -3,9 +3,10 @@
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
-from stages.core.config.sections import Positive, Section, Settings
+from stages.core.config.section import Parts, Positive, Section
+from stages.core.config.sections import Settings
 
 
 class Paths(Section):
@@ -57,11 +58,12 @@ class Sam2Model(Model):
     config: str = Field(description="SAM2 config: a name inside the sam2 package, or a YAML file of this repository")
 
 
-class Models(Section):
-    sam2: Sam2Model
-    grounding_dino: Model
-    text: Model
-    mllm: Model
+class Models(Parts):
+    """A model per role, null where the preset has none; the roles are those of `stages.core.config.model.roles`."""
+
+    def __getitem__(self, name: str) -> Model | None:
+        model: Model | None = super().__getitem__(name)
+        return model
 
 
 class Preset(Section):
@@ -92,9 +94,8 @@ class SelectorChoice(Section):
 
 
 class Dataset(Section):
-    format: Literal["mevis", "folder", "ytvos", "davis17", "revos", "long_rvos", "a2d", "jhmdb"] = Field(
-        description="Layout on disk (stages/datasets)"
-    )
+    format: str = Field(description="Layout on disk (stages/datasets)")
+    published: bool = Field(False, description="It is the published data set of its format: other counts are warned of")
     root: str = Field(description="Folder of the data set")
     generate: bool = Field(description="true = the embedded data set: made by `stages.make_shapes`")
     models: str = Field(description="Preset of models")
@@ -116,6 +117,7 @@ class Config(Settings):
     paths: Paths
     presets: dict[str, Preset]
     datasets: dict[str, Dataset]
+    _settings: dict[str, Settings] = PrivateAttr(default_factory=dict)  # as they hold for each data set
 
     @field_validator("datasets")
     @classmethod

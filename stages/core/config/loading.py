@@ -5,14 +5,14 @@ Order of precedence for a data set: base sections â† its preset's `settings` â†
 
 import difflib
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from stages.core.config.file import Config, Dataset, Models
+from stages.core.config.file import Config, Dataset, Model, Models
+from stages.core.config.model import config_model, settings_model
 from stages.core.config.sections import Settings
 from stages.core.state.cache import digest
 
@@ -38,7 +38,7 @@ def load_config(*files: str | Path) -> Config:
 
 def parse_config(raw: Mapping[str, Any], where: str = "config") -> Config:
     """Validates a config that is already in memory; every data set's settings are resolved once."""
-    config = _validate(Config, raw, where)
+    config = _validate(config_model(), raw, where)
     for name in config.datasets:
         settings_of(config, name)
     return config
@@ -46,7 +46,9 @@ def parse_config(raw: Mapping[str, Any], where: str = "config") -> Config:
 
 def settings_of(config: Config, dataset: str) -> Settings:
     """The sections as they hold for `dataset`."""
-    return _resolve(_Key(config), dataset)
+    if dataset not in config._settings:
+        config._settings[dataset] = _resolve(config, dataset)
+    return config._settings[dataset]
 
 
 def dataset_of(config: Config, dataset: str) -> Dataset:
@@ -74,11 +76,26 @@ def models_of(config: Config, dataset: str) -> Models:
     return config.presets[dataset_of(config, dataset).models].models
 
 
+def model_of(config: Config, preset: str, role: str) -> Model:
+    """A preset's model of a role; raises ConfigError where it has none."""
+    model = config.presets[preset].models[role]
+    if model is None:
+        raise ConfigError(f"preset {preset!r} has no model of role {role!r}: give presets.{preset}.models.{role}")
+    return model
+
+
 def section(settings: Settings, name: str) -> Any:
     """The plain JSON value of a section by dotted name, as "prompts.grid"."""
     value: Any = settings
     for part in name.split("."):
-        value = getattr(value, part)
+        value = value[part] if isinstance(value, Mapping) else getattr(value, part)
+    return plain(value)
+
+
+def plain(value: Any) -> Any:
+    """A value of the config as JSON has it."""
+    if isinstance(value, Mapping):
+        return {name: plain(item) for name, item in value.items()}
     return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
 
 
@@ -115,23 +132,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(choices) or 'none'}"
 
 
-class _Key:
-    """A config as a cache key: by identity, since its dictionaries are not hashable."""
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-
-    def __hash__(self) -> int:
-        return id(self.config)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and other.config is self.config
-
-
-@lru_cache(maxsize=64)
-def _resolve(key: _Key, dataset: str) -> Settings:
-    config = key.config
+def _resolve(config: Config, dataset: str) -> Settings:
     entry = dataset_of(config, dataset)
+    model = settings_model()
     raw = {name: section(config, name) for name in Settings.model_fields}
     layers = (
         (config.presets[entry.models].settings, f"presets.{entry.models}.settings"),
@@ -139,8 +142,8 @@ def _resolve(key: _Key, dataset: str) -> Settings:
     )
     for overrides, where in layers:
         raw = merge(raw, overrides)
-        _validate(Settings, raw, where)
-    return Settings.model_validate(raw)
+        _validate(model, raw, where)
+    return model.model_validate(raw)
 
 
 def _validate(model: type[M], raw: Mapping[str, Any], where: str) -> M:

@@ -1,36 +1,54 @@
 """The pydantic models of config.yaml's sections: type, range, unit and meaning of every key.
 
 Values live in config.yaml alone, so no field has a default. `Settings` are the sections that a preset or
-a data set may override; the rest of the file is in `stages.core.config.file`.
+a data set may override; the rest of the file is in `stages.core.config.file`. What is a `Parts` here gets its
+parts from the open tables, in `stages.core.config.model`.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-Unit = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(gt=0)]
-PositiveFloat = Annotated[float, Field(gt=0)]
-Device = Literal["auto", "cpu", "cuda"]
-Precision = Literal["float32", "bfloat16"]
-Threshold = Unit | Literal["auto"]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from stages.core.config.section import (
+    Device,
+    NonNegative,
+    Parts,
+    Positive,
+    PositiveFloat,
+    Precision,
+    Section,
+    Threshold,
+    Unit,
+)
 
 
 class FeatureCache(Section):
     """What features of a video's frames may take in memory; the rest lies in a temporary file (TMPDIR)."""
 
-    device: Annotated[float, Field(ge=0)] = Field(description="GB of the device's memory, where it has its own")
-    host: Annotated[float, Field(ge=0)] = Field(description="GB of the host's memory")
+    device: NonNegative = Field(description="GB of the device's memory, where it has its own")
+    host: NonNegative = Field(description="GB of the host's memory")
+
+
+class Batches(Section):
+    """How much is computed at once: what it takes of memory and time. Results do not depend on it but for rounding,
+    so it is in no stamp; what a file was made with is in the file's history."""
+
+    points: Positive = Field(description="Point prompts of a frame decoded together (source grid)")
+    pairs: Positive = Field(
+        description="Pairs of a frame and an expression the detector reads together (source gdino, transformers backend)"
+    )
+    tracks: Positive = Field(description="Tracks that advance together (engine lockstep); halves where memory is short")
+    tokens: Positive = Field(
+        description="Padded tokens of one forward pass of a selector; gradients of a larger step are accumulated"
+    )
+    questions: Positive = Field(description="Questions that an MLLM answers in one forward pass")
 
 
 class Run(Section):
     n_pids: Positive = Field(description="Shards a stage is cut into, each one job")
     threads: Positive = Field(description="CPU threads of one job")
     device: Device = Field(description="Where models run; auto = cuda where there is one")
+    batches: Batches
     feature_cache_gb: FeatureCache
     on_stale: Literal["recompute", "stop"] = Field(description="What to do with a cache file made by another config")
 
@@ -44,84 +62,10 @@ class Frames(Section):
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = Field(description="Quality of the JPEGs written")
 
 
-class GroundTruthPrompts(Section):
-    frame: Literal["first", "largest"] = Field(
-        description="Which frame of an annotation is its prompt: the first it is seen in, or where it is largest"
-    )
-
-
-class FrameChoice(Section):
-    """Either every `step`-th frame or `count` frames evenly spaced from 0 (2 = frames 0 and n//2)."""
-
-    step: Positive | None = Field(description="Every step-th frame; null = use count")
-    count: Positive | None = Field(description="That many frames, i·n//count; null = use step")
-
-    @model_validator(mode="after")
-    def _one_of(self) -> "FrameChoice":
-        if (self.step is None) == (self.count is None):
-            raise ValueError("give exactly one of step and count, the other null")
-        return self
-
-    def select(self, n_frames: int) -> list[int]:
-        """Indices of the chosen frames of a video of `n_frames`."""
-        if self.step is not None:
-            return list(range(0, n_frames, self.step))
-        assert self.count is not None
-        return sorted({i * n_frames // self.count for i in range(self.count)})
-
-
-class GridPrompts(Section):
-    frames_train: FrameChoice = Field(description="Frames that get automatic masks in splits of role train")
-    frames_evaluate: FrameChoice = Field(description="Frames that get automatic masks in splits of role evaluate")
-    points_per_side: Positive = Field(description="Side of the grid of point prompts")
-    points_per_batch: Positive = Field(description="Points decoded together (memory only)")
-    pred_iou_thresh: Unit = Field(description="Masks of lower predicted IoU are dropped")
-    stability_score_thresh: Unit = Field(description="Masks of lower stability are dropped")
-    stability_score_offset: Annotated[float, Field(ge=0)] = Field(
-        description="Shift of the logit threshold that stability is measured with"
-    )
-    box_nms_thresh: Unit = Field(description="IoU of boxes above which the worse of two masks is dropped")
-    min_mask_region_area: Annotated[int, Field(ge=0)] = Field(
-        description="Holes and islands below this area in pixels are cleaned; 0 = off"
-    )
-    part_overlap: Unit = Field(
-        description="A mask with more than this share inside a kept larger one is a part, and dropped"
-    )
-    precision: Precision = Field(description="Arithmetic of SAM2 here")
-
-
-class GroundingDinoPrompts(Section):
-    backend: Literal["transformers", "groundingdino"] = Field(
-        description="What runs the detector: transformers, or the authors' package; the weights are the same"
-    )
-    frames: FrameChoice = Field(description="Frames the detector looks at")
-    box_threshold: Unit = Field(description="Boxes of lower score are dropped")
-    text_threshold: Unit = Field(description="Tokens of lower score are left out of a box's phrase")
-    max_boxes: Positive = Field(description="Best boxes kept a frame and expression")
-    pairs_per_pass: Positive = Field(
-        description="Pairs of a frame and an expression the detector reads together (memory; transformers backend only)"
-    )
-    stability_min: Unit = Field(description="Box masks of lower stability are dropped")
-    precision: Precision = Field(description="Arithmetic of the detector, and of SAM2 for its boxes")
-
-
-class Prompts(Section):
-    gt: GroundTruthPrompts
-    grid: GridPrompts
-    gdino: GroundingDinoPrompts
-
-
-class MaxTracks(Section):
-    gt: Positive | None = Field(description="Ground-truth tracks a video; null = all")
-    grid: Positive | None = Field(description="Grid tracks a video; null = all")
-    gdino: Positive | None = Field(description="GroundingDINO tracks an expression; null = all")
-
-
 class Tracks(Section):
     engine: Literal["lockstep", "stock"] = Field(
         description="lockstep = all tracks a frame together; stock = the sam2 package's own video predictor, the reference"
     )
-    batch_size: Positive = Field(description="Tracks computed together (lockstep); halves where memory is short")
     compile: bool = Field(description="lockstep: torch.compile, batches padded to powers of two")
     share_prompts: Literal["off", "iou"] = Field(
         description="off = every prompt is tracked, as published; iou = prompts of a frame that agree share a track"
@@ -131,7 +75,7 @@ class Tracks(Section):
         description="Prompts of one frame propagated together before the IoU filter runs"
     )
     covered_iou: Unit = Field(description="A prompt whose IoU with a track in its frame exceeds this is dropped")
-    max_tracks: MaxTracks
+    max_tracks: Parts
     precision: Precision = Field(description="Arithmetic of SAM2; float32 also stores tokens in float32")
     label_size: tuple[Positive, Positive] = Field(
         description="(short, long) side in pixels at which tracks are compared with annotations"
@@ -149,44 +93,13 @@ class Text(Section):
 
 
 class SelectorSources(Section):
-    train: list[Literal["gt", "grid", "gdino"]] = Field(
-        min_length=1, description="Track sources the selector is trained on"
-    )
-    evaluate: list[Literal["gt", "grid", "gdino"]] = Field(min_length=1, description="Track sources it chooses from")
-
-
-class SolaModel(Section):
-    hidden_dim: Positive = Field(description="Width of the motion encoder")
-    n_layers: Positive = Field(description="Alignment layers")
-    n_heads: Positive = Field(description="Attention heads")
-    n_groups: Positive = Field(description="Groups of every GroupNorm")
-    n_negatives: Positive = Field(description="Learned negative tokens")
-    dropout: Unit = Field(description="Dropout of the motion encoder")
-    attention_dropout: Unit = Field(description="Dropout inside attention")
-
-
-class SocModel(Section):
-    dim: Positive = Field(description="Width of tokens, words and slots")
-    ffn_dim: Positive = Field(description="Inner width of the feed-forward blocks")
-    n_heads: Positive = Field(description="Attention heads")
-    n_proxies: Positive = Field(description="Learned proxies between tracks and words")
-    n_encoder_layers: Positive = Field(description="Layers over the frames of a track")
-    n_slots: Positive = Field(description="Slots that a video is gathered in")
-    n_slot_layers: Positive = Field(description="Layers of the slots")
-    dropout: Unit = Field(description="Dropout after attention and in the feed-forward blocks")
-    attention_dropout: Unit = Field(description="Dropout inside attention; 0 is a third faster on a CPU")
+    train: list[str] = Field(min_length=1, description="Track sources the selector is trained on")
+    evaluate: list[str] = Field(min_length=1, description="Track sources it chooses from")
 
 
 class Tda(Section):
-    alpha: Annotated[float, Field(ge=0)] = Field(
-        description="Share of the frames that are like the track's vector; 0 = off"
-    )
+    alpha: NonNegative = Field(description="Share of the frames that are like the track's vector; 0 = off")
     temperature: PositiveFloat = Field(description="τ of the softmax over the visible frames")
-
-
-class LearningRate(Section):
-    sola: PositiveFloat = Field(description="Of AdamW, for sola")
-    soc: PositiveFloat = Field(description="Of AdamW, for soc")
 
 
 class SelectorTraining(Section):
@@ -196,51 +109,43 @@ class SelectorTraining(Section):
     expressions_per_video: Positive = Field(
         description="Most expressions of one video in a step; they share its tracks, and what knows no words"
     )
-    tokens_per_pass: Positive = Field(
-        description="Padded tokens of one forward pass; gradients of a larger step are accumulated (memory only)"
-    )
     foreign_tracks: Annotated[int, Field(ge=0)] = Field(
         description="gdino tracks of a video's other expressions added to each as hard negatives, drawn every epoch"
     )
-    learning_rate: LearningRate
-    weight_decay: Annotated[float, Field(ge=0)] = Field(description="AdamW")
+    weight_decay: NonNegative = Field(description="AdamW")
     plateau_factor: Unit = Field(description="Learning rate is multiplied by this on a plateau of the validation loss")
     plateau_patience: Annotated[int, Field(ge=0)] = Field(description="Epochs without improvement before that")
     clip_norm: PositiveFloat = Field(description="Gradient norm is clipped to this")
     precision: Precision = Field(description="Arithmetic on a GPU; the CPU trains in float32")
     positive_iou: Unit = Field(description="A track is positive above this mean IoU with a referred annotation")
     positive_weight: PositiveFloat = Field(description="Weight of positives")
-    alignment_weight: Annotated[float, Field(ge=0)] = Field(description="Weight of sola's alignment loss")
-    temperature: float = Field(description="τ of sola's alignment loss, used as exp(τ)")
-    contrastive_weight: Annotated[float, Field(ge=0)] = Field(description="Weight of soc's contrastive loss")
-    gate_weight: Annotated[float, Field(ge=0)] = Field(description="Weight of soc's loss of visibility a frame")
     validation_threshold: Threshold = Field(
         description="Decision threshold of the J&F that picks the best epoch; auto = that of the epoch's best J&F"
     )
     seed: int = Field(description="Of initialisation, order and dropout")
 
 
-class Selector(Section):
-    name: Literal["sola", "soc"] = Field(description="The architecture; its own section is sola or soc")
+class Selector(Parts):
+    """Its parts are the architectures' own sections; only the chosen one's enters a stamp."""
+
+    name: str = Field(description="The architecture; its own section is selector.<name>")
     sources: SelectorSources
-    sola: SolaModel
-    soc: SocModel
     tda: Tda
     training: SelectorTraining
     threshold: Threshold = Field(
-        description="A track is chosen when sigmoid(score) exceeds this; auto = as calibrated in training, .5 for an "
-        "imported checkpoint"
+        description="A track is chosen when sigmoid(final score) exceeds this; auto = as calibrated in training, .5 for "
+        "an imported checkpoint"
     )
+
+    @property
+    def own(self) -> Any:
+        """The section of the chosen architecture."""
+        return self[self.name]
 
 
 class Rerank(Section):
-    enabled: bool = Field(description="false = the selector's decision stands")
-    weight: Annotated[float, Field(ge=0)] = Field(description="β: score + β·log-odds of the MLLM")
-    keyframes: Positive = Field(description="Frames the MLLM sees of a video")
-    max_candidates: Annotated[int, Field(ge=1, le=8)] = Field(description="Best tracks shown an expression")
-    frame_side: Positive = Field(description="Longest side in pixels of the images shown")
-    questions_per_pass: Positive = Field(description="Questions answered in one forward pass (memory only)")
-    precision: Precision = Field(description="Arithmetic of the MLLM")
+    evidence: list[str] = Field(description="Names of `evidence` that decide beside the selector; none = it alone")
+    weights: dict[str, float] = Field(description="Name → weight of its log-odds; the selector's score weighs 1")
 
 
 class Evaluate(Section):
@@ -271,11 +176,25 @@ class Settings(Section):
 
     run: Run
     frames: Frames
-    prompts: Prompts
+    prompts: Parts
     tracks: Tracks
     text: Text
     selector: Selector
+    evidence: dict[str, Any] = Field(
+        description="Name → what is gathered about tracks and expressions: kind, and its keys"
+    )
     rerank: Rerank
     evaluate: Evaluate
     compare: Compare
     render: Render
+
+    @model_validator(mode="after")
+    def _evidence_exists(self) -> "Settings":
+        for name in self.rerank.evidence:
+            if name not in self.evidence:
+                raise ValueError(f"rerank.evidence: no {name!r} in `evidence`; there are {sorted(self.evidence)}")
+            if name not in self.rerank.weights:
+                raise ValueError(f"rerank.weights: {name} has no weight; give one, or take it out of rerank.evidence")
+        if len(set(self.rerank.evidence)) < len(self.rerank.evidence):
+            raise ValueError(f"rerank.evidence: {self.rerank.evidence} names one twice")
+        return self

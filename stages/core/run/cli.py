@@ -14,12 +14,14 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stages.core.config.file import Config
 from stages.core.config.loading import check_split, load_config, settings_of
 from stages.core.config.sections import Settings
-from stages.core.records import SOURCES, Source
+from stages.core.records import Source
 from stages.core.state.graph import Layout
+from stages.core.tables import SOURCES
 
 WRONG_INPUT, INTERRUPTED = 2, 130  # exit statuses; 130 is a shell's for the end by Ctrl-C
 
@@ -36,6 +38,17 @@ class Job:
     n_pids: int
     overwrite: bool
     limit: int | None
+    evidence: str | None = None
+
+    @property
+    def branch(self) -> str | None:
+        """What it does of a stage that has branches: a prompt source, or a name of evidence."""
+        return self.source if self.evidence is None else self.evidence
+
+    @property
+    def history(self) -> dict[str, Any]:
+        """What a file was made with beside its stamp: it moves no result but for rounding."""
+        return {"batches": self.settings.run.batches.model_dump(mode="json")}
 
     @property
     def settings(self) -> Settings:
@@ -156,7 +169,7 @@ def add_limit_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def add_source_flag(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--source", required=True, choices=SOURCES, help="where the prompts come from")
+    parser.add_argument("--source", required=True, choices=tuple(SOURCES), help="where the prompts come from")
 
 
 def add_shard_flags(parser: argparse.ArgumentParser) -> None:

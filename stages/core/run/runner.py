@@ -15,13 +15,11 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
-
 from stages.core.config.loading import section
 from stages.core.records import Video
 from stages.core.run.cli import Job
 from stages.core.run.devices import lease_device
+from stages.core.run.progress import Progress
 from stages.core.run.sharding import shard
 from stages.core.state.cache import CacheError, Stamp, State, inspect, write_json
 from stages.core.state.folders import remove_leftovers
@@ -75,7 +73,7 @@ def run_shard(
 
 def stamp_of(job: Job, stage: Stage, ingredients: Mapping[str, Any]) -> Stamp:
     """The stamp of a stage's file: its config sections and the given ingredients."""
-    config = {name: section(job.settings, name) for name in stage.reads(job.source)}
+    config = {name: section(job.settings, name) for name in stage.reads(job.settings, job.branch)}
     return Stamp(stage.name, stage.version, {"config": config, **ingredients})
 
 
@@ -86,18 +84,20 @@ def _work_through(
     make_worker: Callable[[str], Worker],
     failures: dict[str, str],
 ) -> None:
-    leased = lease_device(job.settings.run) if stage.gpus(job.source) else nullcontext("cpu")
-    with leased as device, logging_redirect_tqdm(), _Behind() as behind:
+    leased = lease_device(job.settings.run) if stage.gpus(job.settings, job.branch) else nullcontext("cpu")
+    total = sum(max(video.cost, 1) for video, _ in todo)
+    with leased as device:
         work = make_worker(device)
-        for video, stamp in tqdm(todo, desc=_title(job, stage), unit="video"):
-            recording = _recording(job, stage, video, failures)
-            finish: Finish | None = None
-            with recording:
-                path = job.layout.file(stage, video.id, job.source)
-                remove_leftovers(path)
-                finish = work(video, path, stamp)
-            if finish:
-                behind.finish(finish, recording)
+        with Progress(_title(job, stage), total) as progress, _Behind() as behind:
+            for number, (video, stamp) in enumerate(todo, 1):
+                recording = _recording(job, stage, video, failures)
+                finish: Finish | None = None
+                with progress.item(max(video.cost, 1), f"video {number} of {len(todo)}: {video.id}"), recording:
+                    path = job.layout.file(stage, video.id, job.branch)
+                    remove_leftovers(path)
+                    finish = work(video, path, stamp)
+                if finish:
+                    behind.finish(finish, recording)
 
 
 class _Behind:
@@ -136,7 +136,7 @@ class _recording:
     def __init__(self, job: Job, stage: Stage, video: Video, failures: dict[str, str]) -> None:
         self.video, self.failures = video.id, failures
         self.title = _title(job, stage)
-        self.record = job.layout.errors(stage, job.source) / f"{video.id}.json"
+        self.record = job.layout.errors(stage, job.branch) / f"{video.id}.json"
 
     def __enter__(self) -> None:
         pass
@@ -161,7 +161,7 @@ class StaleError(CacheError):
 
 
 def _is_done(job: Job, stage: Stage, video: Video, stamp: Stamp) -> bool:
-    path = job.layout.file(stage, video.id, job.source)
+    path = job.layout.file(stage, video.id, job.branch)
     state, reason = inspect(path, stamp)
     if state is State.COMPLETE:
         return not job.overwrite
@@ -181,4 +181,4 @@ def _sound(video: Video) -> Video:
 
 
 def _title(job: Job, stage: Stage) -> str:
-    return f"{stage.name}{' ' + job.source if job.source else ''} {job.dataset}/{job.split}"
+    return f"{stage.name}{' ' + job.branch if job.branch else ''} {job.dataset}/{job.split}"

@@ -110,10 +110,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def create_h5(path: Path, stamp: Stamp) -> Iterator[h5py.File]:
-    """A new HDF5 cache file; equal content gives equal bytes (no time stamps)."""
+def create_h5(path: Path, stamp: Stamp, history: Mapping[str, Any] | None = None) -> Iterator[h5py.File]:
+    """A new HDF5 cache file; equal content gives equal bytes (no time stamps).
+
+    `history` is what the file was made with beside its stamp: what moves no result, such as batch sizes.
+    """
     with atomic_path(path) as temporary, h5py.File(temporary, "w", libver=("v110", "v110")) as file:
         file.attrs["stamp"] = stamp.dumps()
+        if history is not None:
+            file.attrs["history"] = canonical_json(history)
         yield file
         file.attrs["complete"] = True
 
@@ -137,9 +142,12 @@ def open_h5(path: Path, stage: str, version: int) -> Iterator[h5py.File]:
         raise CacheError(f"{path}: damaged ({error}); {mend(stage)}") from error
 
 
-def write_json(path: Path, payload: Mapping[str, Any], stamp: Stamp | None = None) -> None:
-    """Writes `payload` atomically, with the stamp under the key "stamp"."""
-    document = dict(payload) if stamp is None else {"stamp": json.loads(stamp.dumps()), **payload}
+def write_json(
+    path: Path, payload: Mapping[str, Any], stamp: Stamp | None = None, history: Mapping[str, Any] | None = None
+) -> None:
+    """Writes `payload` atomically, with stamp and history (see `create_h5`) under these keys."""
+    head = {} if stamp is None else {"stamp": json.loads(stamp.dumps())}
+    document = {**head, **({} if history is None else {"history": history}), **payload}
     with atomic_path(path) as temporary:
         temporary.write_text(
             json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"

@@ -1,4 +1,4 @@
-"""The stages of the pipeline as data: what each reads from the config, and where its files lie.
+"""The stages of the pipeline as data: what each reads from the config, and where its files are stored.
 
 One table serves the workflow (a changed section reruns the stages that list it), the cache (the same
 sections enter every file's fingerprint) and the command line.
@@ -7,24 +7,29 @@ sections enter every file's fingerprint) and the command line.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from stages.core.config.file import Config
-from stages.core.records import Source
+from stages.core.config.sections import Settings, Tracks
+from stages.core.tables import EVIDENCE, SOURCES
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage that keeps one file a video.
+    """A stage that keeps one file per video.
+
+    A stage may run several times on a video, once per *branch*: per prompt source, or per name of evidence.
 
     Attributes:
         name: the module, `stages.<name>`.
         folder: below <cache>/<dataset>/<split>/.
         suffix: of its per-video files.
         version: of their layout; raise it when the layout changes.
-        sections: the config sections, or keys of them, that its output depends on; "{source}" is filled in.
-        models: roles of the models it loads, by source (None = whatever the source).
-        per_source: whether it runs once for every prompt source.
-        gpu: devices a job takes (`gpus` knows the exception).
+        sections: the config sections, or keys of them, that its output depends on; "{branch}" and "{selector}" (the
+            chosen architecture) are filled in. Nothing of `run` is among them: it moves no result.
+        fixed_roles: roles of the models it loads, whatever the branch.
+        per: what its branches are; None = it has none.
+        device: whether a job takes a device; where None, it does if the branch loads a model.
     """
 
     name: str
@@ -32,58 +37,55 @@ class Stage:
     suffix: str
     version: int
     sections: tuple[str, ...]
-    models: Mapping[Source | None, tuple[str, ...]]
-    per_source: bool = False
-    gpu: int = 0
+    fixed_roles: tuple[str, ...] = ()
+    per: Literal["source", "evidence"] | None = None
+    device: bool | None = False
 
-    def reads(self, source: Source | None) -> tuple[str, ...]:
-        """The config sections, with the source filled in."""
-        return tuple(name.format(source=source) for name in self.sections)
+    def reads(self, settings: Settings, branch: str | None) -> tuple[str, ...]:
+        """The config sections, with the branch and the chosen selector filled in."""
+        return tuple(name.format(branch=branch, selector=settings.selector.name) for name in self.sections)
 
-    def roles(self, source: Source | None) -> tuple[str, ...]:
-        """The models it needs for a source."""
-        return self.models.get(source, self.models.get(None, ()))
+    def roles(self, settings: Settings, branch: str | None) -> tuple[str, ...]:
+        """The models it loads."""
+        if self.device is not None or branch is None:
+            return self.fixed_roles
+        described = SOURCES[branch] if self.per == "source" else EVIDENCE[settings.evidence[branch].kind]
+        return self.fixed_roles + described.roles
 
-    def gpus(self, source: Source | None) -> int:
-        """Devices a job takes: none for a source that needs no model."""
-        return 0 if self.per_source and not self.roles(source) else self.gpu
+    def gpus(self, settings: Settings, branch: str | None) -> int:
+        """Devices a job takes."""
+        return int(bool(self.roles(settings, branch)) if self.device is None else self.device)
+
+    def task(self, branch: str | None) -> str:
+        """The name of what it does for a branch, as "build_tracks-grid"."""
+        return f"{self.name}-{branch}" if branch else self.name
 
 
-EXTRACT_FRAMES = Stage("extract_frames", "frames", ".json", 1, ("frames",), {})
-GENERATE_PROMPTS = Stage(
-    "generate_prompts",
-    "prompts",
-    ".h5",
-    1,
-    ("prompts.{source}",),
-    {"gt": (), "grid": ("sam2",), "gdino": ("sam2", "grounding_dino")},
-    per_source=True,
-    gpu=1,
-)
-# Key by key, since the cap of another source must not track this one again: tracks are what costs.
-TRACK_KEYS = (
-    *("engine", "batch_size", "compile", "share_prompts", "share_iou", "prompts_per_pass", "covered_iou"),
-    *("max_tracks.{source}", "precision", "label_size"),
-)
+# The cap of another source must not track this one again: tracks are what costs.
+TRACK_KEYS = (*(key for key in Tracks.model_fields if key != "max_tracks"), "max_tracks.{branch}")
+TRAINING_KEYS = ("name", "sources", "{selector}", "tda", "training")
+
+EXTRACT_FRAMES = Stage("extract_frames", "frames", ".json", 1, ("frames",))
+GENERATE_PROMPTS = Stage("generate_prompts", "prompts", ".h5", 2, ("prompts.{branch}",), per="source", device=None)
 BUILD_TRACKS = Stage(
     "build_tracks",
     "tracks",
     ".h5",
-    1,
+    2,
     tuple(f"tracks.{key}" for key in TRACK_KEYS),
-    {None: ("sam2",)},
-    per_source=True,
-    gpu=1,
+    fixed_roles=("sam2",),
+    per="source",
+    device=True,
 )
-ENCODE_TEXT = Stage("encode_text", "text", ".h5", 1, ("text",), {None: ("text",)}, gpu=1)
-TRAINING_SECTIONS = tuple(f"selector.{name}" for name in ("name", "sources", "sola", "soc", "tda", "training"))
-TRAIN_SELECTOR = Stage("train_selector", "selector", ".json", 1, TRAINING_SECTIONS, {}, gpu=1)
-SCORE_TRACKS = Stage("score_tracks", "scores", ".json", 2, ("selector.sources.evaluate",), {}, gpu=1)
-RERANK_TRACKS = Stage(
-    "rerank_tracks", "decisions", ".json", 1, ("rerank", "selector.threshold"), {None: ("mllm",)}, gpu=1
+ENCODE_TEXT = Stage("encode_text", "text", ".h5", 1, ("text",), fixed_roles=("text",), device=True)
+TRAIN_SELECTOR = Stage(
+    "train_selector", "selector", ".json", 2, tuple(f"selector.{key}" for key in TRAINING_KEYS), device=True
 )
-EVALUATE = Stage("evaluate", "evaluation", ".json", 2, ("evaluate",), {})
-RENDER_PREDICTIONS = Stage("render_predictions", "render", ".json", 1, ("render",), {})
+SCORE_TRACKS = Stage("score_tracks", "scores", ".json", 3, ("selector.sources.evaluate",), device=True)
+GATHER_EVIDENCE = Stage("gather_evidence", "evidence", ".json", 1, ("evidence.{branch}",), per="evidence", device=None)
+RERANK_TRACKS = Stage("rerank_tracks", "decisions", ".json", 2, ("rerank", "selector.threshold"))
+EVALUATE = Stage("evaluate", "evaluation", ".json", 2, ("evaluate",))
+RENDER_PREDICTIONS = Stage("render_predictions", "render", ".json", 1, ("render",))
 
 STAGES: Mapping[str, Stage] = {
     stage.name: stage
@@ -94,6 +96,7 @@ STAGES: Mapping[str, Stage] = {
         ENCODE_TEXT,
         TRAIN_SELECTOR,
         SCORE_TRACKS,
+        GATHER_EVIDENCE,
         RERANK_TRACKS,
         EVALUATE,
         RENDER_PREDICTIONS,
@@ -103,7 +106,7 @@ STAGES: Mapping[str, Stage] = {
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the state of one split lies."""
+    """Where the state of one split is stored."""
 
     cache: Path
     dataset: str
@@ -117,14 +120,14 @@ class Layout:
     def root(self) -> Path:
         return self.cache / self.dataset / self.split
 
-    def folder(self, stage: Stage, source: Source | None = None) -> Path:
+    def folder(self, stage: Stage, branch: str | None = None) -> Path:
         """The folder of a stage's per-video files."""
-        assert stage.per_source == (source is not None), f"{stage.name} with source {source}"
-        return self.root / stage.folder / source if source else self.root / stage.folder
+        assert (stage.per is not None) == (branch is not None), f"{stage.name} with branch {branch}"
+        return self.root / stage.folder / branch if branch else self.root / stage.folder
 
-    def file(self, stage: Stage, video: str, source: Source | None = None) -> Path:
+    def file(self, stage: Stage, video: str, branch: str | None = None) -> Path:
         """A stage's file of one video; a video id with "/" makes subfolders."""
-        return self.folder(stage, source) / f"{video}{stage.suffix}"
+        return self.folder(stage, branch) / f"{video}{stage.suffix}"
 
     def variant(self, selector: str, seed: int) -> Path:
         """The folder of a training on this split with another architecture or seed than the config's."""
@@ -134,10 +137,10 @@ class Layout:
         """The folder that holds exactly the frames of a video, extracted or linked."""
         return self.root / EXTRACT_FRAMES.folder / video
 
-    def verified(self, stage: Stage, source: Source | None = None) -> Path:
+    def verified(self, stage: Stage, branch: str | None = None) -> Path:
         """What `collect` writes once every video of the split is complete."""
-        return self.root / "done" / f"{stage.name}{'-' + source if source else ''}.json"
+        return self.root / "done" / f"{stage.task(branch)}.json"
 
-    def errors(self, stage: Stage, source: Source | None = None) -> Path:
-        """The folder of what failed and why, one file a video."""
-        return self.root / "errors" / f"{stage.name}{'-' + source if source else ''}"
+    def errors(self, stage: Stage, branch: str | None = None) -> Path:
+        """The folder of what failed and why, one file per video."""
+        return self.root / "errors" / stage.task(branch)

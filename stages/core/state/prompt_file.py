@@ -15,9 +15,10 @@ Legend: P prompts, K phrase tokens.
 | /rle/{bytes,offset} | | the masks |
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -29,6 +30,7 @@ from stages.core.state.graph import GENERATE_PROMPTS
 from stages.core.state.rle_table import read_rles, write_rles
 
 NAN = float("nan")
+SERVES_ALL = -1  # a prompt of no expression in particular
 NUMBERS = ("box_score", "mask_score", "stability")
 STRINGS = ("annotation", "phrase")
 
@@ -50,7 +52,7 @@ class Prompt:
     frame: int
     mask: Rle
     box: tuple[float, float, float, float]
-    expression: int = -1
+    expression: int = SERVES_ALL
     annotation: str = ""
     box_score: float = NAN
     mask_score: float = NAN
@@ -63,9 +65,15 @@ class Prompt:
         return int(masks.area([self.mask])[0])
 
 
-def write_prompts(path: Path, stamp: Stamp, prompts: Sequence[Prompt], size: tuple[int, int]) -> None:
+def write_prompts(
+    path: Path,
+    stamp: Stamp,
+    prompts: Sequence[Prompt],
+    size: tuple[int, int],
+    history: Mapping[str, Any] | None = None,
+) -> None:
     """Writes a prompt file; no prompt at all is a valid, finished file. `size` = (height, width)."""
-    with create_h5(path, stamp) as file:
+    with create_h5(path, stamp, history) as file:
         file.attrs["size"] = size
         group = file.create_group("prompts")
         group["frame"] = np.array([p.frame for p in prompts], np.int32)

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.config.file import Config, Model
-from stages.core.config.loading import models_of
-from stages.core.records import Source
+from stages.core.config.loading import model_of, settings_of
 from stages.core.state.cache import digest, read_json
 from stages.core.state.graph import Stage
 
@@ -38,13 +37,14 @@ def record_path(config: Config, preset: str, role: str) -> Path:
 
 
 def find_weights(config: Config, dataset: str, role: str) -> Weights:
-    """The weights of a data set's model by role: sam2, grounding_dino, text or mllm.
+    """The weights of a data set's model by role (`stages.core.config.model.roles`).
 
     Raises:
         ValueError: they were not fetched, or a file is missing or has another size; the message names
             the command that mends it.
     """
     preset = config.datasets[dataset].models
+    model = model_of(config, preset, role)
     record = record_path(config, preset, role)
     command = f"python -m stages.fetch_weights --preset {preset}"
     if not record.exists():
@@ -55,7 +55,7 @@ def find_weights(config: Config, dataset: str, role: str) -> Weights:
         file = path if path.name == name and not path.is_dir() else path / name
         if not file.is_file() or file.stat().st_size != facts["size"]:
             raise ValueError(f"{file}: missing or not of the recorded size {facts['size']}: run `{command}`")
-    return Weights(path, weights_id(raw["files"]), getattr(models_of(config, dataset), role))
+    return Weights(path, weights_id(raw["files"]), model)
 
 
 def weights_id(files: Mapping[str, Mapping[str, Any]]) -> str:
@@ -63,9 +63,9 @@ def weights_id(files: Mapping[str, Mapping[str, Any]]) -> str:
     return digest({name: facts["sha256"] for name, facts in files.items()})
 
 
-def weights_ids(config: Config, dataset: str, stage: Stage, source: Source | None) -> dict[str, str]:
+def weights_ids(config: Config, dataset: str, stage: Stage, branch: str | None = None) -> dict[str, str]:
     """role → id of every model a stage loads: the weights' part of its fingerprint."""
-    return {role: find_weights(config, dataset, role).id for role in stage.roles(source)}
+    return {role: find_weights(config, dataset, role).id for role in stage.roles(settings_of(config, dataset), branch)}
 
 
 def transformer_folder(folder: Path) -> Path:

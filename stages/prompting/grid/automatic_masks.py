@@ -16,11 +16,11 @@ from sam2.modeling.sam2_base import SAM2Base
 from sam2.utils.amg import build_point_grid, remove_small_regions
 from torchvision.ops import nms
 
-from stages.core.config.sections import GridPrompts
 from stages.core.media import masks
 from stages.core.records import Rle
 from stages.prompting.grid.logit_masks import encode, measure
 from stages.prompting.grid.point_decoder import ImageSide, PointDecoder
+from stages.prompting.grid.settings import GridPrompts
 from stages.tracking.sam2_model import autocast, image_predictor
 
 CPU_POINTS = 8  # more of them leave a processor's caches
@@ -51,14 +51,16 @@ class AutomaticMasks:
 
     The package cleans with a CUDA extension and, where that is not built, silently does not; its older way
     (OpenCV, then non-maximum suppression again) runs everywhere.
+
+    Args:
+        points: of a frame, decoded together (`run.batches.points`).
     """
 
-    def __init__(self, model: SAM2Base, settings: GridPrompts) -> None:
+    def __init__(self, model: SAM2Base, settings: GridPrompts, points: int) -> None:
         self._predictor, self._decoder = image_predictor(model), PointDecoder(model)
         self._settings = settings
         self._device = self._predictor.device
-        batch = settings.points_per_batch
-        self._batch = min(batch, CPU_POINTS) if self._device.type == "cpu" else batch
+        self._batch = min(points, CPU_POINTS) if self._device.type == "cpu" else points
 
     @torch.inference_mode()
     def generate(self, image_HW3: NDArray[np.uint8]) -> list[AutomaticMask]:

@@ -10,20 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 from sam2.modeling.sam2_base import SAM2Base
 
-from stages.core.config.sections import FrameChoice, GridPrompts
 from stages.core.media import masks
 from stages.core.records import Rle, Video
 from stages.core.state.frames import FrameFolder
 from stages.core.state.prompt_file import Prompt
+from stages.prompting.frame_choice import FrameChoice
 from stages.prompting.grid.automatic_masks import AutomaticMasks
+from stages.prompting.grid.settings import GridPrompts
 from stages.prompting.ground_truth import mask_box
 
 
 class GridPrompter:
     """Automatic masks on chosen frames."""
 
-    def __init__(self, model: SAM2Base, settings: GridPrompts, role: Literal["train", "evaluate"]) -> None:
-        self._masks = AutomaticMasks(model, settings)
+    def __init__(self, model: SAM2Base, settings: GridPrompts, role: Literal["train", "evaluate"], points: int) -> None:
+        self._masks = AutomaticMasks(model, settings, points)
         self._settings = settings
         self._choice: FrameChoice = settings.frames_train if role == "train" else settings.frames_evaluate
 

@@ -2,8 +2,8 @@
 
 Legend: N boxes, Q queries, T caption tokens, B pairs of a frame and a caption.
 
-`transformers` (groundingdino_transformers.py) and `groundingdino`, the authors' package (groundingdino_py.py),
-run the same weights; frames, captions, scores and phrases are treated here, so both give the same detections.
+`transformers` (transformers_backend.py) and `groundingdino`, the authors' package (package_backend.py), run the
+same weights; frames, captions, scores and phrases are treated here, so both give the same detections.
 
 A caption is normalised as the published inference code does: lower case, stripped, ended with ".".
 "." and "?" are the model's separators: words attend to each other only between two of them, so a
@@ -13,7 +13,7 @@ word is an error. The published code scores a box by its best token of all, [CLS
 here those are never scored, in either backend: training gives them no box.
 
 Pairs of a frame and a caption share what can be: the image backbone, which does not see the caption, runs once a
-frame. The `transformers` backend also reads pairs together, several of `prompts.gdino.pairs_per_pass`, whereby a
+frame. The `transformers` backend also reads pairs together, several of `run.batches.pairs`, whereby a
 result depends on what else was asked in the last bits only (1e-5), and equal calls give equal bytes.
 """
 
@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.core.config.sections import GroundingDinoPrompts
 from stages.core.state.weights import Weights
+from stages.prompting.grounding_dino.network import Caption, Network
+from stages.prompting.grounding_dino.settings import GroundingDinoPrompts
 
 if TYPE_CHECKING:
     import torch
@@ -68,54 +69,13 @@ class Detector(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Caption:
-    """A caption as the model reads it.
-
-    Attributes:
-        inputs: input_ids, token_type_ids and attention_mask, int64 (1, tokens), [CLS] and [SEP] included.
-        words_T: positions of the tokens that are scored.
-        ids_T: their ids.
-    """
-
-    inputs: dict[str, "torch.Tensor"]
-    words_T: list[int]
-    ids_T: list[int]
-
-
-class Network(Protocol):
-    """A GroundingDINO in evaluation mode on its device: what the two backends differ in.
-
-    Attributes:
-        tokenizer: of BERT, as transformers loads it.
-        max_tokens: the text limit, [CLS] and [SEP] included.
-        device: where its inputs belong.
-    """
-
-    tokenizer: Any
-    max_tokens: int
-    device: str
-
-    def prepare(self, frame: NDArray[np.uint8]) -> Any:
-        """Resizes and normalises a frame, height × width × 3 RGB, as published; on the device."""
-        ...
-
-    def forward(self, images: Sequence[Any], texts: Sequence[Caption]) -> tuple["torch.Tensor", "torch.Tensor"]:
-        """Token logits (B, Q, at least as many as tokens) and boxes (B, Q, 4; cx cy w h in 0..1) of pairs.
-
-        Args:
-            images: prepared, of one size; the same object for the same frame.
-            texts: as many.
-        """
-        ...
-
-
-def load_detector(weights: Weights, settings: GroundingDinoPrompts, device: str) -> Detector:
+def load_detector(weights: Weights, settings: GroundingDinoPrompts, device: str, pairs: int) -> Detector:
     """Loads the detector with the backend of the settings; nothing is downloaded.
 
     Args:
         weights: a folder in the layout of the hub: config.json, preprocessor_config.json, a tokenizer, and
             model.safetensors or a published .pth file; either backend loads either.
+        pairs: of a frame and a caption, read together (transformers backend).
 
     Raises:
         ValueError: the folder holds another kind of model, weights are missing or damaged, or the backend
@@ -130,14 +90,14 @@ def load_detector(weights: Weights, settings: GroundingDinoPrompts, device: str)
 
         network = load_network(weights.path, device)
     _check_separators(weights, network.tokenizer)
-    return GroundingDino(network, settings)
+    return GroundingDino(network, settings, pairs)
 
 
 class GroundingDino:
     """The `Detector` over a network of either backend."""
 
-    def __init__(self, network: Network, settings: GroundingDinoPrompts) -> None:
-        self.network, self.settings = network, settings
+    def __init__(self, network: Network, settings: GroundingDinoPrompts, pairs: int) -> None:
+        self.network, self.settings, self.pairs = network, settings, pairs
         self.tokenizer, self.max_tokens, self.device = network.tokenizer, network.max_tokens, network.device
 
     def detect(self, frames: Sequence[NDArray[np.uint8]], captions: Sequence[str]) -> list[list[Detections]]:
@@ -149,8 +109,8 @@ class GroundingDino:
         for start, size in _equal_sizes(frames):
             images = [self.network.prepare(frame) for frame in frames[start : start + size]]
             pairs = [(f, c) for f in range(size) for c in order]
-            for i in range(0, len(pairs), self.settings.pairs_per_pass):
-                part = pairs[i : i + self.settings.pairs_per_pass]
+            for i in range(0, len(pairs), self.pairs):
+                part = pairs[i : i + self.pairs]
                 scored = self._scored([images[f] for f, _ in part], [texts[c] for _, c in part])
                 for (f, c), (scores_QT, boxes_Q4) in zip(part, scored):
                     detections = self._detections(scores_QT, boxes_Q4, texts[c], frames[start + f].shape[:2])

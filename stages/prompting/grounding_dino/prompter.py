@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from sam2.modeling.sam2_base import SAM2Base
 from sam2.utils.amg import calculate_stability_score
 
-from stages.core.config.sections import GroundingDinoPrompts, Precision
+from stages.core.config.section import Precision
 from stages.core.media import masks
 from stages.core.records import Rle, Video
 from stages.core.state.frames import FrameFolder
 from stages.core.state.prompt_file import Prompt
 from stages.prompting.grounding_dino.detector import Detections, Detector
+from stages.prompting.grounding_dino.settings import GroundingDinoPrompts
 from stages.tracking.sam2_model import autocast, image_predictor
 
 FRAMES_A_CALL = 8  # bounds the pixels held; the detector batches inside

@@ -1,1 +1,15 @@
-"""Semantic-assisted object clustering over cached tracks, after SOC (arXiv 2305.17011), a step a file."""
+"""Object clustering over tracks, after SOC (arXiv 2305.17011)."""
+
+from typing import Any
+
+from stages.core.tables import SelectorKind
+from stages.selectors.soc.settings import SocModel, SocSettings
+
+
+def _build(token_dim: int, text_dim: int, network: SocModel, tda: Any) -> Any:
+    from stages.selectors.soc.model import Soc
+
+    return Soc(token_dim, text_dim, network, tda)
+
+
+KIND = SelectorKind(name="soc", network=SocModel, settings=SocSettings, build=_build)

@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from stages.core.config.sections import SocModel
 from stages.selectors.attention import VisibleAttention
+from stages.selectors.soc.settings import SocModel
 
 
 class Attend(nn.Module):

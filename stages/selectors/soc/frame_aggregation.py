@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from stages.core.config.sections import SocModel
 from stages.selectors.soc.blocks import Attend, FeedForward
+from stages.selectors.soc.settings import SocModel
 
 
 class FrameAggregation(nn.Module):

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.core.config.sections import SocModel
+from stages.selectors.soc.settings import SocModel
 
 MATCH_TEMPERATURE = 0.1
 MATCH_SCALE = 5.0

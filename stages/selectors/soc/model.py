@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from stages.core.config.sections import SelectorTraining, SocModel, Tda
+from stages.core.config.sections import Selector, Tda
 from stages.selectors.arithmetic import no_autocast
 from stages.selectors.batch import Batch
 from stages.selectors.network import Losses, Network, Output
@@ -19,6 +19,7 @@ from stages.selectors.soc.frame_weight import FrameWeight
 from stages.selectors.soc.losses import soc_losses
 from stages.selectors.soc.proxy_fusion import ProxyFusion
 from stages.selectors.soc.query_fusion import fuse
+from stages.selectors.soc.settings import SocModel
 from stages.selectors.soc.temporal_encoder import TemporalEncoder
 from stages.selectors.soc.video_slots import VideoSlots
 from stages.selectors.tda import aggregate, masked_softmax
@@ -74,11 +75,11 @@ class Soc(Network):
         with no_autocast(g_BNTD):
             return self._decide(g_BNTD, expression_BD, weight_BNT, gate_BNT, visible_BNT, batch.track_mask_BN)
 
-    def loss_weights(self, config: SelectorTraining) -> Mapping[str, float]:
-        return {"bce": 1.0, "contrastive": config.contrastive_weight, "gate": config.gate_weight}
+    def loss_weights(self, config: Selector) -> Mapping[str, float]:
+        return {"bce": 1.0, "contrastive": config.own.contrastive_weight, "gate": config.own.gate_weight}
 
-    def losses(self, output: Output, batch: Batch, config: SelectorTraining) -> Losses:
-        return Losses(soc_losses(output, batch, config.positive_weight), self.loss_weights(config))
+    def losses(self, output: Output, batch: Batch, config: Selector) -> Losses:
+        return Losses(soc_losses(output, batch, config.training.positive_weight), self.loss_weights(config))
 
     def _decide(
         self,

@@ -5,8 +5,8 @@ Legend: B samples, K = N·T track tokens, W words, P proxies, D channels.
 
 from torch import Tensor, nn
 
-from stages.core.config.sections import SocModel
 from stages.selectors.attention import VisibleAttention
+from stages.selectors.soc.settings import SocModel
 
 
 class ProxyFusion(nn.Module):

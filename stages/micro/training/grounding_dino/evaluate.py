@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.core.config.file import Model
-from stages.core.config.sections import FrameChoice, GroundingDinoPrompts
 from stages.core.state.weights import Weights
 from stages.micro.training.grounding_dino.scenes import SIZES, Frame, fits, frame_of
 from stages.micro.training.sentences import held_out
+from stages.prompting.frame_choice import FrameChoice
 from stages.prompting.grounding_dino.detector import Detections, Detector, load_detector
+from stages.prompting.grounding_dino.settings import GroundingDinoPrompts
 from stages.worlds.shapes import Clip, Sentence, draw_clip, sample_scene, sample_sentences
 from stages.worlds.shapes.outlines import SHAPES
 from stages.worlds.shapes.scene import COLOURS
@@ -25,6 +26,7 @@ Backend = Literal["transformers", "groundingdino"]
 STREAM = 7  # of held-out numbers
 CLIP_FRAMES = 22
 BEST = 10
+PAIRS = 16  # read together
 SAME = 0.5  # IoU from which a box is an object's
 THRESHOLDS = tuple(np.round(np.arange(0.05, 0.75, 0.05), 2).tolist())
 OTHER_PHRASES = 3  # of pairs that the frame does not show
@@ -40,7 +42,6 @@ def settings(backend: Backend = "transformers") -> GroundingDinoPrompts:
         box_threshold=0.0,
         text_threshold=0.3,
         max_boxes=BEST,
-        pairs_per_pass=16,
         stability_min=0.0,
         precision="float32",
     )
@@ -68,7 +69,7 @@ def evaluate(folder: Path, n_clips: int, backend: Backend = "transformers") -> d
         ValueError: `folder` holds no GroundingDINO.
     """
     model = Model(hub=None, revision=None, files=[], seed=0, path=None, license=None)
-    detector = load_detector(Weights(folder, "evaluated", model), settings(backend), "cpu")
+    detector = load_detector(Weights(folder, "evaluated", model), settings(backend), "cpu", PAIRS)
     return figures_of(detector, n_clips)
 
 

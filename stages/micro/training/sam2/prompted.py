@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sam2.modeling.sam2_base import SAM2Base
 
-from stages.core.config.sections import FrameChoice, GridPrompts
 from stages.core.media import masks as masks_of
 from stages.micro.training.sam2.batches import VISIBLE
 from stages.micro.training.sam2.tracked import held_out_clip, mask_iou
+from stages.prompting.frame_choice import FrameChoice
 from stages.prompting.grid.automatic_masks import AutomaticMasks
 from stages.prompting.grid.prompter import without_parts
+from stages.prompting.grid.settings import GridPrompts
 from stages.tracking.sam2_model import image_predictor
 
 Image = NDArray[np.uint8]
@@ -24,11 +25,11 @@ Masks = NDArray[np.bool_]
 FRAMES_OF_A_CLIP = (0, 8)
 RECALL_IOU = 0.7
 NO_FRAMES = FrameChoice(step=1, count=None)
+POINTS = 256  # decoded together
 PUBLISHED = GridPrompts(  # config.yaml, prompts.grid
     frames_train=NO_FRAMES,
     frames_evaluate=NO_FRAMES,
     points_per_side=32,
-    points_per_batch=256,
     pred_iou_thresh=0.8,
     stability_score_thresh=0.95,
     stability_score_offset=1.0,
@@ -97,7 +98,7 @@ def _anywhere(rng: np.random.Generator, mask_HW: NDArray[np.bool_]) -> NDArray[n
 
 def _automatic(model: SAM2Base, settings: GridPrompts, n_images: int) -> dict[str, float]:
     """Recall: objects with a mask of RECALL_IOU or more. Precision: masks that are such of an object."""
-    generator = AutomaticMasks(model, settings)
+    generator = AutomaticMasks(model, settings, POINTS)
     hits = objects = right = found_total = 0
     for _, (image_HW3, masks_NHW) in zip(range(n_images), _images(n_images)):
         rles = [mask.rle for mask in generator.generate(image_HW3)]

@@ -11,13 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.core.config.sections import SelectorTraining, SolaModel, Tda
+from stages.core.config.sections import Selector, Tda
 from stages.selectors.alignment_layer import ObjectLanguageAlignmentLayer
 from stages.selectors.arithmetic import no_autocast
 from stages.selectors.batch import Batch, within
 from stages.selectors.losses import selection_losses
 from stages.selectors.motion_encoder import ShortMotionEncoder
 from stages.selectors.network import Losses, Network, Output
+from stages.selectors.sola.settings import SolaModel
 from stages.selectors.tda import aggregate
 
 MAX_TEMPORAL_LENGTH = 100  # steps that the temporal position is divided by; fixed in the published code
@@ -71,10 +72,10 @@ class Sola(Network):
                 z_BND = aggregate(z_BND, x_BNSD, self._visible(batch, mask_BNS), self.tda)
             return Output(torch.einsum("bnd,bd->bn", z_BND, mean_BD), z_BND)
 
-    def loss_weights(self, config: SelectorTraining) -> Mapping[str, float]:
-        return {"bce": 1.0, "alignment": config.alignment_weight}
+    def loss_weights(self, config: Selector) -> Mapping[str, float]:
+        return {"bce": 1.0, "alignment": config.own.alignment_weight}
 
-    def losses(self, output: Output, batch: Batch, config: SelectorTraining) -> Losses:
+    def losses(self, output: Output, batch: Batch, config: Selector) -> Losses:
         parts = selection_losses(output.logits_BN, output.pooled_BND, self.negative_token.weight, batch, config)
         return Losses(parts, self.loss_weights(config))
 

@@ -1,0 +1,237 @@
+"""Open tables: what can be added to the pipeline, each a value described once, in the file that implements it.
+
+| table | what its values are | listed in |
+|---|---|---|
+| SOURCES | where prompts come from | stages/prompting/sources.py |
+| SELECTORS | networks that choose tracks | stages/selectors/kinds.py |
+| EVIDENCE | what can be known about a track and an expression | stages/evidence/kinds/__init__.py |
+| FORMATS | layouts of data sets on disk | stages/datasets/formats.py |
+
+Everything else derives from these values: sections of the config, stages of the graph, roles of models, flags,
+wildcards and index files of the workflow. Nothing compares their names. docs/extending.md says how to add one.
+
+Core knows where the values are listed and nothing else of them: a list is imported when its table is first asked.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from stages.core.config.section import Section
+
+if TYPE_CHECKING:
+    from stages.core.records import Split, Video
+    from stages.core.run.cli import Job
+    from stages.core.state.cache import Stamp
+    from stages.core.state.frames import FrameFolder
+    from stages.core.state.prompt_file import Prompt
+
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+# Split → (videos, expressions) of each published version; None = not known.
+Counts = Mapping[str, Sequence[tuple[int, int | None]]]
+
+
+class Named(Protocol):
+    """A value of a table."""
+
+    @property
+    def name(self) -> str: ...
+
+    def check(self) -> None:
+        """Raises ValueError where the value contradicts itself."""
+
+
+T = TypeVar("T", bound=Named)
+
+
+class Table(Mapping[str, T], Generic[T]):
+    """Values by name, in the order of their list.
+
+    Args:
+        what: a value in words, for messages.
+        home: "module:attribute" of the list.
+    """
+
+    def __init__(self, what: str, home: str) -> None:
+        self.what, self.home = what, home
+        self._values: dict[str, T] | None = None
+
+    def __getitem__(self, name: str) -> T:
+        """Raises UnknownName, a KeyError that names the nearest known value."""
+        values = self._loaded()
+        if name not in values:
+            raise UnknownName(self.what, name, values)
+        return values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._loaded())
+
+    def __len__(self) -> int:
+        return len(self._loaded())
+
+    @contextmanager
+    def extended_by(self, value: T) -> Iterator[None]:
+        """The table with one more value, for as long as the block runs."""
+        before = self._loaded()
+        self._values = self._with(dict(before), value)
+        try:
+            yield
+        finally:
+            self._values = before
+
+    def _loaded(self) -> dict[str, T]:
+        if self._values is None:
+            module, _, attribute = self.home.partition(":")
+            values: dict[str, T] = {}
+            for value in getattr(import_module(module), attribute):
+                values = self._with(values, value)
+            self._values = values
+        return self._values
+
+    def _with(self, values: dict[str, T], value: T) -> dict[str, T]:
+        if not NAME.fullmatch(value.name) or hasattr(Section, value.name):
+            raise ValueError(f"{self.what} {value.name!r}: a name has lower-case letters, digits and '_' ({self.home})")
+        if value.name in values:
+            raise ValueError(f"{self.what} {value.name!r} is there twice ({self.home})")
+        value.check()
+        values[value.name] = value
+        return values
+
+
+class UnknownName(KeyError, ValueError):
+    """A name that its table does not know."""
+
+    def __init__(self, what: str, name: str, known: Mapping[str, Any]) -> None:
+        close = get_close_matches(str(name), known, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+        super().__init__(f"no {what} {name!r}; {hint}")
+
+    def __str__(self) -> str:  # KeyError would quote it
+        return str(self.args[0])
+
+
+# A video and its frames → its prompts, in the order of the source.
+PromptsOf = Callable[["Video", "FrameFolder"], "list[Prompt]"]
+
+
+@dataclass(frozen=True)
+class PromptSource:
+    """Where prompts come from.
+
+    Which expression a prompt serves is said by the prompt (`expression`, −1 = all of them), not by its source.
+
+    Attributes:
+        name: in the config, the cache and on the command line.
+        settings: the model of its section `prompts.<name>`.
+        roles: models it loads, and so whether it takes a device.
+        needs_truth: it reads the ground truth, and is refused where a split has none.
+        filtered: a prompt that a track covers is dropped; otherwise every prompt becomes a track.
+        ingredients: what its prompts depend on beside frames, weights and settings, as JSON values by name.
+        load: (job, split, device) → what makes a video's prompts. Loads models, so it imports them itself.
+    """
+
+    name: str
+    settings: type[Section]
+    roles: tuple[str, ...]
+    needs_truth: bool
+    filtered: bool
+    ingredients: Callable[["Job", "Split", "Video"], Mapping[str, Any]]
+    load: Callable[["Job", "Split", str], PromptsOf]
+
+    def check(self) -> None:
+        check_settings("prompt source", self.name, self.settings)
+
+
+@dataclass(frozen=True)
+class SelectorKind:
+    """An architecture of a track selector.
+
+    Attributes:
+        name: what `selector.name` says.
+        network: the model of what shapes the network; it is stored in a selector's file.
+        settings: the model of its section `selector.<name>`: the keys of `network`, `learning_rate`, and the
+            weights and temperatures of its losses.
+        build: (token width, text width, an instance of `network`, selector.tda) → the network.
+    """
+
+    name: str
+    network: type[Section]
+    settings: type[Section]
+    build: Callable[[int, int, Any, Any], Any]
+
+    def check(self) -> None:
+        check_settings("selector", self.name, self.settings)
+        if not issubclass(self.settings, self.network) or "learning_rate" not in self.settings.model_fields:
+            raise ValueError(f"selector {self.name!r}: its settings extend its network's, and say its learning_rate")
+
+    def network_of(self, settings: Section) -> Section:
+        """The part of a section `selector.<name>` that shapes the network."""
+        return self.network.model_validate({name: getattr(settings, name) for name in self.network.model_fields})
+
+
+# (video, path of its evidence file, stamp) → writes the file.
+Gather = Callable[["Video", Path, "Stamp"], None]
+
+
+@dataclass(frozen=True)
+class EvidenceKind:
+    """Something that says how well a track fits an expression. Several names of the config may be of one kind.
+
+    Attributes:
+        name: what `evidence.<name>.kind` says.
+        settings: the model of the other keys of `evidence.<name>`.
+        roles: models it loads, and so whether it takes a device.
+        ingredients: (job, settings, video) → what it depends on beside scores, weights and settings.
+        load: (job, settings, device) → what gathers a video's evidence. Imports its models itself.
+    """
+
+    name: str
+    settings: type[Section]
+    roles: tuple[str, ...]
+    ingredients: Callable[["Job", Any, "Video"], Mapping[str, Any]]
+    load: Callable[["Job", Any, str], Gather]
+
+    def check(self) -> None:
+        check_settings("evidence kind", self.name, self.settings)
+
+
+@dataclass(frozen=True)
+class Format:
+    """A layout of data sets on disk.
+
+    Attributes:
+        name: what `datasets.<name>.format` says.
+        open_split: (root, split, limit, published) → the reader of a split; with `published` other counts than
+            those of the published set are warned of.
+        index_files: patterns below the root, "{split}" filled in, of the files that say what there is: when one
+            of them changes, frames are checked again.
+        counts: of the published set.
+        split_folders: whether a split is the folder <root>/<split>.
+    """
+
+    name: str
+    open_split: Callable[[Path, str, int | None, bool], "Split"]
+    index_files: tuple[str, ...]
+    counts: Counts = field(default_factory=dict, hash=False)
+    split_folders: bool = False
+
+    def check(self) -> None:
+        if not self.index_files:
+            raise ValueError(f"format {self.name!r}: name the files that say what a data set holds (index_files)")
+
+
+def check_settings(what: str, name: str, settings: object) -> None:
+    """Raises TypeError where `settings` is no model of a section."""
+    if not (isinstance(settings, type) and issubclass(settings, Section)):
+        raise TypeError(f"{what} {name!r}: settings is a subclass of Section, not {settings!r}")
+
+
+SOURCES = Table[PromptSource]("prompt source", "stages.prompting.sources:LISTED")
+SELECTORS = Table[SelectorKind]("selector", "stages.selectors.kinds:LISTED")
+EVIDENCE = Table[EvidenceKind]("evidence kind", "stages.evidence.kinds:LISTED")
+FORMATS = Table[Format]("format", "stages.datasets.formats:LISTED")

@@ -1,0 +1,6 @@
+"""The list behind the table SOURCES: everything that prompts can come from. One line adds one."""
+
+from stages.core.tables import PromptSource
+from stages.prompting import grid, ground_truth, grounding_dino
+
+LISTED: tuple[PromptSource, ...] = (ground_truth.SOURCE, grid.SOURCE, grounding_dino.SOURCE)

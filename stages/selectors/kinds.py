@@ -1,0 +1,6 @@
+"""The list behind the table SELECTORS: every architecture that can choose tracks. One line adds one."""
+
+from stages.core.tables import SelectorKind
+from stages.selectors import soc, sola
+
+LISTED: tuple[SelectorKind, ...] = (sola.KIND, soc.KIND)

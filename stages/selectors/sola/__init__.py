@@ -1,0 +1,15 @@
+"""Language-aligned track selection (SOLA, arXiv 2412.01136)."""
+
+from typing import Any
+
+from stages.core.tables import SelectorKind
+from stages.selectors.sola.settings import SolaModel, SolaSettings
+
+
+def _build(token_dim: int, text_dim: int, network: SolaModel, tda: Any) -> Any:
+    from stages.selectors.sola.model import Sola
+
+    return Sola(token_dim, text_dim, network, tda)
+
+
+KIND = SelectorKind(name="sola", network=SolaModel, settings=SolaSettings, build=_build)
