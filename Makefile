@@ -22,17 +22,12 @@ $(READY): requirements.lock envs/install.sh
 	touch $@
 
 demo: $(READY) ## run the embedded data set through every stage
-	snakemake results/shapes/valid_u --cores $(CORES)
-	@echo
-	@echo "Done. Look into results/shapes/valid_u:"
-	@echo "  overlays/          a video an expression"
-	@echo "  metrics.json       the figures, of a few videos; docs/results.md has those of the whole split"
-	@echo "  submission.zip     what a server would take"
+	referee demo --cores $(CORES)
 
 tables: $(READY) ## train, compare, and write the tables of docs/results.md
-	python -m stages.make_shapes --size full
-	snakemake results/compare/shapes/valid_u --cores $(CORES)
-	python -m stages.tools.compare --dataset shapes --split valid_u --write docs/results.md
+	referee make-shapes --size full
+	referee run compare/shapes/valid_u --cores $(CORES)
+	referee compare --dataset shapes --split valid_u --write docs/results.md
 
 test: $(READY) ## run everything that CI runs
 	python -m pytest
@@ -46,7 +41,7 @@ format: $(READY) ## format the code
 	snakefmt Snakefile workflow/rules
 
 schema: $(READY) ## write workflow/schemas/config.schema.json from the config models
-	python -m stages.core.config.schema
+	referee write-schema
 
 lock: ## write requirements.lock anew from pyproject.toml (needs uv, and torch for sam2's metadata)
 	SAM2_BUILD_CUDA=0 uv pip compile --all-extras --no-header --no-build-isolation-package sam2 \
