@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core.records import Expression, Split, Video
+from stages.core.run import progress
 from stages.core.run.cli import Job, run_stage
 from stages.core.run.runner import run_shard
 from stages.core.state.cache import Stamp, digest, write_json
@@ -70,7 +71,8 @@ def evaluate(job: Job, split: Split, video: Video, path: Path, stamp: Stamp) -> 
     scene = open_scene(split, video, frames.size, len(frames))
     answers = read_answers(job.layout.file(RERANK_TRACKS, video.id), video)
     with ThreadPoolExecutor(job.settings.run.threads) as pool:
-        scores = list(pool.map(partial(score, job, split, scene, video, answers), video.expressions))
+        answered = pool.map(partial(score, job, split, scene, video, answers), video.expressions)
+        scores = list(progress.steps(answered, len(video.expressions)))
     rows = [row for row, _, _ in scores]
     missing = [row["expression"] for row in rows if row["missing"]]
     if missing:

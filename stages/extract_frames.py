@@ -22,6 +22,7 @@ from PIL import Image
 
 from stages.core.config.sections import Settings
 from stages.core.records import Video
+from stages.core.run import progress
 from stages.core.run.cli import Job, run_stage
 from stages.core.run.runner import run_shard
 from stages.core.state.cache import CacheError, Stamp, digest, write_json
@@ -122,7 +123,7 @@ def link_frames(video: Video, folder: Path, threads: int) -> tuple[str, list[Fra
                 f"{file}: another kind of image than {files[0]}; the frames of a video are all .jpg or .png"
             )
     with ThreadPoolExecutor(threads) as pool:
-        facts = list(pool.map(inspect_frame, video.frames, files))
+        facts = list(progress.steps(pool.map(inspect_frame, video.frames, files), len(files)))
     for file, fact in zip(files, facts):
         if fact.size != facts[0].size:
             ours, first = (f"{width}x{height}" for height, width in (fact.size, facts[0].size))

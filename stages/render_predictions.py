@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from stages.core.config.sections import Render
 from stages.core.records import Expression, Rle, Video
+from stages.core.run import progress
 from stages.core.run.cli import Job, run_stage
 from stages.core.run.runner import run_shard
 from stages.core.state.cache import Stamp, digest, write_json
@@ -59,7 +60,7 @@ def render(job: Job, video: Video, path: Path, stamp: Stamp) -> None:
     frames, settings = open_frames(job.layout, video.id), job.settings.render
     made = {}
     with replaced_folder(folder_of(job.layout, video.id), record=path) as folder:
-        for expression, rles_T in answers(job.layout, video, frames):
+        for expression, rles_T in progress.steps(answers(job.layout, video, frames), len(video.expressions)):
             write_masks(folder / PREDICTIONS / expression.id, frames.names, rles_T)
             if settings.overlays:
                 write_overlay(folder / OVERLAYS / f"{expression.id}.mp4", frames, rles_T, expression, settings)
@@ -106,7 +107,7 @@ def overlay_images(
     """The drawn frames (h, w, 3), no side of the picture above `max_side`."""
     from stages.core.media.drawing import add_caption, draw_answer
 
-    for index, rle in enumerate(rles_T):
+    for index, rle in enumerate(progress.steps(rles_T)):
         yield add_caption(draw_answer(frames.load(index), rle, settings.max_side, settings.opacity), sentence)
 
 

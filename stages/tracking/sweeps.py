@@ -10,6 +10,7 @@ from torch import Tensor
 
 from stages.core.media import masks as masks_of
 from stages.core.records import Rle
+from stages.core.run import progress
 from stages.tracking.bank import Bank, Recalled
 from stages.tracking.batches import Batches
 from stages.tracking.conditioning import Conditioner
@@ -45,6 +46,7 @@ class Round:
             self.starts, n_frames, self.reach(), (side * side, model.mem_dim), model.hidden_dim, model.device
         )
         self._conditioner: Conditioner | None = None
+        self._done = 0  # object-frames
 
     def reach(self) -> Reach:
         model = self.heads.model
@@ -69,6 +71,8 @@ class Round:
         with self.runtime.phase("follow"):
             self._follow(active, frame, features, reverse)
             self._begin(starting, frame, features)
+        self._done += len(active) + len(starting)
+        progress.advance(self._done / (len(self.starts) * self.n_frames))
 
     def _begin(self, tracks: Sequence[int], frame: int, features: Features) -> None:
         def compute(part: Sequence[int]) -> Prediction:

@@ -12,6 +12,7 @@ from sam2.modeling.sam2_base import SAM2Base
 
 from stages.core.media import masks
 from stages.core.records import Rle, Video
+from stages.core.run import progress
 from stages.core.state.frames import FrameFolder
 from stages.core.state.prompt_file import Prompt
 from stages.prompting.frame_choice import FrameChoice
@@ -30,9 +31,8 @@ class GridPrompter:
 
     def prompts(self, video: Video, frames: FrameFolder) -> list[Prompt]:
         """Frame by frame, by falling area; they serve all expressions."""
-        return [
-            prompt for index in self._choice.select(len(frames)) for prompt in self._frame(index, frames.load(index))
-        ]
+        chosen = progress.steps(self._choice.select(len(frames)))
+        return [prompt for index in chosen for prompt in self._frame(index, frames.load(index))]
 
     def _frame(self, index: int, image_HW3: NDArray[np.uint8]) -> list[Prompt]:
         found = self._masks.generate(image_HW3)

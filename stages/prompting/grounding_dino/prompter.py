@@ -15,6 +15,7 @@ from sam2.utils.amg import calculate_stability_score
 from stages.core.config.section import Precision
 from stages.core.media import masks
 from stages.core.records import Rle, Video
+from stages.core.run import progress
 from stages.core.state.frames import FrameFolder
 from stages.core.state.prompt_file import Prompt
 from stages.prompting.grounding_dino.detector import Detections, Detector
@@ -39,15 +40,15 @@ class GroundingDinoPrompter:
         texts = [expression.text for expression in video.expressions]
         captions = list(dict.fromkeys(texts))
         found: list[Prompt] = []
-        for index, image_HW3, detections in self._detect(frames, captions):
+        chosen = self._settings.frames.select(len(frames)) if captions else []
+        for index, image_HW3, detections in progress.steps(self._detect(frames, chosen, captions), len(chosen)):
             by_caption = dict(zip(captions, self._frame_prompts(index, image_HW3, detections)))
             found += [replace(prompt, expression=e) for e, text in enumerate(texts) for prompt in by_caption[text]]
         return found
 
     def _detect(
-        self, frames: FrameFolder, captions: Sequence[str]
+        self, frames: FrameFolder, chosen: Sequence[int], captions: Sequence[str]
     ) -> Iterator[tuple[int, NDArray[np.uint8], list[Detections]]]:
-        chosen = self._settings.frames.select(len(frames)) if captions else []
         for indices in (chosen[i : i + FRAMES_A_CALL] for i in range(0, len(chosen), FRAMES_A_CALL)):
             images = frames.load_all(indices)
             yield from zip(indices, images, self._detector.detect(images, captions))
