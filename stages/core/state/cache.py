@@ -204,7 +204,7 @@ def check_version(path: Path, found: Stamp, stage: str, version: int) -> None:
 
 
 def mend(stage: str) -> str:
-    return f"run `python -m stages.{stage}` for its video again"
+    return f"run `python -m stages.{stage}` on its split again"
 
 
 def _load_json(path: Path, stage: str) -> dict[str, Any]:
