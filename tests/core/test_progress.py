@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import pty
+import termios
 import threading
 from itertools import pairwise
 
@@ -124,6 +125,7 @@ def test_outside_a_job_nothing_happens() -> None:
 
 def test_on_a_terminal_it_is_one_bar_and_log_lines_stand_above_it(monkeypatch: pytest.MonkeyPatch) -> None:
     master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (24, 100))
     with os.fdopen(slave, "w") as terminal:
         monkeypatch.setattr("sys.stderr", terminal)
         handler = logging.StreamHandler()
