@@ -1,5 +1,6 @@
 """What pip installs: extras, the lock file, the environments of envs/, the wheel; and that no OpenGL is needed."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -156,6 +157,28 @@ def test_the_wheel_says_what_pyproject_says(wheel: Path) -> None:
         assert {(r.name, str(r.specifier)) for r in asked} == {
             (r.name, str(r.specifier)) for r in map(Requirement, lines)
         }
+
+
+def test_the_wheel_brings_the_command(wheel: Path, tmp_path: Path) -> None:
+    """Installed somewhere, as pip does it, and typed."""
+    command = [sys.executable, "-m", "pip", "install", str(wheel), "--no-deps", "--no-index", "--prefix", str(tmp_path)]
+    done = subprocess.run([*command, "--ignore-installed", "--quiet"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (packages,) = tmp_path.glob("lib*/python*/site-packages")
+    for words, said in ((["--version"], f"referee {PROJECT['version']}\n"), (["run", "--help"], "usage: referee run ")):
+        done = subprocess.run(
+            [tmp_path / "bin" / "referee", *words],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(packages)},
+        )
+        assert done.returncode == 0 and done.stdout.startswith(said), done.stdout + done.stderr
+
+
+def test_an_installation_from_the_lock_has_the_command() -> None:
+    assert "--editable ." in (ROOT / "envs/install.sh").read_text(encoding="utf-8")
+    assert shutil.which("referee", path=str(Path(sys.executable).parent)), "run `make install`"
 
 
 def test_the_wheel_holds_every_module_and_what_they_read(wheel: Path) -> None:

@@ -140,7 +140,7 @@ def test_underscores_are_accepted() -> None:
 
 
 SAID = re.compile(
-    r"python -m (stages(?:\.\w+)+)|`referee ([a-z][a-z0-9_-]*)|^(?:\t|    |)referee ([a-z][a-z0-9_-]*)", re.M
+    r"python -m (stages(?:\.\w\w+)+)|`referee ([a-z][a-z0-9_-]*)|^(?:\t|    |)referee ([a-z][a-z0-9_-]*)", re.M
 )
 TEXTS = (
     "README.md",
