@@ -11,7 +11,6 @@ Reads what evaluate and render_predictions left in the cache. Writes
 The folder is built beside its place and renamed: it is there as a whole or not at all.
 """
 
-import csv
 import json
 import logging
 import os
@@ -88,13 +87,13 @@ def link_or_copy(source: str, target: str) -> None:
 
 
 def write_scores(job: Job, videos: Sequence[Video], folder: Path) -> None:
+    import pandas
+
     evaluation = collect(job.layout, videos)
     rows = evaluation.rows
     write_document(folder / "metrics.json", summarise(evaluation, job.dataset, job.split))
-    with (folder / "per_expression.csv").open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.DictWriter(handle, fieldnames=list(rows[0]) if rows else ["video", "expression"])
-        writer.writeheader()
-        writer.writerows(rows)
+    table = pandas.DataFrame(rows, columns=list(rows[0]) if rows else ["video", "expression"])
+    table.to_csv(folder / "per_expression.csv", index=False, lineterminator="\r\n")  # as RFC 4180 has it
 
 
 def provenance_of(job: Job) -> dict[str, Any]:

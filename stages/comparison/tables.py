@@ -1,7 +1,5 @@
 """Tables of a comparison: CSV with every figure in 0 … 1, Markdown with the usual ones in percent."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,9 +12,8 @@ NONE = "–"
 
 
 def csv_of_lines(lines: Sequence[Line]) -> str:
-    """A row a line; a figure's column is followed by that of its deviation, "<figure> ±"."""
-    rows = [_flat(line) for line in lines]
-    return _csv(rows)
+    """A row per line; a figure's column is followed by that of its deviation, "<figure> ±"."""
+    return _csv([_flat(line) for line in lines])
 
 
 def csv_of_ranks(ranks: Mapping[tuple[Mix, str, str], Ranks]) -> str:
@@ -63,12 +60,9 @@ def _flat(line: Line) -> dict[str, Any]:
 
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    columns = dict.fromkeys(name for row in rows for name in row)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(columns), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    import pandas
+
+    return str(pandas.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
 
 
 def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:

@@ -1,14 +1,16 @@
-"""The frames of a video as a submission needs them: their names and their size, whether extracted or not."""
+"""What a submission needs of the frames, whether they are extracted or not: their names, their size, every PNG."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from PIL import Image
 
-from stages.core.records import Video
+from stages.core.records import Split, Video
 from stages.core.state.cache import CacheError
 from stages.core.state.frames import open_frames
 from stages.core.state.graph import Layout
+from stages.exchange.layouts import ZipLayout
+from stages.exchange.names import Expected, expected_of
 
 SUFFIXES = (".jpg", ".png", ".jpeg")
 
@@ -34,6 +36,21 @@ def geometry_of(layout: Layout, video: Video) -> Geometry:
         if not video.frames:
             raise ValueError(f"{error}; without them it is unknown which frames video {video.id!r} has") from error
     return Geometry(video.frames, _size_of_image(video))
+
+
+def expected_files(layout: Layout, zip_layout: ZipLayout, split: Split, videos: Iterable[Video]) -> dict[str, Expected]:
+    """Path → what must be stored there, of every PNG that a submission of the split needs, in the order of the index.
+
+    Raises:
+        ValueError: a video of the split is defect, so that its masks are not known; or see `geometry_of`.
+    """
+    expected: dict[str, Expected] = {}
+    for video in videos:
+        if video.defect:
+            raise ValueError(video.defect)
+        geometry = geometry_of(layout, video)
+        expected |= expected_of(zip_layout, split, video, geometry.names, geometry.size)
+    return expected
 
 
 def _size_of_image(video: Video) -> tuple[int, int] | None:

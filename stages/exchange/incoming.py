@@ -15,7 +15,7 @@ from stages.core.state.cache import digest
 from stages.core.state.frames import FrameFolder
 from stages.exchange.archives import Archive
 from stages.exchange.layouts import ZipLayout, layouts_of
-from stages.exchange.names import Expected, Matching, match
+from stages.exchange.names import Expected, Matching, expected_of, match
 from stages.exchange.png import expressions_of, read_labels
 
 NOTHING_FITS = "{}: nothing in it fits {}; the layout is {}, see docs/exchange.md"
@@ -67,7 +67,10 @@ class IncomingPngs:
         self.entries: dict[str, dict[str, Expected]] = {}
         best: tuple[ZipLayout, Matching] | None = None
         for layout in layouts_of(split.protocol):
-            entries = {video.id: _expected(layout, split, video, folders) for video in videos}
+            entries = {
+                video.id: expected_of(layout, split, video, folders[video.id].names, folders[video.id].size)
+                for video in videos
+            }
             flat = {path: one for of_video in entries.values() for path, one in of_video.items()}
             matching = match(archive.facts, flat, layout)
             if best is None or len(matching.found) > len(best[1].found):
@@ -106,12 +109,6 @@ class IncomingPngs:
             return expressions_of(read_labels(data, one.size), one.entry.labels)
         except ValueError as error:
             raise ValueError(f"{self.path}: {name} {error}") from error
-
-
-def _expected(layout: ZipLayout, split: Split, video: Video, folders: Mapping[str, FrameFolder]) -> dict[str, Expected]:
-    frames = folders[video.id]
-    entries = layout.entries(video, frames.names, split.scored_frames(video))
-    return {entry.path: Expected(entry, frames.size) for entry in entries}
 
 
 @dataclass

@@ -1,9 +1,10 @@
 """Which names of an archive are which files of a submission, also where folders are too many or too few."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from stages.core.records import Split, Video
 from stages.exchange.layouts import Entry, ZipLayout
 
 DEEPEST = 3  # folders around a submission that are recognised
@@ -15,6 +16,13 @@ class Expected:
 
     entry: Entry
     size: tuple[int, int] | None
+
+
+def expected_of(
+    layout: ZipLayout, split: Split, video: Video, names: Sequence[str], size: tuple[int, int] | None
+) -> dict[str, Expected]:
+    """Path → what must be stored there, of one video whose frames are called `names`; raises as `ZipLayout.entries`."""
+    return {entry.path: Expected(entry, size) for entry in layout.entries(video, names, split.scored_frames(video))}
 
 
 @dataclass

@@ -6,10 +6,9 @@ from stages.metrics.a2d import A2D, JHMDB
 from stages.metrics.davis17 import DAVIS17
 from stages.metrics.long_rvos import LONG_RVOS
 from stages.metrics.mevis import MEVIS
+from stages.metrics.plain import UNNAMED, YTVOS
 from stages.metrics.protocol import Protocol
 from stages.metrics.revos import REVOS
-from stages.metrics.unnamed import UNNAMED
-from stages.metrics.ytvos import YTVOS
 
 PROTOCOLS: Mapping[str, Protocol] = {
     "mevis": MEVIS,

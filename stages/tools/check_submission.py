@@ -16,7 +16,7 @@ from pathlib import Path
 from stages.core.run.cli import Job, at_least, execute, parse_job, split_parser
 from stages.datasets import open_split
 from stages.exchange.check import KINDS, Report, check_zip, choose_layout
-from stages.exchange.expected import expected_files
+from stages.exchange.geometry import expected_files
 from stages.exchange.layouts import layout_named, layouts_of
 
 

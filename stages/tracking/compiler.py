@@ -21,8 +21,14 @@ class Compiler:
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         if self.backend is None:
             return function
-        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, RECOMPILE_LIMIT)
-        return torch.compile(function, backend=self.backend, dynamic=False)
+        compiled = torch.compile(function, backend=self.backend, dynamic=False)
+        limit = max(torch._dynamo.config.recompile_limit, RECOMPILE_LIMIT)
+
+        def call(*positional: Any, **named: Any) -> Any:
+            with torch._dynamo.config.patch(recompile_limit=limit):
+                return compiled(*positional, **named)
+
+        return call
 
     def padded(self, n: int, limit: int) -> int:
         """Batch size for `n` tracks where batches hold `limit` at most."""

@@ -4,7 +4,6 @@ The only place that builds models of the sam2 package. A config is a name inside
 (configs/sam2/sam2_hiera_l.yaml) or a YAML file of this repository (stages/micro/sam2_micro.yaml).
 """
 
-import logging
 import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -24,7 +23,7 @@ from sam2.sam2_video_predictor import SAM2VideoPredictor
 import stages
 from stages.core.config.file import Sam2Model
 from stages.core.config.loading import nearest
-from stages.core.config.sections import Precision
+from stages.core.config.section import Precision
 from stages.core.state.torch_file import read_torch_file
 from stages.core.state.weights import Weights
 from stages.tracking.sam2_layouts import in_package_layout, likely_config
@@ -55,7 +54,6 @@ def load_sam2(weights: Weights, device: str, kind: type[M]) -> M:
         ValueError: no such config, no readable checkpoint, or one of another architecture.
     """
     assert isinstance(weights.model, Sam2Model)
-    _silence_sam2()
     model = build_sam2(weights.model.config, kind)
     file = checkpoint_file(weights.path)
     _load_strictly(model, in_package_layout(read_checkpoint(file), str(file)), file, weights.model.config)
@@ -127,7 +125,10 @@ def read_checkpoint(file: Path) -> dict[str, torch.Tensor]:
 
 def image_predictor(model: SAM2Base) -> SAM2ImagePredictor:
     """sam2's image predictor, for any image size."""
-    return with_feature_sizes(SAM2ImagePredictor(model))
+    with warnings.catch_warnings():  # torch's note, some thirty times, on how the package is written
+        warnings.filterwarnings("ignore", message=r".*torch\.jit\.script.*", category=FutureWarning)
+        predictor = SAM2ImagePredictor(model)
+    return with_feature_sizes(predictor)
 
 
 def with_feature_sizes(predictor: SAM2ImagePredictor) -> SAM2ImagePredictor:
@@ -166,14 +167,3 @@ def _load_strictly(model: SAM2Base, state: Mapping[str, torch.Tensor], file: Pat
 
 def _first(names: list[str], count: int = 3) -> str:
     return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
-
-
-def _silence_sam2() -> None:
-    """Its notes on every image, and torch's on how it was written, would drown ours."""
-    logging.getLogger().addFilter(_not_from_sam2)
-    warnings.filterwarnings("ignore", message=r".*torch\.jit\.script.*", category=FutureWarning)
-
-
-def _not_from_sam2(record: logging.LogRecord) -> bool:
-    """sam2 logs two lines an image straight to the root logger."""
-    return not Path(record.pathname).is_relative_to(PACKAGE)

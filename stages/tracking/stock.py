@@ -12,6 +12,7 @@ Legend: N objects, T frames, C = 256 token channels.
 import functools
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,15 @@ from numpy.typing import NDArray
 from sam2 import sam2_video_predictor
 from sam2.sam2_video_predictor import SAM2VideoPredictor
 
-from stages.core.config.sections import Precision
+from stages.core.config.section import Precision
 from stages.core.media import masks as masks_of
 from stages.core.records import Rle
+from stages.core.run import progress
 from stages.core.state.frames import FrameFolder
 from stages.core.state.weights import Weights
 from stages.tracking.model_frames import ModelFrames
 from stages.tracking.sam2_model import autocast, load_sam2
 from stages.tracking.tracker import TOKEN_CHANNELS, Masklet, PromptBatch, Runtime
-
-# The package draws two progress bars a batch of prompts.
-sam2_video_predictor.tqdm = functools.partial(sam2_video_predictor.tqdm, disable=True)
 
 State = dict[str, Any]
 
@@ -78,7 +77,7 @@ class StockTracker:
         if self._frames != frames:
             self.runtime, self.predictor.encodes = Runtime(), 0
         with self.runtime.phase("track"):
-            found = [self.propagate(frames, batch.frame, batch.masks) for batch in batches]
+            found = [self.propagate(frames, batch.frame, batch.masks) for batch in progress.steps(batches)]
         self.runtime.counts["rounds"] += 1
         self.runtime.counts["object_frames"] += sum(map(len, found)) * len(frames)
         self.runtime.counts["encodes"] = self.predictor.encodes
@@ -88,12 +87,12 @@ class StockTracker:
         """Tracks masks of one frame, given at video size, forward and back."""
         if not masks:
             return []
-        with autocast(self.predictor.device.type, self.precision):
+        with without_progress_bars(), autocast(self.predictor.device.type, self.precision):
             state = self._open(frames)
             for index, rle in enumerate(masks):
                 self.predictor.add_new_mask(state, frame_index, index, masks_of.decode(rle))
             recorder = Recorder(len(masks), len(frames))
-            for frame, masks_NHW in self._sweeps(state, frame_index):
+            for frame, masks_NHW in progress.steps(self._sweeps(state, frame_index), len(frames)):
                 recorder.record(state, frame, masks_NHW)
         self.predictor.reset_state(state)
         return recorder.masklets()
@@ -141,6 +140,17 @@ class Recorder:
             assert len(rles_T) == len(row), "a frame was never tracked"
             found.append(Masklet(rles_T, self.tokens_NTC[index], self.score_NT[index], self.iou_NT[index]))
         return found
+
+
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """While it is open the package draws none; else there would be two per batch of prompts."""
+    drawn = sam2_video_predictor.tqdm
+    sam2_video_predictor.tqdm = functools.partial(drawn, disable=True)
+    try:
+        yield
+    finally:
+        sam2_video_predictor.tqdm = drawn
 
 
 def open_state(predictor: SAM2VideoPredictor, frames: FrameFolder) -> State:

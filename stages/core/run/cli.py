@@ -9,7 +9,6 @@ A stage without flags of its own: `return run_stage(run, __doc__, argv)`.
 """
 
 import argparse
-import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from stages.core.config.file import Config
 from stages.core.config.loading import check_split, load_config, settings_of
 from stages.core.config.sections import Settings
 from stages.core.records import Source
+from stages.core.run.logs import set_up_logging
 from stages.core.state.graph import Layout
 from stages.core.tables import SOURCES
 
@@ -98,15 +98,6 @@ def guarded(action: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-
-
-def set_up_logging() -> None:
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s %(levelname).1s %(name)s: %(message)s",
-        datefmt="%H:%M:%S",
-        stream=sys.stderr,
-    )
 
 
 # ---------------------------------------------------------------- parsers

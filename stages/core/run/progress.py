@@ -15,6 +15,8 @@ from typing import TextIO, TypeVar
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from stages.core.run.logs import printing_loggers
+
 T = TypeVar("T")
 
 # Seconds between lines: a job of minutes says something often, a job of hours does not fill its log.
@@ -59,7 +61,7 @@ class Progress:
                 desc=self.title, total=self.total, initial=self.start, file=self._stream, bar_format=BAR, smoothing=0
             )
             self._bar = self._open.enter_context(bar)
-            self._open.enter_context(logging_redirect_tqdm())
+            self._open.enter_context(logging_redirect_tqdm(printing_loggers()))
         return self
 
     def __exit__(self, *_: object) -> None:

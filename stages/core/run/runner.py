@@ -20,7 +20,6 @@ from stages.core.records import Video
 from stages.core.run.cli import Job
 from stages.core.run.devices import lease_device
 from stages.core.run.progress import Progress
-from stages.core.run.sharding import shard
 from stages.core.state.cache import CacheError, Stamp, State, inspect, write_json
 from stages.core.state.folders import remove_leftovers
 from stages.core.state.graph import Stage
@@ -69,6 +68,17 @@ def run_shard(
         lines = "\n".join(f"  {video}: {reason}" for video, reason in sorted(failures.items()))
         log.error("%s: %d of %d videos failed:\n%s", _title(job, stage), len(failures), len(mine), lines)
         raise SystemExit(1)
+
+
+def shard(videos: Sequence[Video], pid: int, n_pids: int) -> list[Video]:
+    """The videos of shard `pid` of `n_pids`, longest first, dealt like cards: deterministic, disjoint, complete.
+
+    Raises:
+        ValueError: pid is outside 0 … n_pids − 1.
+    """
+    if n_pids < 1 or not 0 <= pid < n_pids:
+        raise ValueError(f"--pid {pid} with --n-pids {n_pids}: pid runs from 0 to n_pids − 1")
+    return sorted(videos, key=lambda video: (-video.cost, video.id))[pid::n_pids]
 
 
 def stamp_of(job: Job, stage: Stage, ingredients: Mapping[str, Any]) -> Stamp:

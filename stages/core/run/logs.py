@@ -1,0 +1,32 @@
+"""Where our log lines go: to standard error, unless the program around us takes log lines itself.
+
+The root logger is not ours and stays as it is. So libraries are heard from WARNING on, as Python has it.
+"""
+
+import logging
+import sys
+
+FORMAT, DATE_FORMAT = "%(asctime)s %(levelname).1s %(name)s: %(message)s", "%H:%M:%S"
+
+
+def set_up_logging() -> None:
+    """Lets our lines through from INFO on, and prints them where nobody else would."""
+    for logger in our_loggers():
+        if not logger.hasHandlers():
+            handler = logging.StreamHandler(sys.stderr)
+            handler.setFormatter(logging.Formatter(FORMAT, DATE_FORMAT))
+            logger.addHandler(handler)
+            logger.propagate = False  # a library's first `logging.info` gives the root logger a handler too
+        logger.setLevel(logging.INFO)
+
+
+def our_loggers() -> list[logging.Logger]:
+    """That of the package; and "__main__", as a module of ours is called that `python -m` runs."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    is_ours = spec is not None and spec.name.partition(".")[0] == "stages"
+    return [logging.getLogger(name) for name in ("stages", *(["__main__"] if is_ours else []))]
+
+
+def printing_loggers() -> list[logging.Logger]:
+    """The loggers whose handlers print our lines."""
+    return [logger for logger in our_loggers() if logger.handlers] or [logging.getLogger()]
