@@ -1,47 +1,15 @@
 """Track selectors: functions of cached object tokens and text features that give one logit a track."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
 
 from stages.core.config.file import Config
 from stages.core.config.loading import dataset_of
 from stages.core.state.graph import TRAIN_SELECTOR, Layout
-
-if TYPE_CHECKING:
-    import torch
-
-    from stages.selectors.batch import Sample
-
-Array = TypeVar("Array", NDArray[Any], "torch.Tensor")
+from stages.selectors.selector import Selector
 
 BEST = "best.safetensors"
 MARKER = f"training{TRAIN_SELECTOR.suffix}"
-
-
-class Selector(Protocol):
-    """A trained selector.
-
-    `threshold` is the probability above which it recommends to choose a track. Legend: N tracks, T frames, C channels of an object token, W words, D text width.
-    """
-
-    @property
-    def threshold(self) -> float: ...
-
-    def score(self, tokens_NTC: Array, words_WD: Array) -> Array:
-        """One float32 logit a track, (N,), for one expression; no track gives no logit.
-
-        Tokens and words are both numpy arrays or both torch tensors; the logits are of the same kind, on the
-        tokens' device.
-        """
-        ...
-
-    def score_all(self, samples: Sequence["Sample"], tokens_per_pass: int) -> list[NDArray[np.float32]]:
-        """`score` of many expressions, in batches of at most so many padded tokens (`run.batches.tokens`)."""
-        ...
 
 
 def load(path: Path, device: str = "cpu", weights: Mapping[str, str] | None = None, where: str = "") -> Selector:

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stages.core.state.choices import Candidate
-from stages.selectors import Array, Selector
 from stages.selectors.batch import Sample, TrackFeatures, chunks, collate
 from stages.selectors.checkpoint import load_model
 from stages.selectors.network import Network
 from stages.selectors.samples import VideoTracks
+from stages.selectors.selector import Array, Selector
 
 
 class TrainedSelector:

@@ -10,14 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from stages.core.config.sections import SolaModel, Tda
+from stages.core.config.sections import Tda
 from stages.selectors.architectures import Architecture
 from stages.selectors.batch import Batch, Sample, TrackFeatures, chunks, collate
 from stages.selectors.checkpoint import Header, read_header, save_selector
 from stages.selectors.losses import alignment, weighted_bce
-from stages.selectors.masked_norm import masked_group_norm
 from stages.selectors.scoring import TrainedSelector
-from stages.selectors.sola import Sola
+from stages.selectors.sola.masked_norm import masked_group_norm
+from stages.selectors.sola.model import Sola
+from stages.selectors.sola.settings import SolaModel
 
 C, D = 16, 32
 MODEL = SolaModel(hidden_dim=24, n_layers=2, n_heads=4, n_groups=8, n_negatives=5, dropout=0.2, attention_dropout=0.1)

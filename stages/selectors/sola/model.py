@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stages.core.config.sections import Selector, Tda
-from stages.selectors.alignment_layer import ObjectLanguageAlignmentLayer
 from stages.selectors.arithmetic import no_autocast
 from stages.selectors.batch import Batch, within
 from stages.selectors.losses import selection_losses
-from stages.selectors.motion_encoder import ShortMotionEncoder
 from stages.selectors.network import Losses, Network, Output
+from stages.selectors.sola.alignment_layer import ObjectLanguageAlignmentLayer
+from stages.selectors.sola.motion_encoder import ShortMotionEncoder
 from stages.selectors.sola.settings import SolaModel
 from stages.selectors.tda import aggregate
 

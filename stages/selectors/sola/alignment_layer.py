@@ -6,7 +6,7 @@ Legend: B samples, N tracks, S steps, W words and negatives, D channels.
 from torch import Tensor, nn
 
 from stages.selectors.attention import Attention
-from stages.selectors.masked_norm import masked_group_norm
+from stages.selectors.sola.masked_norm import masked_group_norm
 from stages.selectors.sola.settings import SolaModel
 
 

@@ -3,12 +3,14 @@
 Legend: M tracks (of all samples), C channels in, T frames, S = ⌈T/8⌉ steps, D channels out.
 """
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stages.selectors.batch import within
-from stages.selectors.masked_norm import masked_group_norm
+from stages.selectors.sola.masked_norm import masked_group_norm
 from stages.selectors.sola.settings import SolaModel
-from stages.selectors.weight_standardised_conv import WeightStandardisedConv1d
+
+EPSILON = 1e-5  # added to the standard deviation of a filter, as in the reference code
 
 
 class ShortMotionEncoder(nn.Sequential):
@@ -54,3 +56,16 @@ class ShortMotionEncoder(nn.Sequential):
                 x_MCT = layer(x_MCT)  # LeakyReLU and dropout keep zeros
         x_MSD = x_MCT.transpose(1, 2).to(x_MTC.dtype)  # autocast ends with the last convolution
         return x_MSD * within(length_M, x_MSD.shape[1])[:, :, None], length_M
+
+
+class WeightStandardisedConv1d(nn.Conv1d):
+    """Conv1d whose every filter has mean 0 and (unbiased) standard deviation 1 when it is applied.
+
+    Qiao et al., arXiv 1903.10520.
+    """
+
+    def forward(self, x_MCT: Tensor) -> Tensor:
+        """(M, C, T) → (M, C', T')."""
+        centred = self.weight - self.weight.mean(dim=(1, 2), keepdim=True)
+        deviation = centred.flatten(1).std(dim=1)[:, None, None]
+        return F.conv1d(x_MCT, centred / (deviation + EPSILON), self.bias, self.stride, self.padding)
