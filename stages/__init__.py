@@ -1,7 +1,7 @@
 """Referee: an offline pipeline for referring video object segmentation.
 
-One module a DAG node at this level; `python -m stages.<name> --help` explains each. Data flows one
-way: stage modules → {datasets, prompting, tracking, selectors, mllm, metrics, exchange} → core.
+One module per DAG node at this level; `referee --help` lists them and the tools. Data flows one way: stage modules and
+tools → packages → core.
 """
 
 __version__ = "0.1.0"

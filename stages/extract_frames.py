@@ -1,4 +1,4 @@
-"""Puts the frames of every video into one folder, checked, under names and in an order that later stages rely on.
+"""Puts the frames of every video into a folder of its own, checked, named and ordered.
 
 Reads:  video files, or the frames a data set ships.
 Writes: <cache>/<dataset>/<split>/frames/<video>/: JPEGs of a video file, links to shipped frames; then

@@ -57,12 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return execute(parser, argv, _fetch_or_show)
 
 
-def _fetch_or_show(arguments: argparse.Namespace) -> int | None:
+def _fetch_or_show(arguments: argparse.Namespace) -> int:
     if arguments.list or arguments.verify:
         return show(config_of(arguments), arguments.preset, verify=arguments.verify)
     if arguments.preset is None:
         raise ValueError("--preset is needed to fetch; --list names the presets")
-    return run(config_of(arguments), arguments.preset, arguments.overwrite, arguments.source)
+    run(config_of(arguments), arguments.preset, arguments.overwrite, arguments.source)
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""Trains the track selector on one split and keeps its best epoch by validation J&F. One job, not sharded.
+"""Trains the track selector on one split and keeps its best epoch by validation J&F.
 
+One job, not sharded.
 Reads:  track and text files of the training split (`selector.sources.train`) and of the split that the data
         set's `selector.validate_on` names (`selector.sources.evaluate`); annotations of both.
 Writes: <cache>/<dataset>/<split>/selector/: best.safetensors; training.json, the finished marker, with the
@@ -115,11 +116,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return execute(parser, argv, _train)
 
 
-def _train(arguments: argparse.Namespace) -> int | None:
+def _train(arguments: argparse.Namespace) -> int:
     job = parse_job(arguments)
     if arguments.overfit is not None:
         return check_overfit(vary(job, arguments.name, arguments.seed), arguments.overfit)
-    return run(job, arguments.name, arguments.seed)
+    run(job, arguments.name, arguments.seed)
+    return 0
 
 
 if __name__ == "__main__":

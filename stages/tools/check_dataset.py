@@ -1,4 +1,4 @@
-"""Prints what a data set holds against what was published, and lists every defect with its file and video.
+"""Compares a data set with what was published, and lists every defect with its file and video.
 
 Reads:  the data set: all of its index and mask files, the names of its frames, the head of each first frame.
 Writes: nothing.

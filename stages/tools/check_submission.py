@@ -1,4 +1,4 @@
-"""Checks a submission zip, ours or anybody's, before a server sees it.
+"""Checks a submission zip, ours or another system's, before a server sees it.
 
 Reads:  the zip, the split's index, and the sizes of its frames (cache or data set).
 Writes: a report on standard output: counts, then the first defects of every kind. Exit status 0 = sound,

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core.records import Source, Split, Video
-from stages.core.tables import SOURCES
 from stages.core.run.cli import Job, execute, parse_job, split_parser
+from stages.core.tables import SOURCES
 from stages.datasets import open_split
 
 if TYPE_CHECKING:

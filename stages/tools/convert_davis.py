@@ -1,4 +1,4 @@
-"""Lays Ref-DAVIS17 out as Ref-YouTube-VOS, as the field's other code expects it. Links, never moves or copies.
+"""Lays Ref-DAVIS17 out as Ref-YouTube-VOS, by links, as the field's other code expects it.
 
 Reads:  the raw files below datasets.<dataset>.root (stages.datasets.ref_davis17), and DAVIS/davis_semantics.json
         where it is there (for the categories in meta.json).

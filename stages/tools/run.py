@@ -27,17 +27,7 @@ from stages.core.run.targets import Targets
 PROFILES = Path("workflow/profiles")
 DEFAULT_PROFILE = PROFILES / "default"
 # With one of these, snakemake has something to do without a target.
-WITHOUT_TARGET = (
-    "--unlock",
-    "--lint",
-    "--list-rules",
-    "--list",
-    "-l",
-    "--list-target-rules",
-    "--lt",
-    "--cleanup-metadata",
-)
-WITHOUT_TARGET += ("--cm", "--conda-cleanup-envs", "--conda-cleanup-pkgs", "--version", "-v")
+WITHOUT_TARGET = ("--unlock", "--lint", "--list-rules", "-l", "--list-target-rules", "--cleanup-metadata", "--version")
 
 
 def run(words: Sequence[str]) -> None:

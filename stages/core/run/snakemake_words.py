@@ -57,7 +57,9 @@ def arrange(
     Raises:
         ValueError: an option that snakemake does not have.
     """
-    options, targets, i = [], [], 0
+    options: list[Option] = []
+    targets: list[str] = []
+    i = 0
     while i < len(words):
         word = words[i]
         i += 1
@@ -78,9 +80,10 @@ def _count_values(
     rest: Sequence[str], nargs: Nargs, first_is_own: bool, looks_like_target: Callable[[str], bool]
 ) -> int:
     """How many of the words that follow belong to an option."""
-    least, most = {None: (1, 1), "?": (0, 1), "*": (int(first_is_own), len(rest)), "+": (1, len(rest))}.get(
-        nargs, (nargs, nargs)
-    )
+    if isinstance(nargs, int):
+        least = most = nargs
+    else:
+        least, most = {None: (1, 1), "?": (0, 1), "*": (int(first_is_own), len(rest)), "+": (1, len(rest))}[nargs]
     n = 0
     while n < min(most, len(rest)) and not rest[n].startswith("-"):
         if n >= least and looks_like_target(rest[n]):
