@@ -178,7 +178,7 @@ def detection(arguments: argparse.Namespace, image: Image) -> Iterator[dict[str,
                 weights = Weights(
                     place, "random", Model(hub=None, revision=None, files=[], seed=0, path=None, license=None)
                 )
-                detector = load_detector(weights, published.model_copy(update=over), arguments.device)
+                detector = load_detector(weights, published.model_copy(update=over), arguments.device, PAIRS)
                 assert isinstance(detector, GroundingDino)
                 label = f"Swin-T, {shortest} px, {n} captions, {n_frames} frames, {precision}"
                 yield detection_row(arguments, label, plain, detector, frames, CAPTIONS[:n])

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from stages.core.config.sections import SelectorTraining
+from stages.core.config.sections import Selector
 from stages.selectors.batch import Sample, TrackFeatures, collate
 from stages.selectors.network import Network
 
@@ -28,20 +28,22 @@ def write_files(folder: Path, tokens_NTC: np.ndarray, rles_T: Sequence[Any], iou
 
 
 def plain_steps(
-    folders: Sequence[Path], captions: Sequence[Sequence[str]], encoder: Any, model: Network, config: SelectorTraining
+    folders: Sequence[Path], captions: Sequence[Sequence[str]], encoder: Any, model: Network, config: Selector
 ) -> Iterator[float]:
     """Trains for ever in random order, a step an expression; yields the loss of each."""
-    optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate.sola, weight_decay=config.weight_decay)
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=config.own.learning_rate, weight_decay=config.training.weight_decay
+    )
     pairs = [(video, e) for video, texts in enumerate(captions) for e in range(len(texts))]
     generator = np.random.default_rng(0)
     while True:
         for i in generator.permutation(len(pairs)):
             video, e = pairs[i]
-            batch = collate([read(folders[video], e, captions[video][e], encoder, config.positive_iou)])
+            batch = collate([read(folders[video], e, captions[video][e], encoder, config.training.positive_iou)])
             optimiser.zero_grad()
             loss = model.losses(model(batch), batch, config).total_B.mean()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+            torch.nn.utils.clip_grad_norm_(model.parameters(), config.training.clip_norm)
             optimiser.step()
             yield float(loss.detach())
 

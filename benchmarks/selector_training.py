@@ -30,6 +30,7 @@ from benchmarks.machine import describe
 
 PLAIN, OURS = "plain", "referee"
 EPOCHS, TARGET = 15, 20
+TOKENS = 131072  # of a forward pass: run.batches of config.yaml
 C, SIZE = 256, (480, 854)
 VIDEOS, TRACKS, FRAMES, EXPRESSIONS = 4, 16, 64, 14  # MeViS: 63 frames and 14 expressions a video
 WORDS = [
@@ -158,7 +159,7 @@ def work(contender: str, size: str, folder: Path, threads: int, pipe: Any) -> No
 def plain(size: str, folder: Path) -> Iterator[int]:
     from benchmarks.published_loop import plain_steps
 
-    encoder, config = load_encoder(folder), training(batch_size=1)
+    encoder, config = load_encoder(folder), selector("large", batch_size=1)
     model = new_model(size, encoder.model.config.hidden_size).train()
     folders = [folder / "files" / video.id for video in videos()]
     captions = [[expression.text for expression in video.expressions] for video in videos()]
@@ -178,17 +179,18 @@ def referee(size: str, folder: Path) -> Iterator[int]:
     from stages.selectors.store import Store, ahead
     from stages.selectors.training import Data, Trainer
 
-    config = training(batch_size=32, expressions_per_video=8)
-    store = Store([open_video(layout(folder), video, ["grid"]) for video in videos()], config, None)
+    config = selector("large", batch_size=32, expressions_per_video=8)
+    training = config.training
+    store = Store([open_video(layout(folder), video, ["grid"]) for video in videos()], training, None)
     model = new_model(size, store.videos[0].read().text[0].words_WD.shape[1]).train()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate.sola, weight_decay=config.weight_decay)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=config.own.learning_rate, weight_decay=training.weight_decay)
     learner = Learner(model, optimiser, torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser))
     data = Data(store, store, lambda *_: (0.0, 0.0))
     header: Any = None  # written with a checkpoint, which the benchmark never makes
-    trainer = Trainer(folder, Stamp("", 0, {}), header, data, config, learner, "cpu", World())
+    trainer = Trainer(folder, Stamp("", 0, {}), header, data, config, TOKENS, learner, "cpu", World())
     epoch = 0
     while True:
-        steps = steps_of(trainer.expressions, store.sizes, config, epoch)
+        steps = steps_of(trainer.expressions, store.sizes, training, epoch)
         made: Iterator[Any] = ahead(make_passes(trainer, steps, epoch))
         for step, passes in zip(steps, made, strict=True):
             count = sum(len(expressions) for _, expressions in step)
@@ -305,22 +307,20 @@ def load_encoder(folder: Path) -> Any:
     return TransformersTextEncoder(folder / "text", 128, "cpu")
 
 
-def selector(size: str) -> Any:
-    """The config's section `selector`, with the micro preset's changes or without."""
+def selector(size: str, **training: int) -> Any:
+    """The config's section `selector`, with the micro preset's changes or without, and changes of its training."""
     from stages.core.config.loading import load_config, settings_of
 
     config = load_config(Path(__file__).parent.parent / "config.yaml")
-    return settings_of(config, "shapes" if size == "micro" else "mevis").selector
-
-
-def training(**change: int) -> Any:
-    return selector("large").training.model_copy(update=change)
+    found = settings_of(config, "shapes" if size == "micro" else "mevis").selector
+    over = {"name": "sola", "training": found.training.model_copy(update=training)}
+    return found.model_copy(update=over)
 
 
 def new_model(size: str, text_dim: int) -> Any:
     from stages.selectors.architectures import Architecture
 
-    return Architecture.of(selector(size).model_copy(update={"name": "sola"})).build(C, text_dim, seed=0)
+    return Architecture.of(selector(size)).build(C, text_dim, seed=0)
 
 
 if __name__ == "__main__":

@@ -57,6 +57,7 @@ class Case(NamedTuple):
     prompts: Sequence[Prompt]
     expressions: int
     settings: Tracks
+    batch: int  # tracks computed together
 
 
 class Outcome(NamedTuple):
@@ -110,11 +111,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def make_case(arguments: argparse.Namespace, folder: Path) -> Case:
     settings = load_config("config.yaml").tracks
     caps = settings.max_tracks.model_copy(update={"gdino": arguments.cap})
-    over = {"precision": arguments.precision, "batch_size": arguments.batch, "max_tracks": caps}
+    over = {"precision": arguments.precision, "max_tracks": caps}
     frames = open_clip(arguments.clip, folder / "frames", arguments.frames)
     model = make_model(arguments.config, arguments.weights, arguments.side, folder)
     prompts = place_prompts(frames, arguments.expressions, np.random.default_rng(0))
-    return Case(model, frames, prompts, arguments.expressions, settings.model_copy(update=over))
+    return Case(model, frames, prompts, arguments.expressions, settings.model_copy(update=over), arguments.batch)
 
 
 def make_model(config: str, weights: Path | None, side: int, folder: Path) -> IouKeepingPredictor:
@@ -195,7 +196,7 @@ def lockstep(case: Case, _: Outcome | None, **over: Any) -> Outcome:
     settings = case.settings.model_copy(update=over)
     device_bytes = torch.cuda.mem_get_info()[0] // 4 if torch.cuda.is_available() else 0
     model = copy.deepcopy(case.model)  # the engine takes its model over
-    tracker = LockstepTracker(model, settings.precision, settings.batch_size, (device_bytes, HOST_BYTES))
+    tracker = LockstepTracker(model, settings.precision, case.batch, (device_bytes, HOST_BYTES))
     chains = select(case, settings, lambda batches: tracker.track(case.frames, batches))
     tracker.close()
     return Outcome(by_row(chains), dict(tracker.runtime.counts))

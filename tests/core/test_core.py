@@ -16,14 +16,13 @@ from hypothesis import strategies as st
 from support.project import ROOT, make_config
 
 from stages.core.config.file import Config
-from stages.core.config.loading import ConfigError, load_config, section_digest, settings_of
-from stages.core.config.sections import FrameChoice
+from stages.core.config.loading import ConfigError, load_config, section, section_digest, settings_of
+from stages.core.config.sections import Batches, Settings
 from stages.core.media import masks
-from stages.core.records import SOURCES, Expression, Video, check_id
+from stages.core.records import Expression, Video, check_id
 from stages.core.run.cli import Job
 from stages.core.run.devices import lease_slot, scheduler_chose, visible_devices
-from stages.core.run.runner import Finish, StaleError, run_shard
-from stages.core.run.sharding import shard
+from stages.core.run.runner import Finish, StaleError, run_shard, shard
 from stages.core.state.cache import (
     CacheError,
     Stamp,
@@ -36,8 +35,10 @@ from stages.core.state.cache import (
     read_json,
     write_json,
 )
-from stages.core.state.graph import EVALUATE, STAGES
+from stages.core.state.graph import EVALUATE, GENERATE_PROMPTS, STAGES, Stage
 from stages.core.state.prompt_file import Prompt, read_prompts, write_prompts
+from stages.core.tables import SELECTORS, SOURCES
+from stages.prompting.frame_choice import FrameChoice
 
 STAMP = Stamp("evaluate", 1, {"config": {"evaluate": {"boundary_ratio": 0.008}}})
 
@@ -150,7 +151,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 def test_equal_content_gives_equal_bytes(tmp_path: Path) -> None:
     prompts = [Prompt(0, masks.encode(np.eye(5)), (0, 0, 5, 5), phrase="é", token_scores=(0.5, 0.25))]
     for name in ("a.h5", "b.h5"):
-        write_prompts(tmp_path / name, Stamp("generate_prompts", 1, {}), prompts, (5, 5))
+        write_prompts(tmp_path / name, Stamp(GENERATE_PROMPTS.name, GENERATE_PROMPTS.version, {}), prompts, (5, 5))
         time.sleep(1.1)  # a time stamp in the file would differ
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
     found = read_prompts(tmp_path / "a.h5")[0]
@@ -377,7 +378,12 @@ def test_a_data_set_overrides_its_preset(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "rerun"),
     [
-        ({"rerank": {"weight": 0.25}}, {"rerank_tracks"}),
+        ({"rerank": {"weights": {"judge": 0.25}}}, {"rerank_tracks"}),
+        ({"selector": {"threshold": 0.25}}, {"rerank_tracks"}),
+        ({"evidence": {"judge": {"frame_side": 64}}}, {"gather_evidence"}),
+        ({"selector": {"soc": {"dim": 64}}}, set()),
+        ({"selector": {"sola": {"learning_rate": 1.0}}}, {"train_selector"}),
+        ({"run": {"batches": dict.fromkeys(Batches.model_fields, 3)}}, set()),
         ({"tracks": {"covered_iou": 0.5}}, {"build_tracks"}),
         ({"tracks": {"max_tracks": {"grid": 7}}}, {"build_tracks"}),
         ({"tracks": {"max_tracks": {"gdino": 7}}}, set()),
@@ -392,14 +398,25 @@ def test_a_changed_key_concerns_only_the_stages_and_sources_that_read_it(
     changed = {
         name
         for name, stage in STAGES.items()
-        if section_digest(before, stage.reads("grid")) != section_digest(after, stage.reads("grid"))
+        if digest_of(before, stage, "grid", "judge") != digest_of(after, stage, "grid", "judge")
     }
     assert changed == rerun
 
 
+def digest_of(settings: Settings, stage: Stage, source: str, evidence: str) -> str:
+    return section_digest(
+        settings, stage.reads(settings, {"source": source, "evidence": evidence, None: None}[stage.per])
+    )
+
+
 def test_every_key_is_read_by_a_stage(tmp_path: Path) -> None:
-    read = tuple(name for stage in STAGES.values() for source in SOURCES for name in stage.reads(source))
-    keys = flatten(settings_of(make_config(tmp_path), "mevis").model_dump(mode="json"))
+    """Of the architectures' sections, each by a config that chooses it."""
+    read: list[str] = []
+    for selector in SELECTORS:
+        settings = settings_of(make_config(tmp_path, {"selector": {"name": selector}}), "mevis")
+        branches = {"source": tuple(SOURCES), "evidence": tuple(settings.evidence), None: (None,)}
+        read += [name for stage in STAGES.values() for b in branches[stage.per] for name in stage.reads(settings, b)]
+    keys = flatten({name: section(settings, name) for name in Settings.model_fields})
     unread = {key for key in keys if not any(f"{key}.".startswith(f"{name}.") for name in read)}
     assert {key.split(".")[0] for key in unread} == {"run", "compare"}, "how jobs run, and what a table compares"
 

@@ -101,11 +101,8 @@ class Reading:
 
 
 def read(format: str, root: Path) -> Reading:
-
     def open_it() -> Split:
-        if format == "mevis":
-            return reader.open_split(root, TREES[format].split, None, counts={"valid_u": ((3, 12),)})
-        return reader.open_split(root, TREES[format].split, None)
+        return FORMATS[format].open_split(root, TREES[format].split, None, True)
 
     report = check_split(open_it)
     if any(finding.level == "error" for finding in report.findings):

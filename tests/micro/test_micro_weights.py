@@ -15,7 +15,6 @@ from support.project import ROOT, make_config
 from torchvision.ops import box_iou
 
 from stages.core.config.loading import settings_of
-from stages.core.config.sections import FeatureCache
 from stages.core.media import masks
 from stages.core.state.frames import FrameFolder
 from stages.core.state.graph import BUILD_TRACKS, ENCODE_TEXT
@@ -72,10 +71,8 @@ AREAS = [[251, 235, 237], [294, 302, 257]]
 def tracked(config, tmp_path_factory):
     """Two objects of a held-out clip, tracked from their masks in frame 0, and their true masks (N, T, H, W)."""
     frames, masks_NTHW = clip_folder(tmp_path_factory.mktemp("clip"))
-    settings = settings_of(config, "shapes").tracks
-    tracker = LockstepTracker.load(
-        find_weights(config, "shapes", "sam2"), "cpu", settings, FeatureCache(device=1, host=1)
-    )
+    settings = settings_of(config, "shapes")
+    tracker = LockstepTracker.load(find_weights(config, "shapes", "sam2"), "cpu", settings.tracks, settings.run)
     prompts = masks.encode_all(masks_NTHW[:2, 0])
     return tracker.track(frames, [PromptBatch(0, prompts)])[0], masks_NTHW
 
@@ -95,7 +92,7 @@ SCORES = (0.8536, 0.8138)  # of the boxes of the two green squares
 def test_the_detector_finds_what_is_named(config, tmp_path):
     frames, masks_NTHW = clip_folder(tmp_path)
     settings = settings_of(config, "shapes").prompts.gdino
-    detector = load_detector(find_weights(config, "shapes", "grounding_dino"), settings, "cpu")
+    detector = load_detector(find_weights(config, "shapes", "grounding_dino"), settings, "cpu", 8)
     frame = frames.load(0)
     squares, stars = detector.detect([frame], ["the green squares", "a yellow star"])[0]
     assert squares.phrases == ["green squares"] * 2 and stars.phrases == []

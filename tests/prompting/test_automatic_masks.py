@@ -45,11 +45,12 @@ def random_model(**over) -> SAM2Base:
     return built.eval().requires_grad_(False)
 
 
+POINTS = 7  # decoded together
+
+
 def grid(**over):
     published = settings_of(load_config("config.yaml"), "mevis").prompts.grid
-    return published.model_copy(
-        update={"points_per_side": 5, "precision": "float32", "box_nms_thresh": 1.0, "points_per_batch": 7, **over}
-    )
+    return published.model_copy(update={"points_per_side": 5, "precision": "float32", "box_nms_thresh": 1.0, **over})
 
 
 # ---------------------------------------------------------------- decoder
@@ -126,8 +127,8 @@ def test_measures_on_an_accelerator_are_the_same() -> None:
     ids=str,
 )
 def test_the_masks_are_the_packages(model, image, over) -> None:
-    stock = StockMasks(model, grid(**over)).generate(image)
-    found = AutomaticMasks(model, grid(**over)).generate(image)
+    stock = StockMasks(model, grid(**over), POINTS).generate(image)
+    found = AutomaticMasks(model, grid(**over), POINTS).generate(image)
     assert len(found) == len(stock) >= 1
     same = masks.iou_matrix([mask.rle for mask in found], [rle for rle, _, _ in stock])
     assert (same.diagonal() > 0.999).all()
@@ -136,13 +137,13 @@ def test_the_masks_are_the_packages(model, image, over) -> None:
 
 
 def test_no_mask_that_is_good_enough(model, image) -> None:
-    assert AutomaticMasks(model, grid(pred_iou_thresh=1.0)).generate(image) == []
-    assert AutomaticMasks(model, grid(pred_iou_thresh=1.0, min_mask_region_area=9)).generate(image) == []
+    assert AutomaticMasks(model, grid(pred_iou_thresh=1.0), POINTS).generate(image) == []
+    assert AutomaticMasks(model, grid(pred_iou_thresh=1.0, min_mask_region_area=9), POINTS).generate(image) == []
 
 
 def test_batches_change_nothing(model, image) -> None:
     over = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.5}
-    one, all_at_once = (AutomaticMasks(model, grid(points_per_batch=n, **over)).generate(image) for n in (1, 25))
+    one, all_at_once = (AutomaticMasks(model, grid(**over), n).generate(image) for n in (1, 25))
     assert len(one) == len(all_at_once) > 0
     assert (masks.iou_matrix([m.rle for m in one], [m.rle for m in all_at_once]).diagonal() > 0.999).all()
 

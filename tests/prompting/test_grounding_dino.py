@@ -17,11 +17,12 @@ from hypothesis.extra import numpy as arrays
 from support.detectors import matched
 
 from stages.core.config.file import Model
-from stages.core.config.sections import FrameChoice, GroundingDinoPrompts
 from stages.core.state.weights import Weights
 from stages.micro.grounding_dino import build_random_grounding_dino, vocabulary
 from stages.micro.text import build_random_text
+from stages.prompting.frame_choice import FrameChoice
 from stages.prompting.grounding_dino.detector import GroundingDino, load_detector, normalise, to_pixels
+from stages.prompting.grounding_dino.settings import GroundingDinoPrompts
 from stages.prompting.grounding_dino.transformers_backend import published_positions
 
 CAPTIONS = ["The red circle moving left", "two dogs, run away. a zebra? yes", "zzyzx"]
@@ -29,7 +30,7 @@ CAPTIONS = ["The red circle moving left", "two dogs, run away. a zebra? yes", "z
 
 def prompts(**over: Any) -> GroundingDinoPrompts:
     base = {"box_threshold": 0.0, "text_threshold": 0.0, "max_boxes": 100, "stability_min": 0.0}
-    base |= {"pairs_per_pass": 8, "precision": "float32"}
+    base |= {"precision": "float32"}
     base |= {"backend": "transformers"}
     return GroundingDinoPrompts(frames=FrameChoice(step=4, count=None), **{**base, **over})
 
@@ -45,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def detector(folder: Path) -> GroundingDino:
-    loaded = load_detector(weights(folder), prompts(), "cpu")
+    loaded = load_detector(weights(folder), prompts(), "cpu", 8)
     assert isinstance(loaded, GroundingDino)
     return loaded
 
@@ -141,7 +142,7 @@ def test_the_image_backbone_runs_once_a_frame(detector: GroundingDino, frames: l
 def test_thresholds_and_the_cap(folder: Path, detector: GroundingDino, frames: list[np.ndarray]) -> None:
     (everything,) = detector.detect(frames[:1], CAPTIONS[:1])[0]
     middle = float(everything.scores_N[len(everything.scores_N) // 2])
-    strict = load_detector(weights(folder), prompts(box_threshold=middle, text_threshold=middle), "cpu")
+    strict = load_detector(weights(folder), prompts(box_threshold=middle, text_threshold=middle), "cpu", 8)
     (found,) = strict.detect(frames[:1], CAPTIONS[:1])[0]
     above = int((everything.scores_N > middle).sum())
     assert 0 < above < len(everything.scores_N)
@@ -150,10 +151,10 @@ def test_thresholds_and_the_cap(folder: Path, detector: GroundingDino, frames: l
     for phrase, scores in zip(found.phrases, found.token_scores):
         assert phrase == " ".join(word for word, score in zip(words, scores) if score > middle)
 
-    capped = load_detector(weights(folder), prompts(max_boxes=3), "cpu")
+    capped = load_detector(weights(folder), prompts(max_boxes=3), "cpu", 8)
     assert np.array_equal(capped.detect(frames[:1], CAPTIONS[:1])[0][0].boxes_N4, everything.boxes_N4[:3])
 
-    none = load_detector(weights(folder), prompts(box_threshold=1.0), "cpu").detect(frames[:1], CAPTIONS[:1])[0][0]
+    none = load_detector(weights(folder), prompts(box_threshold=1.0), "cpu", 8).detect(frames[:1], CAPTIONS[:1])[0][0]
     assert none.boxes_N4.shape == (0, 4) and none.scores_N.shape == (0,) and none.phrases == none.token_scores == []
 
 
@@ -212,7 +213,7 @@ def test_frame_that_is_no_image_is_an_error(detector: GroundingDino, frame: np.n
 
 
 def test_bfloat16_is_for_cuda_alone(folder: Path, detector: GroundingDino, frames: list[np.ndarray]) -> None:
-    half = load_detector(weights(folder), prompts(precision="bfloat16"), "cpu")
+    half = load_detector(weights(folder), prompts(precision="bfloat16"), "cpu", 8)
     assert (
         half.detect(frames[:1], CAPTIONS)[0][0].token_scores == detector.detect(frames[:1], CAPTIONS)[0][0].token_scores
     )
@@ -238,7 +239,7 @@ def test_box_in_pixels_by_hand() -> None:
 def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
     build_random_text(tmp_path, 0)
     with pytest.raises(ValueError, match="model_type 'roberta', not 'grounding-dino'"):
-        load_detector(weights(tmp_path), prompts(), "cpu")
+        load_detector(weights(tmp_path), prompts(), "cpu", 8)
 
 
 def test_missing_weights_are_refused(tmp_path: Path) -> None:
@@ -249,7 +250,7 @@ def test_missing_weights_are_refused(tmp_path: Path) -> None:
     del state["model.text_projection.weight"]
     save_file(state, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(ValueError, match=r"it lacks model.text_projection.weight"):
-        load_detector(weights(tmp_path), prompts(), "cpu")
+        load_detector(weights(tmp_path), prompts(), "cpu", 8)
 
 
 def test_tokenizer_with_other_ids_is_refused(tmp_path: Path) -> None:
@@ -259,7 +260,7 @@ def test_tokenizer_with_other_ids_is_refused(tmp_path: Path) -> None:
     vocab["."], vocab["?"] = vocab["?"], vocab["."]
     (tmp_path / "tokenizer.json").write_text(json.dumps(document))
     with pytest.raises(ValueError, match="tokenizer has the ids"):
-        load_detector(weights(tmp_path), prompts(), "cpu")
+        load_detector(weights(tmp_path), prompts(), "cpu", 8)
 
 
 # ---------------------------------------------------------------- the tiny random model

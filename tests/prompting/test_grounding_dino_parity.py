@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load(folder: Path, backend: str, **over: Any) -> GroundingDino:
-    detector = load_detector(weights(folder), prompts(backend, **over), "cpu")
+    detector = load_detector(weights(folder), prompts(backend, **over), "cpu", 8)
     assert isinstance(detector, GroundingDino)
     return detector
 
@@ -186,7 +186,7 @@ def test_converted_there_and_back_every_tensor_is_the_same(folder: Path, tmp_pat
     assert all(torch.equal(before[name], after[name]) for name in after)
     described = {path.name for path in folder.glob("*.json")}
     assert {path.name for path in back.iterdir()} == described | {"model.safetensors"}
-    assert load_detector(weights(back), prompts("groundingdino"), "cpu")
+    assert load_detector(weights(back), prompts("groundingdino"), "cpu", 8)
     assert not list(tmp_path.glob(".*")), "temporary files are gone"
 
 

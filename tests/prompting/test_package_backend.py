@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def detector(folder: Path) -> GroundingDino:
-    loaded = load_detector(weights(folder), prompts("groundingdino"), "cpu")
+    loaded = load_detector(weights(folder), prompts("groundingdino"), "cpu", 8)
     assert isinstance(loaded, GroundingDino)
     return loaded
 
@@ -72,7 +72,7 @@ def test_unknown_versions_are_refused_before_anything_is_read(
 
     monkeypatch.setattr(package_backend, "version", version)
     with pytest.raises(ValueError, match=message) as caught:
-        load_detector(weights(tmp_path / "nowhere"), prompts("groundingdino"), "cpu")
+        load_detector(weights(tmp_path / "nowhere"), prompts("groundingdino"), "cpu", 8)
     assert "set prompts.gdino.backend to 'transformers'" in str(caught.value)
 
 
@@ -167,18 +167,18 @@ def test_architectures_that_the_package_cannot_build_are_refused(
 def test_the_micro_preset_is_too_narrow_for_the_package(tmp_path: Path) -> None:
     build_random_grounding_dino(tmp_path, 0)
     with pytest.raises(ValueError, match=r"set prompts\.gdino\.backend to 'transformers'"):
-        load_detector(weights(tmp_path), prompts("groundingdino"), "cpu")
+        load_detector(weights(tmp_path), prompts("groundingdino"), "cpu", 8)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_gpu_gives_the_same_boxes(folder: Path, backend: str) -> None:
     found, expected = (
-        load_detector(weights(folder), prompts(backend), device).detect([FRAME], ["a dog"])[0][0]
+        load_detector(weights(folder), prompts(backend), device, 8).detect([FRAME], ["a dog"])[0][0]
         for device in ("cuda", "cpu")
     )
     np.testing.assert_allclose(found.scores_N, expected.scores_N, rtol=0, atol=1e-2)
-    half = load_detector(weights(folder), prompts(backend, precision="bfloat16"), "cuda")
+    half = load_detector(weights(folder), prompts(backend, precision="bfloat16"), "cuda", 8)
     assert np.isfinite(half.detect([FRAME], ["a dog"])[0][0].boxes_N4).all()
 
 
@@ -252,7 +252,7 @@ def test_wrong_tensors_are_refused_by_name(
     place = describe(folder, tmp_path / "place")
     torch.save({"model": change(package_state(folder))}, place / "weights.pth")
     with pytest.raises(ValueError, match=message) as caught:
-        load_detector(weights(place), prompts(backend), "cpu")
+        load_detector(weights(place), prompts(backend), "cpu", 8)
     assert "weights.pth" in str(caught.value)
 
 
@@ -260,7 +260,7 @@ def test_a_projection_that_is_no_three_parts_is_refused(folder: Path, tmp_path: 
     place = describe(folder, tmp_path / "place")
     torch.save({"model": of_uneven_rows(package_state(folder))}, place / "weights.pth")
     with pytest.raises(ValueError, match=r"in_proj_bias has the shape \(7,\), not 3 equal parts by rows"):
-        load_detector(weights(place), prompts("transformers"), "cpu")
+        load_detector(weights(place), prompts("transformers"), "cpu", 8)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -268,7 +268,7 @@ def test_a_checkpoint_that_carries_objects_is_refused_and_not_run(folder: Path, 
     place = describe(folder, tmp_path / "place")
     torch.save({"model": package_state(folder), "args": Payload(tmp_path / "ran")}, place / "weights.pth")
     with pytest.raises(ValueError, match="carries Python objects beside tensors"):
-        load_detector(weights(place), prompts(backend), "cpu")
+        load_detector(weights(place), prompts(backend), "cpu", 8)
     assert not (tmp_path / "ran").exists()
 
 
@@ -319,21 +319,21 @@ def test_a_file_that_is_renamed_is_refused(folder: Path, tmp_path: Path) -> None
 def test_a_folder_without_or_with_two_checkpoints_is_refused(folder: Path, tmp_path: Path, backend: str) -> None:
     place = describe(folder, tmp_path / "place")
     with pytest.raises(ValueError, match="found neither"):
-        load_detector(weights(place), prompts(backend), "cpu")
+        load_detector(weights(place), prompts(backend), "cpu", 8)
     save_file({"a": torch.zeros(1)}, place / "model.safetensors")
     torch.save({}, place / "weights.pth")
     with pytest.raises(ValueError, match=r"found model\.safetensors, weights\.pth: leave exactly one"):
-        load_detector(weights(place), prompts(backend), "cpu")
+        load_detector(weights(place), prompts(backend), "cpu", 8)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_folder_that_does_not_describe_the_model_is_refused(folder: Path, tmp_path: Path, backend: str) -> None:
     torch.save({"model": package_state(folder)}, tmp_path / "weights.pth")
     with pytest.raises(ValueError, match=r"has no config.json: put config.json"):
-        load_detector(weights(tmp_path), prompts(backend), "cpu")
+        load_detector(weights(tmp_path), prompts(backend), "cpu", 8)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(ValueError, match="model_type 'bert', not 'grounding-dino'"):
-        load_detector(weights(tmp_path), prompts(backend), "cpu")
+        load_detector(weights(tmp_path), prompts(backend), "cpu", 8)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -344,4 +344,4 @@ def test_other_preprocessing_than_published_is_refused(folder: Path, tmp_path: P
     document["image_processor"]["resample"] = 3
     (place / "processor_config.json").write_text(json.dumps(document))
     with pytest.raises(ValueError, match="this file says otherwise"):
-        load_detector(weights(place), prompts(backend), "cpu")
+        load_detector(weights(place), prompts(backend), "cpu", 8)

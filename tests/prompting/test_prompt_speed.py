@@ -30,8 +30,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_wide(tmp_path_factory.mktemp("dino"))
 
 
-def load(folder: Path, **over: Any) -> GroundingDino:
-    detector = load_detector(weights(folder), prompts("transformers", **over), "cpu")
+def load(folder: Path, pairs: int = 8, **over: Any) -> GroundingDino:
+    detector = load_detector(weights(folder), prompts("transformers", **over), "cpu", pairs)
     assert isinstance(detector, GroundingDino)
     return detector
 
@@ -57,7 +57,7 @@ def reference(folder: Path, detector: GroundingDino, frames: list[np.ndarray]) -
 def test_pairs_together_give_what_each_gives_alone(
     folder: Path, frames: list[np.ndarray], reference: list[list[Any]], pairs: int
 ) -> None:
-    found = load(folder, pairs_per_pass=pairs).detect(frames, CAPTIONS)
+    found = load(folder, pairs=pairs).detect(frames, CAPTIONS)
     spread = []
     for frame, row, expected_row in zip(frames, found, reference, strict=True):
         height, width = frame.shape[:2]
@@ -74,7 +74,7 @@ def test_pairs_together_give_what_each_gives_alone(
 
 
 def test_a_caption_is_read_once_and_a_frame_once(folder: Path, frames: list[np.ndarray]) -> None:
-    detector = load(folder, pairs_per_pass=4)
+    detector = load(folder, pairs=4)
     model = detector.network.model.model  # type: ignore[attr-defined]
     read, seen = [], []
     model.text_backbone.backbone.register_forward_hook(lambda _m, inputs, _o: read.append(inputs[0].shape))
@@ -87,7 +87,7 @@ def test_a_caption_is_read_once_and_a_frame_once(folder: Path, frames: list[np.n
 
 
 def test_one_caption_over_many_frames_fills_a_pass(folder: Path, frames: list[np.ndarray]) -> None:
-    detector = load(folder, pairs_per_pass=4)
+    detector = load(folder, pairs=4)
     passes = []
     detector.network.model.register_forward_hook(lambda _m, _i, output: passes.append(len(output.logits)))  # type: ignore[attr-defined]
     many = [np.roll(frames[0], i, 0) for i in range(6)]

@@ -7,9 +7,9 @@ from support.sam2 import box_mask, draw_frames, micro_weights
 
 from benchmarks.plain_prompts import StockMasks
 from stages.core.config.loading import load_config, settings_of
-from stages.core.config.sections import FrameChoice
 from stages.core.media import masks
 from stages.core.records import Expression, Video
+from stages.prompting.frame_choice import FrameChoice
 from stages.prompting.grid.automatic_masks import AutomaticMasks
 from stages.prompting.grid.prompter import GridPrompter, without_parts
 from stages.prompting.ground_truth import GroundTruthPrompter, prompt_frame
@@ -102,10 +102,10 @@ def test_grid_prompts_are_the_generators_masks_on_the_roles_frames(model, tmp_pa
     every_fourth = FrameChoice(step=4, count=None)
     over = {"frames_train": every_fourth, "points_per_side": 3, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.2}
     settings = prompts_settings.grid.model_copy(update=over)
-    stock = StockMasks(model, settings)
+    stock = StockMasks(model, settings, 64)
     expected = {t: stock.generate(frames.load(t)) for t in (0, 3, 4)}
     for role, chosen in (("train", {0, 4}), ("evaluate", {0, 3})):
-        found = GridPrompter(model, settings, role).prompts(video_of(frames, "a"), frames)
+        found = GridPrompter(model, settings, role, 64).prompts(video_of(frames, "a"), frames)
         assert {p.frame for p in found} == chosen
         for frame in chosen:
             rles = [rle for rle, _, _ in expected[frame]]
@@ -116,9 +116,9 @@ def test_grid_prompts_are_the_generators_masks_on_the_roles_frames(model, tmp_pa
             first = expected[frame][rles.index(mine[0].mask)]
             np.testing.assert_allclose((mine[0].mask_score, mine[0].stability), first[1:], atol=1e-5)
             assert mine[0].expression == -1 and mine[0].box == tuple(masks.boxes([mine[0].mask])[0])
-    assert found == GridPrompter(model, settings, "evaluate").prompts(video_of(frames, "a"), frames)
+    assert found == GridPrompter(model, settings, "evaluate", 64).prompts(video_of(frames, "a"), frames)
     rounded = settings.model_copy(update={"precision": "bfloat16"})
-    near = GridPrompter(model, rounded, "evaluate").prompts(video_of(frames, "a"), frames)
+    near = GridPrompter(model, rounded, "evaluate", 64).prompts(video_of(frames, "a"), frames)
     assert near and [p.mask for p in near] != [p.mask for p in found]
 
 
@@ -129,7 +129,7 @@ def test_grid_cleans_small_regions_without_an_extension(model, tmp_path, prompts
     def smallest_region(area):
         import cv2
 
-        found = AutomaticMasks(model, settings.model_copy(update={"min_mask_region_area": area})).generate(image)
+        found = AutomaticMasks(model, settings.model_copy(update={"min_mask_region_area": area}), 64).generate(image)
         assert found
         regions = []
         for mask in found:

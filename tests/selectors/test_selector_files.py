@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import test_soc
 import torch
-from support.trainings import training_section
+from support.trainings import selector_section
 from test_tda import MODELS, C, D
 
 from stages.core.config.sections import Tda
@@ -71,7 +71,9 @@ def test_tracks_are_held_once_and_scenes_too() -> None:
 def test_sharing_gives_the_gradients_of_each_expression_alone(name: str) -> None:
     """What is computed once for a video learns from all of its expressions."""
     model, _ = network(name)
-    config = training_section(contrastive_weight=0.0)  # the contrast over expressions is meant to see them together
+    config = selector_section(
+        name, {"contrastive_weight": 0.0} if name == "soc" else {}
+    )  # the contrast over expressions is meant to see them together
     together = gradients(model, [collate(questions())], config)
     apart = gradients(model, [collate([sample]) for sample in questions()], config)
     for key, found in together.items():
@@ -80,13 +82,13 @@ def test_sharing_gives_the_gradients_of_each_expression_alone(name: str) -> None
 
 @NAMES
 def test_accumulated_gradients_are_those_of_one_pass(name: str) -> None:
-    """A step that is cut between videos, as `tokens_per_pass` does, is the same step."""
+    """A step that is cut between videos, as `run.batches.tokens` does, is the same step."""
     model, _ = network(name)
     *video, other = questions()
 
     def step(*passes: list[Sample]) -> list[torch.Tensor]:
         model.zero_grad()
-        sums = accumulate(model, [collate(samples) for samples in passes], 5, training_section(), "cpu")
+        sums = accumulate(model, [collate(samples) for samples in passes], 5, selector_section(name), "cpu")
         return [*(p.grad.clone() for p in model.parameters() if p.grad is not None), sums]
 
     for found, expected in zip(step(video, [other]), step([*video, other]), strict=True):
@@ -106,7 +108,7 @@ def test_bfloat16_gives_float32_scores_near_those_of_float32(name: str) -> None:
     batch = collate(questions())
     with torch.autocast("cpu", torch.bfloat16):
         rough = model.eval()(batch)
-    losses = model.losses(rough, batch, training_section())
+    losses = model.losses(rough, batch, selector_section(name))
     assert rough.logits_BN.dtype == losses.total_B.dtype == torch.float32
     losses.total_B.sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())

@@ -8,16 +8,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.trainings import training_section
+from support.trainings import selector_section
 from torch import Tensor
 
-from stages.core.config.sections import SocModel, Tda
+from stages.core.config.sections import Tda
 from stages.selectors.architectures import Architecture
 from stages.selectors.batch import Batch, Sample, TrackFeatures, collate
 from stages.selectors.soc.frame_weight import match_entropy, running_mean
 from stages.selectors.soc.losses import contrast, contrastive, gate_loss
 from stages.selectors.soc.model import Soc
 from stages.selectors.soc.query_fusion import SHARPNESS, WALK, fuse, token_shares, walk
+from stages.selectors.soc.settings import SocModel
 
 C, D = 16, 24
 MODEL = SocModel(
@@ -131,7 +132,7 @@ def test_nothing_visible_gives_numbers_and_gradients(shape: tuple[int, int, int]
         batch = collate([s, sample(3, 5, 2, seed=1)])
         output = model(batch)
         assert output.logits_BN.isfinite().all()
-        losses = model.losses(output, batch, training_section())
+        losses = model.losses(output, batch, selector_section("soc"))
         assert losses.total_B.isfinite().all()
         losses.total_B.sum().backward()
         for name, parameter in model.named_parameters():
@@ -269,7 +270,7 @@ def test_losses_of_a_padded_batch_are_those_of_each_sample(model: Soc) -> None:
 
     def losses(some: list[Sample]) -> Tensor:
         batch = collate(some)
-        found = model.losses(model(batch), batch, training_section())
+        found = model.losses(model(batch), batch, selector_section("soc"))
         return torch.stack([*found.parts.values(), found.total_B])
 
     apart = torch.cat([losses([s]) for s in samples], 1)

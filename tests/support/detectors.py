@@ -8,10 +8,11 @@ import torch
 from support.project import ROOT
 
 from stages.core.config.loading import load_config
-from stages.core.config.sections import FrameChoice, GroundingDinoPrompts
 from stages.core.state.weights import Weights
 from stages.micro.grounding_dino import build_random_grounding_dino
+from stages.prompting.frame_choice import FrameChoice
 from stages.prompting.grounding_dino.checkpoint import convert, find_checkpoint, read_config, read_state
+from stages.prompting.grounding_dino.settings import GroundingDinoPrompts
 
 NOISE = 0.03  # on every parameter: those that start as zero would hide a tensor that is not converted
 
@@ -49,12 +50,12 @@ def describe(source: Path, target: Path) -> Path:
 
 
 def weights(folder: Path) -> Weights:
-    return Weights(folder, "id", load_config(ROOT / "config.yaml").presets["micro"].models.grounding_dino)
+    return Weights(folder, "id", load_config(ROOT / "config.yaml").presets["micro"].models["grounding_dino"])
 
 
 def prompts(backend: str, **over: Any) -> GroundingDinoPrompts:
     base = {"box_threshold": 0.0, "text_threshold": 0.0, "max_boxes": 100, "stability_min": 0.0}
-    base |= {"pairs_per_pass": 8, "precision": "float32"}
+    base |= {"precision": "float32"}
     return GroundingDinoPrompts(backend=backend, frames=FrameChoice(step=4, count=None), **{**base, **over})
 
 

@@ -9,19 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
-from support.project import ROOT, make_config
+from support.project import CONFIG, make_config
 
 from stages.core.config.file import Config
-from stages.core.config.sections import SelectorTraining
+from stages.core.config.loading import merge, read_yaml
+from stages.core.config.model import settings_model
+from stages.core.config.sections import Selector, SelectorTraining
 from stages.core.media import masks
-from stages.core.records import SOURCES, Source, Video
+from stages.core.records import Source, Video
 from stages.core.run.cli import Job
 from stages.core.state.cache import Stamp
 from stages.core.state.graph import BUILD_TRACKS, ENCODE_TEXT, Layout
 from stages.core.state.text_file import TextFeatures, write_text
 from stages.core.state.track_file import Labels, Tracks, write_tracks
+from stages.core.tables import SOURCES
 from stages.datasets import open_split
 
 SIZE, C, D, KINDS = (24, 32), 16, 32, 4
@@ -33,7 +35,7 @@ SOC = {"dim": 32, "ffn_dim": 64, "n_heads": 4, "n_proxies": 4, "n_slots": 3, "dr
 def toy_config(folder: Path, model: dict[str, Any] | None = None, name: str = "sola", **training: Any) -> Config:
     rate = training.pop("learning_rate", 3e-3)
     schedule = {"epochs": 3, "patience": None, "batch_size": 3, "expressions_per_video": 8, "plateau_patience": 3}
-    values = {**schedule, "learning_rate": {"sola": rate, "soc": rate}, **training}
+    values = {**schedule, **training}
     toy = {
         "format": "mevis",
         "root": str(folder / "data"),
@@ -43,7 +45,12 @@ def toy_config(folder: Path, model: dict[str, Any] | None = None, name: str = "s
         "splits": {name: {"role": "train", "limit": None} for name in ("train", "valid_u", "valid")},
         "settings": {
             "run": {"device": "cpu", "threads": 1},
-            "selector": {"name": name, "sola": {**MODEL, **(model or {})}, "soc": SOC, "training": values},
+            "selector": {
+                "name": name,
+                "sola": {**MODEL, **(model or {}), "learning_rate": rate},
+                "soc": {**SOC, "learning_rate": rate},
+                "training": values,
+            },
         },
     }
     return make_config(folder, {"datasets": {"toy": toy}})
@@ -51,8 +58,15 @@ def toy_config(folder: Path, model: dict[str, Any] | None = None, name: str = "s
 
 def training_section(**change: Any) -> SelectorTraining:
     """`selector.training` of the project's config."""
-    document = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
-    return SelectorTraining.model_validate({**document["selector"]["training"], **change})
+    return SelectorTraining.model_validate({**read_yaml(CONFIG)["selector"]["training"], **change})
+
+
+def selector_section(name: str, own: dict[str, Any] | None = None, **training: Any) -> Selector:
+    """The section `selector` of the project's config, with changes to the architecture's own section and to training."""
+    section = read_yaml(CONFIG)["selector"]
+    over = {"name": name, name: own or {}, "training": training}
+    selector: type[Selector] = settings_model().model_fields["selector"].annotation  # type: ignore[assignment]
+    return selector.model_validate(merge(section, over))
 
 
 def toy_job(config: Config, split: str = "train", **change: Any) -> Job:
@@ -124,7 +138,7 @@ def write_toy_tracks(
     split_seed = 0 if layout.split == "train" else 1
     kinds = [] if empty else kinds_of(int(video.id[1:]), split_seed)
     n, t = len(kinds), len(video.frames)
-    rng = np.random.default_rng([seed, split_seed, int(video.id[1:]), SOURCES.index(source)])
+    rng = np.random.default_rng([seed, split_seed, int(video.id[1:]), list(SOURCES).index(source)])
     tokens_NTC = vectors(C)[kinds][:, None] + 0.05 * rng.normal(size=(n, t, C))
     own = [
         np.array([i for i in range(n) if source != "gdino" or str(kinds[i]) in e.text], np.int32)
@@ -143,7 +157,6 @@ def write_toy_tracks(
         area_NT=(48 * ones_NT).astype(np.uint32),
         bbox_NT4=np.zeros((n, t, 4), np.uint16),
         prompt_frame_N=np.zeros(n, np.int16),
-        source_N=np.full(n, SOURCES.index(source), np.uint8),
         prompt_id_N=np.arange(n, dtype=np.int32),
         expression_tracks=tuple(own),
         labels=Labels(tuple(keys), iou_NA, iou_NA, iou_NA) if keys else None,

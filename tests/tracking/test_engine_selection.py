@@ -1,5 +1,7 @@
 """Chains pooled into rounds, and prompts shared between expressions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from stages.core.config.loading import load_config
 from stages.core.media import masks
 from stages.core.state.cache import Stamp
 from stages.core.state.graph import BUILD_TRACKS
-from stages.core.state.prompt_file import Prompt
+from stages.core.state.prompt_file import SERVES_ALL, Prompt
 from stages.core.state.track_file import History, read_history, read_tracks, write_tracks
 from stages.tracking.assemble import assemble, merged_prompts
 from stages.tracking.greedy import select_tracks
@@ -48,12 +50,12 @@ def counting(track):
 def test_pooled_chains_select_what_the_published_loop_does(seed, n, n_frames, per_pass, cap, covered_iou, source):
     """Prompts of few drawn objects, so that areas tie and tracks cover each other."""
     prompts = draw_prompts(np.random.default_rng(seed), n, n_frames)
+    if source != "gdino":
+        prompts = [replace(prompt, expression=SERVES_ALL) for prompt in prompts]
     config = tracks_config(prompts_per_pass=per_pass, covered_iou=covered_iou, caps={"grid": cap, "gdino": cap})
     track, rounds = counting(track_by_shifting(n_frames))
     chains = select_tracks(prompts, source, N_EXPRESSIONS, config, track)
-    rows = [list(range(n))]
-    if source == "gdino":
-        rows = [[row for row in range(n) if prompts[row].expression == e] for e in range(N_EXPRESSIONS)]
+    rows = [[row for row in range(n) if prompts[row].expression == e] for e in (SERVES_ALL, *range(N_EXPRESSIONS))]
     unfiltered = (2.0, n) if source == "gt" else (covered_iou, cap)
     expected = [published_loop(prompts, own, n_frames, per_pass, *unfiltered) for own in rows]
     assert [[choice.row for choice in chain] for chain in chains] == expected
@@ -86,12 +88,17 @@ def test_shared_prompts_are_tracked_once_and_recorded(tmp_path):
     prompts, config = shared_case(), tracks_config(share_prompts="iou", share_iou=0.95)
     track, rounds = counting(track_by_shifting(3))
     chains = select_tracks(prompts, "gdino", N_EXPRESSIONS, config, track)
-    assert [[(c.row, c.tracked) for c in chain] for chain in chains] == [[(0, 0)], [(1, 0), (2, 2)], [(3, 3), (4, 2)]]
-    assert chains[1][0].masklet is chains[0][0].masklet
+    assert [[(c.row, c.tracked) for c in chain] for chain in chains] == [
+        [],
+        [(0, 0)],
+        [(1, 0), (2, 2)],
+        [(3, 3), (4, 2)],
+    ]
+    assert chains[2][0].masklet is chains[1][0].masklet
     assert sum(map(sum, rounds)) == 3
 
     frames = type("Frames", (), {"size": (12, 16), "__len__": lambda self: 3})()
-    tracks, rles = assemble(chains, prompts, frames, "gdino", N_EXPRESSIONS, None, (12, 16), np.float32)
+    tracks, rles = assemble(chains, prompts, frames, N_EXPRESSIONS, None, (12, 16), np.float32)
     assert tracks.prompt_id_N.tolist() == [0, 2, 3] and tracks.prompt_frame_N.tolist() == [0, 0, 1]
     assert [members.tolist() for members in tracks.expression_tracks] == [[0], [0, 1], [2, 1]]
     path, history = tmp_path / "v.h5", History({"rounds": len(rounds)}, merged_prompts(chains))
@@ -107,7 +114,7 @@ def test_off_and_a_higher_threshold_share_nothing_else():
         track, rounds = counting(track_by_shifting(3))
         chains = select_tracks(prompts, "gdino", N_EXPRESSIONS, config, track)
         assert sum(map(sum, rounds)) == n
-        assert [[c.row for c in chain] for chain in chains] == [[0], [1, 2], [3, 4]]
+        assert [[c.row for c in chain] for chain in chains] == [[], [0], [1, 2], [3, 4]]
 
 
 def test_a_later_round_is_served_by_an_earlier_track():
@@ -116,7 +123,7 @@ def test_a_later_round_is_served_by_an_earlier_track():
     track, rounds = counting(track_by_shifting(3))
     chains = select_tracks(prompts, "gdino", N_EXPRESSIONS, config, track)
     assert rounds == [[1, 1], [1]]  # expression 1's first prompt is served in the same round, 2's second by it
-    assert [[c.tracked for c in chain] for chain in chains] == [[0], [0, 2], [3, 2]]
+    assert [[c.tracked for c in chain] for chain in chains] == [[], [0], [0, 2], [3, 2]]
 
 
 def test_the_most_similar_prompt_serves():

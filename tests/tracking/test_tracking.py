@@ -1,5 +1,7 @@
 """Tracking: the reference engine against a hand-driven predictor, the greedy selection, the labels."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from support.sam2 import box_mask, draw_frames, micro_weights
 
 from stages.core.config.loading import load_config
 from stages.core.media import masks
-from stages.core.state.prompt_file import Prompt
+from stages.core.state.prompt_file import SERVES_ALL, Prompt
 from stages.tracking.greedy import GreedyChain, rows_of_chains, run_chains, select_tracks
 from stages.tracking.labels import compare, oriented
 from stages.tracking.sam2_model import load_sam2
@@ -217,12 +219,14 @@ def test_sources_have_their_own_chains():
     config = load_config("config.yaml").tracks.model_copy(update={"prompts_per_pass": 2})
     caps = config.max_tracks.model_copy(update={"gdino": 1, "grid": 2})
     config = config.model_copy(update={"max_tracks": caps})
-    found = {s: select_tracks(prompts, s, 4, config, track_by_shifting(3)) for s in ("gt", "grid", "gdino")}
+    for_all = [replace(prompt, expression=SERVES_ALL) for prompt in prompts]
+    of = {"gt": for_all, "grid": for_all, "gdino": prompts}
+    found = {source: select_tracks(of[source], source, 4, config, track_by_shifting(3)) for source in of}
     assert sorted(choice.row for choice in found["gt"][0]) == [i for i, p in enumerate(prompts) if p.area]
-    assert [len(chain) for chain in found["grid"]] == [2]
-    assert [len(chain) for chain in found["gdino"]] == [1, 1, 1, 0]
-    assert [prompts[chain[0].row].expression for chain in found["gdino"][:3]] == [0, 1, 2]
-    assert rows_of_chains("gdino", [], 2) == [[], []]
+    assert [len(chain) for chain in found["grid"]] == [2, 0, 0, 0, 0]
+    assert [len(chain) for chain in found["gdino"]] == [0, 1, 1, 1, 0]
+    assert [prompts[chain[0].row].expression for chain in found["gdino"][1:4]] == [0, 1, 2]
+    assert rows_of_chains([], 2) == [[], [], []]
 
 
 # ---------------------------------------------------------------- labels
