@@ -27,6 +27,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "encode-text": "stages.encode_text",
         "train-selector": "stages.train_selector",
         "score-tracks": "stages.score_tracks",
+        "gather-evidence": "stages.gather_evidence",
         "rerank-tracks": "stages.rerank_tracks",
         "evaluate": "stages.evaluate",
         "render-predictions": "stages.render_predictions",

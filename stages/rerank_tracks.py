@@ -1,38 +1,72 @@
-"""Decides which tracks every expression refers to: the selector's scores, and an MLLM's look at the best.
+"""Decides which tracks every expression refers to: the selector's scores and the evidence, weighed.
 
-Reads   scores/<video>.json, tracks/<source>/<video>.h5 and the frames of a split.
-Writes  decisions/<video>.json: the candidates with match, final score and decision; possibly none is
-        chosen (no target). replies/<video>.json: the MLLM's replies, so that nothing is asked twice.
-Why     the selector sees object tokens only; the MLLM sees the picture and can compare candidates side by
-        side. Only new replies cost: another weight or threshold decides anew from the kept ones.
+Reads:  scores/<video>.json, and evidence/<name>/<video>.json for each name in `rerank.evidence`.
+Writes: <cache>/<dataset>/<split>/decisions/<video>.json: the candidates with their evidence, final score and decision;
+        possibly none is chosen (no target).
+Why:    evidence is gathered once and costs; deciding takes no model and no device, so another weight or threshold
+        decides anew in seconds.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from stages.core.records import Video
+from stages.core.records import TrackId, Video
 from stages.core.run.cli import Job, run_stage
 from stages.core.run.runner import run_shard
+from stages.core.state.cache import CacheError, Stamp, read_stamp
+from stages.core.state.choices import read_scores, read_threshold, write_choices
+from stages.core.state.evidence_file import ExpressionEvidence, read_evidence
 from stages.core.state.fingerprints import upstream
-from stages.core.state.graph import RERANK_TRACKS, SCORE_TRACKS
-from stages.core.state.weights import find_weights
+from stages.core.state.graph import GATHER_EVIDENCE, RERANK_TRACKS, SCORE_TRACKS
 from stages.datasets import open_split
-from stages.evidence.prompts import PROMPT_VERSION
-from stages.evidence.reranker import Reranker
+from stages.evidence.fusion import decide
 
 
 def run(job: Job) -> None:
-    settings = job.settings
-    weights = find_weights(job.config, job.dataset, "mllm") if settings.rerank.enabled else None
-    asked = {} if weights is None else {"weights": {"mllm": weights.id}, "prompt_version": PROMPT_VERSION}
+    videos = open_split(job.config, job.dataset, job.split).videos()
+    run_shard(job, RERANK_TRACKS, videos, partial(ingredients, job), lambda _: partial(decide_video, job))
 
-    def ingredients(video: Video) -> Mapping[str, Any]:
-        return {"scores": upstream(job.layout, SCORE_TRACKS, video.id), **asked}
 
-    def make_worker(device: str) -> Reranker:
-        return Reranker(job.layout, settings.rerank, settings.selector.threshold, weights, device)
+def ingredients(job: Job, video: Video) -> Mapping[str, Any]:
+    """What a video's decisions depend on: the scores, and the evidence that was gathered for them.
 
-    run_shard(job, RERANK_TRACKS, open_split(job.config, job.dataset, job.split).videos(), ingredients, make_worker)
+    Raises:
+        CacheError: a file is missing, or evidence was gathered for other scores.
+    """
+    scores = upstream(job.layout, SCORE_TRACKS, video.id)
+    evidence = {name: _fingerprint(job, name, video, scores) for name in job.settings.rerank.evidence}
+    return {"scores": scores, "evidence": evidence}
+
+
+def decide_video(job: Job, video: Video, path: Path, stamp: Stamp) -> None:
+    """Writes the decisions on one video."""
+    scores, said = job.layout.file(SCORE_TRACKS, video.id), job.settings.selector.threshold
+    threshold = read_threshold(scores) if said == "auto" else said
+    weights = {name: job.settings.rerank.weights[name] for name in job.settings.rerank.evidence}
+    gathered = {name: read_evidence(job.layout.file(GATHER_EVIDENCE, video.id, name)) for name in weights}
+    choices = read_scores(job.layout, video)
+    decided = {e.id: decide(choices[e.id], _about(gathered, e.id), weights, threshold) for e in video.expressions}
+    write_choices(path, stamp, decided, threshold, weights=weights)
+
+
+def _about(
+    gathered: Mapping[str, Mapping[str, ExpressionEvidence]], expression: str
+) -> dict[str, dict[TrackId, float]]:
+    """Name → track → log-odds, of the evidence that knows something of an expression."""
+    return {name: known[expression].log_odds for name, known in gathered.items() if expression in known}
+
+
+def _fingerprint(job: Job, name: str, video: Video, scores: str) -> str:
+    path = job.layout.file(GATHER_EVIDENCE, video.id, name)
+    stamp = read_stamp(path, GATHER_EVIDENCE.name)
+    if stamp.ingredients.get("scores") != scores:
+        raise CacheError(
+            f"{path}: was gathered for other scores than there are now; run `python -m stages.gather_evidence --name "
+            f"{name}` on its split again"
+        )
+    return stamp.fingerprint
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,7 +13,6 @@ wildcards and index files of the workflow. Nothing compares their names. docs/ex
 Core knows where the values are listed and nothing else of them: a list is imported when its table is first asked.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,16 +21,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from stages.core.config.section import Section
+from stages.core.config.section import NAME, Section
 
 if TYPE_CHECKING:
     from stages.core.records import Split, Video
     from stages.core.run.cli import Job
     from stages.core.state.cache import Stamp
+    from stages.core.state.evidence_file import VideoEvidence
     from stages.core.state.frames import FrameFolder
     from stages.core.state.prompt_file import Prompt
 
-NAME = re.compile(r"[a-z][a-z0-9_]*")
 # Split → (videos, expressions) of each published version; None = not known.
 Counts = Mapping[str, Sequence[tuple[int, int | None]]]
 
@@ -174,8 +173,9 @@ class SelectorKind:
         return self.network.model_validate({name: getattr(settings, name) for name in self.network.model_fields})
 
 
-# (video, path of its evidence file, stamp) → writes the file.
-Gather = Callable[["Video", Path, "Stamp"], None]
+# (video, path and stamp of its evidence file) → what the file is to say. The stage writes it; a kind may read an older
+# file there, and keep beside it what it has so far (stages/evidence/asked.py).
+Gather = Callable[["Video", Path, "Stamp"], "VideoEvidence"]
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""MLLM-guided reranking: which frames are shown, what is drawn on them, what is asked, who answers."""
+"""Evidence about tracks: its kinds, what models are shown and asked, and how it is weighed into a decision."""

@@ -4,7 +4,7 @@ Every candidate is asked about twice, once so that yes speaks for it and once so
 difference of the log-odds cancels a model's liking for either word.
 """
 
-# Raise it with any change of the words below, of the packing or of the drawing: replies are kept by it.
+# Raise it with any change of the words below or of the views: replies are kept by it.
 PROMPT_VERSION = 1
 
 INTRODUCTION = (
@@ -26,7 +26,7 @@ def ask(text: str, number: int, n_images: int) -> tuple[str, str]:
     Args:
         text: the expression.
         number: what the candidate carries in the images.
-        n_images: images that stand before the question.
+        n_images: pictures before the question.
     """
     opening = (INTRODUCTION if n_images > 1 else SINGLE).format(n_images=n_images, text=text)
     return opening + FOR.format(number=number), opening + AGAINST.format(number=number)

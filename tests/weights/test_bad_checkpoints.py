@@ -21,7 +21,7 @@ from stages.core.config.file import Model
 from stages.core.config.loading import settings_of
 from stages.core.state.torch_file import read_torch_file
 from stages.core.state.weights import Weights
-from stages.evidence.local import load_judge
+from stages.evidence.backends.transformers import load_judge
 from stages.micro.grounding_dino import build_random_grounding_dino
 from stages.micro.mllm import build_random_mllm
 from stages.micro.text import build_random_text

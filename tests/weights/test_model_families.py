@@ -9,8 +9,8 @@ import pytest
 import torch
 from support.tiny_models import HIDDEN, MLLMS, POSITIONS, TEXT, as_old_sentence_transformers, as_sentence_transformers
 
-from stages.evidence.judge import Question
-from stages.evidence.local import LocalJudge, load_judge
+from stages.evidence.backends.transformers import LocalJudge, load_judge
+from stages.evidence.questions import Picture, Question
 from stages.selectors.text_encoder import TransformersTextEncoder
 
 CAPTION = "the red circle moving left"
@@ -98,8 +98,8 @@ def judge(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return loaded
 
 
-def picture(seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (60, 80, 3), np.uint8)
+def picture(seed: int) -> Picture:
+    return Picture(np.random.default_rng(seed).integers(0, 256, (60, 80, 3), np.uint8))
 
 
 def test_an_mllm_of_every_family_answers_and_sees_the_image(judge: LocalJudge) -> None:

@@ -1,9 +1,11 @@
 """What sections of the config are made of: the base of their models, and types of values."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+NAME = re.compile(r"[a-z][a-z0-9_]*")  # of what is listed in an open table, and of an entry of `evidence`
 Unit = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]

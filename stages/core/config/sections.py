@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from stages.core.config.section import (
+    NAME,
     Device,
     NonNegative,
     Parts,
@@ -190,9 +191,13 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _evidence_exists(self) -> "Settings":
-        for name in self.rerank.evidence:
+        for name in self.evidence:
+            if not NAME.fullmatch(name):  # it becomes a folder and a wildcard of the workflow
+                raise ValueError(f"evidence: {name!r} is no name; a name has lower-case letters, digits and '_'")
+        for name in (*self.rerank.evidence, *self.rerank.weights):
             if name not in self.evidence:
-                raise ValueError(f"rerank.evidence: no {name!r} in `evidence`; there are {sorted(self.evidence)}")
+                raise ValueError(f"rerank: no {name!r} in `evidence`; there are {sorted(self.evidence)}")
+        for name in self.rerank.evidence:
             if name not in self.rerank.weights:
                 raise ValueError(f"rerank.weights: {name} has no weight; give one, or take it out of rerank.evidence")
         if len(set(self.rerank.evidence)) < len(self.rerank.evidence):

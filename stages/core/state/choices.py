@@ -1,12 +1,13 @@
 """Scores and decisions: which tracks of a video an expression may mean, and which were chosen.
 
-Two JSON files a video. scores/<video>.json (score_tracks): {"expressions": {id: [candidate, …]}, "threshold": the
+Two JSON files per video. scores/<video>.json (score_tracks): {"expressions": {id: [candidate, …]}, "threshold": the
 probability above which the selector recommends to choose a track}; decisions/<video>.json (rerank_tracks): the same
-with `match`, `final` and `chosen` filled in, and the threshold that was applied.
+with `evidence`, `final` and `chosen` filled in, the threshold that was applied, and "weights": {name of evidence: weight}
+of what was weighed beside the scores.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ class Candidate:
     Attributes:
         source, track: the track file, and the row in it.
         score: the selector's logit.
-        match: the MLLM's log-odds that the expression refers to it; None = it was not asked.
+        evidence: name of evidence → log-odds that the expression refers to it; a name is missing where nothing is known.
         final: what was held against the threshold; None = not decided yet.
         chosen: part of the answer.
     """
@@ -34,7 +35,7 @@ class Candidate:
     source: Source
     track: int
     score: float
-    match: float | None = None
+    evidence: Mapping[str, float] = field(default_factory=dict, hash=False)
     final: float | None = None
     chosen: bool = False
 
@@ -53,12 +54,13 @@ def write_choices(
     choices: Choices,
     threshold: float | None = None,
     history: Mapping[str, Any] | None = None,
+    weights: Mapping[str, float] | None = None,
 ) -> None:
-    """Writes a file of scores or decisions; decisions of another system have no threshold."""
+    """Writes a file of scores or decisions; decisions of another system have neither threshold nor weights."""
     document = {expression: [asdict(c) for c in candidates] for expression, candidates in choices.items()}
-    write_json(
-        path, {"expressions": document, **({} if threshold is None else {"threshold": threshold})}, stamp, history
-    )
+    beside = {"threshold": threshold, "weights": weights}
+    said = {name: value for name, value in beside.items() if value is not None}
+    write_json(path, {"expressions": document, **said}, stamp, history)
 
 
 def read_choices(path: Path, stage: Stage) -> dict[str, list[Candidate]]:
@@ -71,6 +73,15 @@ def _choices_of(document: Mapping[str, Any], path: Path, stage: Stage) -> dict[s
         return {e: [Candidate(**c) for c in candidates] for e, candidates in document["expressions"].items()}
     except (KeyError, TypeError, AttributeError) as error:
         raise CacheError(f"{path}: damaged ({error!r}); {mend(stage.name)}") from error
+
+
+def read_scores(layout: Layout, video: Video) -> dict[str, list[Candidate]]:
+    """The scores of a video; raises CacheError where there are none for one of its expressions."""
+    path = layout.file(SCORE_TRACKS, video.id)
+    choices = read_choices(path, SCORE_TRACKS)
+    if missing := [expression.id for expression in video.expressions if expression.id not in choices]:
+        raise CacheError(f"{path}: holds no scores for expressions {missing}; {mend(SCORE_TRACKS.name)}")
+    return choices
 
 
 def read_threshold(path: Path) -> float:

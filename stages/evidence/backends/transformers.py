@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core.config.sections import Precision
-from stages.evidence.judge import Question, Reply
+from stages.core.config.section import Precision
+from stages.evidence.questions import Question, Reply
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +30,7 @@ FILES = (
 
 
 class LocalJudge:
-    """Fulfils `stages.evidence.judge.Judge`. Made by `load_judge`."""
+    """Fulfils `stages.evidence.questions.Judge`. Made by `load_judge`."""
 
     def __init__(self, model: Any, processor: Any, where: str) -> None:
         self.model, self.processor, self.where = model, processor, where
@@ -60,12 +60,12 @@ class LocalJudge:
             self.processor.apply_chat_template(self._chat(question), tokenize=False, add_generation_prompt=True)
             for question in questions
         ]
-        images = [[Image.fromarray(image) for image in question.images] for question in questions]
+        images = [[Image.fromarray(picture.pixels_HW3) for picture in question.pictures] for question in questions]
         return self.processor(text=text, images=images, padding=True, padding_side="left", return_tensors="pt")
 
     def _chat(self, question: Question) -> list[dict[str, Any]]:
         text = defuse(question.text, control_tokens(self.processor.tokenizer))
-        content = [*({"type": "image"} for _ in question.images), {"type": "text", "text": text}]
+        content = [*({"type": "image"} for _ in question.pictures), {"type": "text", "text": text}]
         return [{"role": "user", "content": content}]
 
     def _replies(self, logits_BV: "torch.Tensor") -> list[Reply]:
@@ -76,7 +76,7 @@ class LocalJudge:
         mass_B = torch.logaddexp(yes_B, no_B).exp()
         if not torch.isfinite(yes_B - no_B).all():
             raise ValueError(
-                f"{self.where}: logits are not finite; set rerank.precision to float32, or check the weights"
+                f"{self.where}: logits are not finite; set precision to float32 in its entry of `evidence`, or check the weights"
             )
         return [Reply(*pair) for pair in zip((yes_B - no_B).tolist(), mass_B.tolist(), strict=True)]
 
@@ -117,7 +117,7 @@ def check_folder(folder: Path) -> None:
     """Raises ValueError naming the first file that a model needs and `folder` lacks."""
     for names in FILES:
         if not any((folder / name).is_file() for name in names):
-            raise ValueError(f"{folder / names[0]}: missing; fetch the MLLM's weights again, or mend its `path`")
+            raise ValueError(f"{folder / names[0]}: missing; fetch the MLLM's weights again, or correct its `path`")
 
 
 def check_processor(processor: Any, folder: Path) -> None:

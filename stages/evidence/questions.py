@@ -1,7 +1,9 @@
 """What is asked of an MLLM and what it answers: the protocol that every backend fulfils."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -9,15 +11,32 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, eq=False)
+class Picture:
+    """An image that a model is shown.
+
+    Attributes:
+        pixels_HW3: RGB uint8; not to be changed.
+    """
+
+    pixels_HW3: NDArray[np.uint8]
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hex digits over shape and pixels, computed once however many questions show the picture."""
+        shape = str(self.pixels_HW3.shape).encode()
+        return hashlib.sha256(shape + np.ascontiguousarray(self.pixels_HW3).tobytes()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, eq=False)
 class Question:
     """A question that is answered with yes or no.
 
     Attributes:
-        images: (H, W, 3) RGB uint8 each, in the order the text refers to them; at least one.
-        text: comes after the images.
+        pictures: in the order the text refers to them; at least one.
+        text: comes after the pictures.
     """
 
-    images: tuple[NDArray[np.uint8], ...]
+    pictures: tuple[Picture, ...]
     text: str
 
 
@@ -38,9 +57,9 @@ class Judge(Protocol):
     """A model that answers questions; the same question gives the same reply."""
 
     def log_odds(self, questions: Sequence[Question]) -> list[Reply]:
-        """One reply a question, in their order.
+        """One reply per question, in their order.
 
         Raises:
-            ValueError: the model gave no finite number.
+            ValueError: the model's answer is not finite.
         """
         ...

@@ -20,8 +20,8 @@ Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What the cache knows of N tracks frame by frame; (N, T) each.
+class Sightings:
+    """How N tracks are seen frame by frame; (N, T) each.
 
     Attributes:
         object_NT: object-score logits.
@@ -42,39 +42,29 @@ def visible(object_NT: Floats, area_NT: NDArray[np.integer], size: tuple[int, in
     return (object_NT > 0) & (area_NT >= floor)
 
 
-def select_keyframes(scores_N: Sequence[float], evidence: Evidence, count: int) -> list[int]:
+def select_keyframes(scores_N: Sequence[float], sightings: Sightings, count: int) -> list[int]:
     """In each of `count` equal stretches of time the frame t that maximises Σ_n softmax(score)_n · q_nt.
 
-    q_nt is σ(object score) where track n is visible, else 0. Ties are settled by the weighted sum of the
-    predicted IoU, then of the area, then by the earlier frame.
+    q_nt is σ(object score) where track n is visible, else 0. Ties go to the larger weighted sum of the predicted
+    IoU, then of the area, then to the earlier frame.
 
     Args:
         scores_N: the selector's logits.
-        evidence: of the same tracks.
+        sightings: of the same tracks.
         count: K, at least 1.
 
     Returns:
         At most `count` frame indices in order of time; a stretch where nothing is visible gives none.
     """
-    visible_NT = evidence.visible_NT
+    from scipy.special import expit, softmax  # late: `--help` need not wait for scipy
+
+    visible_NT = sightings.visible_NT
     weight_N = softmax(np.asarray(scores_N, np.float64))
-    qualities = (sigmoid(evidence.object_NT), evidence.iou_NT, evidence.area_NT)
+    qualities = (expit(np.asarray(sightings.object_NT, np.float64)), sightings.iou_NT, sightings.area_NT)
     value_3T = np.stack([_weighted(weight_N, quality_NT, visible_NT) for quality_NT in qualities])
     bins = np.array_split(np.arange(visible_NT.shape[1]), count)
     seen = [frames[visible_NT[:, frames].any(axis=0)] for frames in bins]
     return [_best(frames, value_3T) for frames in seen if len(frames)]
-
-
-def softmax(logits_N: Floats) -> NDArray[np.float64]:
-    exponent_N = np.exp(logits_N - logits_N.max())
-    return exponent_N / exponent_N.sum()
-
-
-def sigmoid(logits: Floats | float) -> NDArray[np.float64]:
-    """σ in float64, without overflow."""
-    wide = np.asarray(logits, np.float64)
-    small = np.exp(-np.abs(wide))
-    return np.where(wide >= 0, 1.0, small) / (1.0 + small)
 
 
 def _weighted(weight_N: Floats, value_NT: NDArray[np.generic], visible_NT: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""The images an MLLM sees: whole frames at display size, candidates outlined and numbered on them.
+"""Candidates as numbers: whole frames at display size, each candidate outlined and numbered on them.
 
 Frames are brought to display size first and drawn on afterwards, so that outlines and numbers are as
 legible in a large video as in a small one.
@@ -15,7 +15,7 @@ Image = NDArray[np.uint8]
 OUTLINE_SHARE = 1 / 256  # width of an outline, of the image's longest side
 
 
-def pack(frame_HW3: Image, masks: Mapping[int, NDArray[np.bool_]], side: int) -> Image:
+def draw_outlined(frame_HW3: Image, masks: Mapping[int, NDArray[np.bool_]], side: int) -> Image:
     """One image for the MLLM.
 
     Args:

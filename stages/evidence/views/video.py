@@ -1,4 +1,4 @@
-"""One video as the MLLM may see it: its tracks' evidence, and the frames with candidates drawn on them.
+"""One video as a model may see it: how its tracks are seen, and the frames with candidates drawn on them.
 
 Legend: N candidates, T frames.
 """
@@ -15,10 +15,11 @@ from stages.core.records import Rle, Source, TrackId
 from stages.core.state.frames import open_frames
 from stages.core.state.graph import BUILD_TRACKS, Layout
 from stages.core.state.track_file import Column, read_columns, read_masks
-from stages.evidence.keyframes import Evidence, visible
-from stages.evidence.packing import Image, pack
+from stages.evidence.questions import Picture
+from stages.evidence.views.keyframes import Sightings, visible
+from stages.evidence.views.numbered import draw_outlined
 
-IMAGES_KEPT = 64
+PICTURES_KEPT = 64
 
 
 class VideoView:
@@ -26,7 +27,7 @@ class VideoView:
 
     Args:
         video: its id.
-        side: longest side of the images in pixels.
+        side: longest side of the pictures in pixels.
     """
 
     def __init__(self, layout: Layout, video: str, side: int) -> None:
@@ -34,9 +35,9 @@ class VideoView:
         self.frames = open_frames(layout, video)
         self.tracks: dict[Source, Mapping[Column, NDArray[Any]]] = {}
         self.rles: dict[TrackId, list[Rle]] = {}
-        self.image = lru_cache(maxsize=IMAGES_KEPT)(self._draw)
+        self.picture = lru_cache(maxsize=PICTURES_KEPT)(self._draw)
 
-    def evidence(self, tracks: Sequence[TrackId]) -> Evidence:
+    def sightings(self, tracks: Sequence[TrackId]) -> Sightings:
         """Of at least one track.
 
         Raises:
@@ -53,20 +54,20 @@ class VideoView:
             return np.stack([file[name][row] for file, row in files])
 
         object_NT, area_NT = stack("score"), stack("area")
-        return Evidence(object_NT, stack("iou"), area_NT, visible(object_NT, area_NT, self.frames.size))
+        return Sightings(object_NT, stack("iou"), area_NT, visible(object_NT, area_NT, self.frames.size))
 
-    def images(self, keyframes: Sequence[int], tracks: Sequence[TrackId]) -> tuple[Image, ...]:
+    def pictures(self, keyframes: Sequence[int], tracks: Sequence[TrackId]) -> tuple[Picture, ...]:
         """The keyframes with the tracks outlined as numbers 1 … N; kept for other expressions."""
-        return tuple(self.image(t, tuple(tracks)) for t in keyframes)
+        return tuple(self.picture(t, tuple(tracks)) for t in keyframes)
 
-    def _draw(self, t: int, tracks: tuple[TrackId, ...]) -> Image:
-        seen_N = self.evidence(tracks).visible_NT[:, t]
+    def _draw(self, t: int, tracks: tuple[TrackId, ...]) -> Picture:
+        seen_N = self.sightings(tracks).visible_NT[:, t]
         drawn = {
             number: masks.decode(self._rles_of(track)[t])
             for number, (track, seen) in enumerate(zip(tracks, seen_N, strict=True), 1)
             if seen
         }
-        return pack(self.frames.load(t), drawn, self.side)
+        return Picture(draw_outlined(self.frames.load(t), drawn, self.side))
 
     def _path(self, source: Source) -> Any:
         return self.layout.file(BUILD_TRACKS, self.video, source)

@@ -1,4 +1,4 @@
-"""The parts of reranking, with a real tiny VLM: its log-odds, the keyframes, the images, the kept replies."""
+"""The parts of judging, with a real tiny VLM: its log-odds, the keyframes, the pictures, the kept replies."""
 
 import json
 import math
@@ -13,14 +13,17 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from stages.evidence import local
-from stages.evidence.judge import Question, Reply
-from stages.evidence.keyframes import Evidence, select_keyframes, visible
-from stages.evidence.packing import display_size, pack, resize_mask
-from stages.evidence.replies import Replies
+from stages.core.state.cache import Stamp, write_json
+from stages.core.state.graph import GATHER_EVIDENCE
+from stages.evidence.asked import Asked
+from stages.evidence.backends.transformers import LocalJudge, load_judge
+from stages.evidence.questions import Picture, Question, Reply
+from stages.evidence.views.keyframes import Sightings, select_keyframes, visible
+from stages.evidence.views.numbered import display_size, draw_outlined, resize_mask
 from stages.micro.mllm import build_random_mllm
 
 SIZE = (48, 64)
+STAMP = Stamp(GATHER_EVIDENCE.name, GATHER_EVIDENCE.version, {"a": 1})
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +33,11 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def judge(folder):
-    return local.load_judge(folder, "cpu", "float32")
+    return load_judge(folder, "cpu", "float32")
 
 
-def picture(seed: int, size=(96, 128)) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+def picture(seed: int, size=(96, 128)) -> Picture:
+    return Picture(np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8))
 
 
 # ---------------------------------------------------------------- the judge
@@ -45,7 +48,7 @@ def test_log_odds_equal_a_forward_pass_made_by_hand(judge):
     [reply] = judge.log_odds([question])
     chat = "<|im_start|>user\n" + 2 * "<|vision_start|><|image_pad|><|vision_end|>"
     chat += "is it a dog?<|im_end|>\n<|im_start|>assistant\n"
-    images = [Image.fromarray(image) for image in question.images]
+    images = [Image.fromarray(shown.pixels_HW3) for shown in question.pictures]
     with torch.inference_mode():
         inputs = judge.processor(text=[chat], images=images, return_tensors="pt")
         chance_V = judge.model(**inputs).logits[0, -1].softmax(-1)
@@ -97,7 +100,7 @@ def test_an_incomplete_model_names_the_missing_file(folder, tmp_path, missing, n
     shutil.copytree(folder, tmp_path / "model")
     (tmp_path / "model" / missing).unlink()
     with pytest.raises(ValueError, match=named):
-        local.load_judge(tmp_path / "model", "cpu", "float32")
+        load_judge(tmp_path / "model", "cpu", "float32")
 
 
 def test_weights_that_do_not_fit_are_refused(folder, tmp_path):
@@ -106,7 +109,7 @@ def test_weights_that_do_not_fit_are_refused(folder, tmp_path):
     del state["lm_head.weight"]
     save_file(state, tmp_path / "model" / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"1 missing keys.*lm_head"):
-        local.load_judge(tmp_path / "model", "cpu", "float32")
+        load_judge(tmp_path / "model", "cpu", "float32")
 
 
 def test_a_tokenizer_without_a_one_token_answer_is_refused(folder, tmp_path):
@@ -116,61 +119,61 @@ def test_a_tokenizer_without_a_one_token_answer_is_refused(folder, tmp_path):
     raw["model"]["merges"] = [m for m in raw["model"]["merges"] if "".join(m).lstrip("Ġ").lower() != "yes"]
     file.write_text(json.dumps(raw), encoding="utf-8")
     with pytest.raises(ValueError, match=r"'yes', 'Yes'.* is one token"):
-        local.load_judge(tmp_path / "model", "cpu", "float32")
+        load_judge(tmp_path / "model", "cpu", "float32")
 
 
-def nan_judge(folder: Path, to: Path) -> local.LocalJudge:
+def nan_judge(folder: Path, to: Path) -> LocalJudge:
     shutil.copytree(folder, to)
     state = load_file(folder / "model.safetensors")
     state["lm_head.weight"][3] = float("nan")
     save_file(state, to / "model.safetensors", metadata={"format": "pt"})
-    return local.load_judge(to, "cpu", "float32")
+    return load_judge(to, "cpu", "float32")
 
 
 def test_nan_is_refused_and_never_kept(folder, tmp_path):
     judge = nan_judge(folder, tmp_path / "model")
-    replies = Replies(tmp_path / "v.json", {}, 4)
-    with pytest.raises(ValueError, match="not finite"):
-        replies.ask(judge, [Question((picture(0),), "?")])
-    assert not replies.path.exists() and replies.known == {}
+    asked = Asked(tmp_path / "v.json", STAMP, {}, 4, {})
+    with pytest.raises(ValueError, match="not finite; set precision to float32"):
+        asked.ask(judge, [Question((picture(0),), "?")])
+    assert not asked.path.exists() and asked.known == {}
 
 
 # ---------------------------------------------------------------- keyframes
 
 
-def evidence(object_NT, iou_NT=None, area_NT=None) -> Evidence:
+def sightings(object_NT, iou_NT=None, area_NT=None) -> Sightings:
     object_NT = np.asarray(object_NT, np.float16)
     iou_NT = np.ones_like(object_NT) if iou_NT is None else np.asarray(iou_NT, np.float16)
     area_NT = np.full(object_NT.shape, 50, np.uint32) if area_NT is None else np.asarray(area_NT, np.uint32)
-    return Evidence(object_NT, iou_NT, area_NT, visible(object_NT, area_NT, SIZE))
+    return Sightings(object_NT, iou_NT, area_NT, visible(object_NT, area_NT, SIZE))
 
 
 def test_a_keyframe_of_each_stretch_where_the_object_score_is_highest():
-    assert select_keyframes([0.0], evidence([[1, 3, 2, 5, 1, 4]]), 2) == [1, 3]
-    assert select_keyframes([0.0], evidence([[1, 3, 2, 5, 1, 4]]), 3) == [1, 3, 5]
-    assert select_keyframes([0.0], evidence([[1, 3]]), 4) == [0, 1]  # fewer frames than stretches
+    assert select_keyframes([0.0], sightings([[1, 3, 2, 5, 1, 4]]), 2) == [1, 3]
+    assert select_keyframes([0.0], sightings([[1, 3, 2, 5, 1, 4]]), 3) == [1, 3, 5]
+    assert select_keyframes([0.0], sightings([[1, 3]]), 4) == [0, 1]  # fewer frames than stretches
 
 
 def test_the_frames_suit_the_tracks_the_selector_believes_in():
-    tracks = evidence([[9, 0.1, 0.1], [0.1, 0.1, 9]])
+    tracks = sightings([[9, 0.1, 0.1], [0.1, 0.1, 9]])
     assert select_keyframes([5.0, 0.0], tracks, 1) == [0]
     assert select_keyframes([0.0, 5.0], tracks, 1) == [2]
     # Weak in one frame, both fair in another: comparing needs both.
-    assert select_keyframes([0.0, 0.0], evidence([[9, 2, -9], [-9, 2, 9]]), 1) == [1]
+    assert select_keyframes([0.0, 0.0], sightings([[9, 2, -9], [-9, 2, 9]]), 1) == [1]
 
 
 def test_absent_and_specklike_tracks_do_not_count():
-    assert select_keyframes([0.0], evidence([[8, 0.5, -8, -8]], area_NT=[[0, 9, 99, 99]]), 2) == [1]
-    assert select_keyframes([0.0], evidence([[-1, 0]]), 2) == []
+    assert select_keyframes([0.0], sightings([[8, 0.5, -8, -8]], area_NT=[[0, 9, 99, 99]]), 2) == [1]
+    assert select_keyframes([0.0], sightings([[-1, 0]]), 2) == []
     assert not visible(np.array([[5.0]]), np.array([[46]]), (720, 1280)).any()
     assert visible(np.array([[5.0]]), np.array([[47]]), (720, 1280)).all()
 
 
 def test_ties_are_settled_by_iou_then_area_then_time():
     flat = [[2, 2, 2, 2]]
-    assert select_keyframes([0.0], evidence(flat, [[0.5, 0.5, 0.9, 0.5]], [[9, 90, 9, 9]]), 1) == [2]
-    assert select_keyframes([0.0], evidence(flat, [[0.5, 0.9, 0.9, 0.5]], [[9, 9, 90, 99]]), 1) == [2]
-    assert select_keyframes([0.0], evidence(flat), 1) == [0]
+    assert select_keyframes([0.0], sightings(flat, [[0.5, 0.5, 0.9, 0.5]], [[9, 90, 9, 9]]), 1) == [2]
+    assert select_keyframes([0.0], sightings(flat, [[0.5, 0.9, 0.9, 0.5]], [[9, 9, 90, 99]]), 1) == [2]
+    assert select_keyframes([0.0], sightings(flat), 1) == [0]
 
 
 @given(
@@ -181,7 +184,7 @@ def test_ties_are_settled_by_iou_then_area_then_time():
 )
 def test_keyframes_are_ordered_visible_and_the_best_of_their_stretch(scores, n_frames, count, seed):
     rng = np.random.default_rng(seed)
-    tracks = evidence(rng.normal(0, 4, (len(scores), n_frames)))
+    tracks = sightings(rng.normal(0, 4, (len(scores), n_frames)))
     chosen = select_keyframes(scores, tracks, count)
     assert chosen == sorted(set(chosen)) and len(chosen) <= count
     assert all(tracks.visible_NT[:, t].any() for t in chosen)
@@ -196,7 +199,7 @@ def test_keyframes_are_ordered_visible_and_the_best_of_their_stretch(scores, n_f
         assert not best or set(best) & set(chosen)
 
 
-# ---------------------------------------------------------------- packing
+# ---------------------------------------------------------------- numbered outlines
 
 
 def test_images_keep_the_aspect_and_show_outlines_and_numbers():
@@ -205,9 +208,9 @@ def test_images_keep_the_aspect_and_show_outlines_and_numbers():
     frame_HW3 = np.full((48, 64, 3), 100, np.uint8)
     mask_HW = np.zeros((48, 64), bool)
     mask_HW[10:40, 20:50] = True
-    plain = pack(frame_HW3, {1: np.zeros_like(mask_HW)}, 128)
+    plain = draw_outlined(frame_HW3, {1: np.zeros_like(mask_HW)}, 128)
     assert plain.shape == (96, 128, 3) and plain.dtype == np.uint8 and (plain == 100).all()
-    one, two = pack(frame_HW3, {1: mask_HW}, 128), pack(frame_HW3, {2: mask_HW}, 128)
+    one, two = draw_outlined(frame_HW3, {1: mask_HW}, 128), draw_outlined(frame_HW3, {2: mask_HW}, 128)
     changed_HW = (one != 100).any(axis=-1)
     assert changed_HW[18:24, 40:100].any() and not changed_HW[:14].any() and not changed_HW[:, :34].any()
     assert (one != two).any()
@@ -237,23 +240,65 @@ class Counting:
 
 
 def test_replies_are_kept_by_everything_they_depend_on(judge, tmp_path):
-    path, image = tmp_path / "a" / "v.json", picture(0)
-    questions = [Question((image,), f"is it {number}?") for number in range(3)]
+    path, shown = tmp_path / "a" / "v.json", picture(0)
+    questions = [Question((shown,), f"is it {number}?") for number in range(3)]
 
     def asked(identity, questions) -> list[str]:
         counting = Counting(judge)
-        Replies(path, identity, 2).ask(counting, questions)
+        Asked(path, STAMP, identity, 2, {}).ask(counting, questions)
         return counting.asked
 
-    first = Replies(path, {"weights": "a"}, 2).ask(judge, questions)
+    first = Asked(path, STAMP, {"weights": "a"}, 2, {}).ask(judge, questions)
     assert asked({"weights": "a"}, questions) == []
-    assert Replies(path, {"weights": "a"}, 2).ask(judge, questions) == first
+    assert Asked(path, STAMP, {"weights": "a"}, 2, {}).ask(judge, questions) == first
     assert len(asked({"weights": "b"}, questions)) == 3
     assert len(asked({"weights": "a"}, [Question((picture(1),), "is it 0?")])) == 1
-    assert len(asked({"weights": "a"}, [Question((image, image), "is it 0?")])) == 1
+    assert len(asked({"weights": "a"}, [Question((shown, shown), "is it 0?")])) == 1
     assert asked({"weights": "a"}, questions) == []
-    path.write_text('{"version": 1, "replies": {"x": {"log_odds": NaN, "mass": 1}}}', encoding="utf-8")
-    assert len(asked({"weights": "a"}, questions)) == 3
+
+
+def test_the_file_of_replies_is_hidden_stamped_and_no_videos(judge, tmp_path):
+    asked = Asked(tmp_path / "v.json", STAMP, {}, 4, {})
+    asked.ask(judge, [Question((picture(0),), "?")])
+    assert [path.name for path in tmp_path.iterdir()] == [".v.asked.json"]
+    assert json.loads(asked.path.read_text(encoding="utf-8"))["stamp"]["ingredients"] == {"a": 1}
+
+
+def test_equal_pictures_have_one_key_and_others_another():
+    asked = Asked(Path("v.json"), STAMP, {"weights": "a"}, 4, {})
+    key = asked.key(Question((picture(0), picture(1)), "?"))
+    assert key == asked.key(Question((picture(0), picture(1)), "?"))  # other arrays, the same pixels
+    turned = Picture(picture(0).pixels_HW3.reshape(128, 96, 3))  # the same bytes, another shape
+    others = [
+        Question((picture(1), picture(0)), "?"),
+        Question((picture(0),), "?"),
+        Question((turned, picture(1)), "?"),
+        Question((picture(0), picture(1)), "??"),
+    ]
+    keys = {asked.key(question) for question in others}
+    keys |= {Asked(Path("v.json"), STAMP, other, 4, {}).key(others[0]) for other in ({"weights": "b"}, {})}
+    assert len(keys | {key}) == 7
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", '{"replies": []}', None],
+    ids=["empty", "cut", "no object", "no stamp", "not finite"],
+)
+def test_a_damaged_file_of_replies_is_begun_anew(judge, tmp_path, caplog, text):
+    questions = [Question((picture(0),), "?")]
+    asked = Asked(tmp_path / "v.json", STAMP, {}, 4, {})
+    expected = asked.ask(judge, questions)
+    whole = asked.path.read_bytes()
+    nan = {"replies": [{"key": expected[0].key, "log_odds": "nan", "mass": 1.0}]}
+    if text is None:
+        write_json(asked.path, nan, STAMP)
+    else:
+        asked.path.write_text(text, encoding="utf-8")
+    counting = Counting(judge)
+    assert Asked(tmp_path / "v.json", STAMP, {}, 4, {}).ask(counting, questions) == expected
+    assert counting.asked == ["?"] and asked.path.read_bytes() == whole
+    assert f"{asked.path}: " in caplog.text and "asked again" in caplog.text
 
 
 def test_a_judge_that_gives_nan_fails_the_video(tmp_path):
@@ -261,7 +306,7 @@ def test_a_judge_that_gives_nan_fails_the_video(tmp_path):
         def log_odds(self, questions):
             return [Reply(float("nan"), 0.5) for _ in questions]
 
-    replies = Replies(tmp_path / "v.json", {}, 4)
+    asked = Asked(tmp_path / "v.json", STAMP, {}, 4, {})
     with pytest.raises(ValueError, match="not kept"):
-        replies.ask(Broken(), [Question((picture(0),), "?")])
-    assert not replies.path.exists()
+        asked.ask(Broken(), [Question((picture(0),), "?")])
+    assert not asked.path.exists()

@@ -1,0 +1,1 @@
+"""Who answers: one file per way of running a model."""

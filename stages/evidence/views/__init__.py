@@ -1,0 +1,1 @@
+"""What a model is shown: which frames, and what is drawn on them."""
