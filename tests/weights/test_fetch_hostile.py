@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
-from test_fetch_weights import SAM2, Hub, Place, go_online, model, write
+from support.hub import SAM2, Hub, Place, go_online, model, write
 
 from stages.micro.text import build_random_text
 
@@ -61,10 +61,11 @@ def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def place(tmp_path: Path, text_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    """SAM2 from the hub, and the text encoder from where it lies."""
-    monkeypatch.setattr("stages.weights.fetch.ROLES", ("sam2", "text"))
-    return Place(tmp_path, text_folder)
+def place(tmp_path: Path, text_folder: Path) -> Place:
+    """SAM2 from the hub, and the text encoder from a folder."""
+    place = Place(tmp_path, text_folder)
+    place.only("sam2", "text")
+    return place
 
 
 def fetch_until_good(place: Place, tries: int = 3) -> list[int]:
@@ -170,9 +171,8 @@ def table(place: Place, capsys: pytest.CaptureFixture[str], flag: str, preset: b
 
 @pytest.fixture
 def only_two_roles(place: Place) -> Place:
-    """All four roles are of the config; two of them lie in one folder."""
+    """The preset has no other models, which is no defect; SAM2's has a licence."""
     place.models["sam2"]["license"] = "Apache-2.0"
-    place.models["grounding_dino"] = model(path=str(place.root / "nowhere"))
     return place
 
 
@@ -198,11 +198,10 @@ def test_list_shows_every_file_before_and_after(
 
 
 def test_verify_hashes_again_and_finds_what_list_cannot(
-    place: Place, hub: Hostile, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    place: Place, hub: Hostile, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    place.models["grounding_dino"] = place.models["mllm"] = place.models["text"]
-    monkeypatch.setattr("stages.weights.fetch.ROLES", ("sam2", "grounding_dino", "text", "mllm"))
-    monkeypatch.setattr("stages.weights.fetch.KINDS", {})
+    place.models["mllm"] = place.models["text"]
+    place.models["grounding_dino"] = model(path="stages/micro/weights/grounding_dino")
     assert place.fetch() == 0
     assert table(place, capsys, "--verify")[0] == 0
     assert table(place, capsys, "--verify", preset=False)[0] == 0  # presets that were never fetched are left out
@@ -230,6 +229,4 @@ def test_verify_of_nothing_is_no_success(only_two_roles: Place, capsys: pytest.C
 def test_fetching_needs_a_preset(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     from stages.fetch_weights import main
 
-    with pytest.raises(SystemExit) as ending:
-        main([])
-    assert ending.value.code == 2 and "--preset" in capsys.readouterr().err
+    assert main([]) == 2 and "--preset" in capsys.readouterr().err
