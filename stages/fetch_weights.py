@@ -20,10 +20,10 @@ from stages.core.config.file import Config
 from stages.core.run.cli import add_config_flag, build_parser, config_of, execute
 
 
-def run(config: Config, preset: str, overwrite: bool, source: Path | None) -> None:
+def run(config: Config, preset: str, role: str | None, overwrite: bool, source: Path | None) -> None:
     from stages.weights.fetch import fetch_preset
 
-    fetch_preset(config, preset, overwrite=overwrite, source=source)
+    fetch_preset(config, preset, role, overwrite=overwrite, source=source)
 
 
 def show(config: Config, preset: str | None, *, verify: bool) -> int:
@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser(__doc__)
     add = parser.add_argument
     add("--preset", help="a preset of the config (for --list and --verify: default all)")
+    add("--role", help="fetch the model of this role alone (default: all of the preset)")
     add_config_flag(parser)
     add("--overwrite", action="store_true", help="fetch or build again what is already good")
     add(
@@ -62,7 +63,7 @@ def _fetch_or_show(arguments: argparse.Namespace) -> int:
         return show(config_of(arguments), arguments.preset, verify=arguments.verify)
     if arguments.preset is None:
         raise ValueError("--preset is needed to fetch; --list names the presets")
-    run(config_of(arguments), arguments.preset, arguments.overwrite, arguments.source)
+    run(config_of(arguments), arguments.preset, arguments.role, arguments.overwrite, arguments.source)
     return 0
 
 

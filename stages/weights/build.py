@@ -2,40 +2,35 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
-from stages.core.config.file import Model, Sam2Model
+from stages.core.config.file import Model
+from stages.micro.builders import BUILDERS
+from stages.weights.files import FetchError
 
 
 def build(role: str, model: Model, folder: Path) -> Path:
-    """Builds a role's model into `folder`, which must not exist; returns the model's file or folder inside it."""
+    """Builds a role's model into `folder`, which must not exist; returns the model's file or folder inside it.
+
+    Raises:
+        FetchError: nothing builds random weights of the role.
+    """
     assert model.seed is not None
+    if role not in BUILDERS:
+        raise FetchError(f"no random weights of role {role} (there are {', '.join(BUILDERS)}): give `path` or `hub`")
     folder.mkdir(parents=True)
-    if isinstance(model, Sam2Model):
-        from stages.micro.sam2 import build_random_sam2
-
-        return build_random_sam2(folder, model.config, model.seed)
-    if role == "grounding_dino":
-        from stages.micro.grounding_dino import build_random_grounding_dino
-
-        return build_random_grounding_dino(folder, model.seed)
-    if role == "text":
-        from stages.micro.text import build_random_text
-
-        return build_random_text(folder, model.seed)
-    from stages.micro.mllm import build_random_mllm
-
-    assert role == "mllm", role
-    return build_random_mllm(folder, model.seed)
+    return BUILDERS[role](folder, model, model.seed)
 
 
-def recipe(model: Model) -> dict[str, str | int]:
-    """What random weights are made of: the seed, and a digest of the code and configuration that builds them."""
+def recipe(model: Model) -> dict[str, Any]:
+    """What random weights are made of: seed, the entry's own keys, and a digest of the code and files that count."""
     assert model.seed is not None
-    sha = hashlib.sha256()
+    own = model.model_dump(mode="json", exclude=set(Model.model_fields))
     folder = Path(__file__).parent.parent / "micro"
+    sha = hashlib.sha256()
     for file in sorted([*folder.glob("*.py"), *folder.glob("*.yaml")]):
         sha.update(file.name.encode() + b"\0" + file.read_bytes())
-    config = {"config": model.config} if isinstance(model, Sam2Model) else {}
-    if config and Path(config["config"]).is_file():
-        sha.update(Path(config["config"]).read_bytes())
-    return {"seed": model.seed, "builder": sha.hexdigest()[:16], **config}
+    for value in own.values():
+        if isinstance(value, str) and Path(value).is_file():
+            sha.update(Path(value).read_bytes())
+    return {"seed": model.seed, "builder": sha.hexdigest()[:16], **own}

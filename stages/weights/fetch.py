@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.config.file import Config, Model
-from stages.core.config.loading import ConfigError, nearest
+from stages.core.config.loading import ConfigError, model_of, nearest
 from stages.core.state.cache import Stamp, State, inspect, read_json, write_json
 from stages.core.state.weights import RECORD_STAGE, RECORD_VERSION, record_path, transformer_folder, weights_id
 from stages.weights.build import build, recipe
@@ -24,8 +24,6 @@ from stages.weights.lock import Lock
 log = logging.getLogger(__name__)
 
 SEEDED = ".seeded"  # marks a folder of random weights
-ROLES = ("sam2", "grounding_dino", "text", "mllm")
-KINDS: Mapping[str, tuple[str, ...]] = {"grounding_dino": ("grounding-dino",)}  # model_type in config.json
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class Request:
     """One model of a preset that must be in place.
 
     Attributes:
-        role: sam2, grounding_dino, text or mllm.
+        role: one of `stages.core.config.model.roles`.
         model: its entry in the config.
         folder: where it goes; the record lies there too.
         lock: what downloaded bytes must be.
@@ -57,33 +55,49 @@ class Request:
         return Stamp(RECORD_STAGE, RECORD_VERSION, {"source": _ingredients(self.model)})
 
 
-def fetch_preset(config: Config, preset: str, *, overwrite: bool, source: Path | None) -> None:
-    """Brings all models of a preset into place; one job at a time for a weights folder.
+def fetch_preset(config: Config, preset: str, role: str | None = None, *, overwrite: bool, source: Path | None) -> None:
+    """Brings models of a preset into place; one job at a time for a weights folder.
+
+    Args:
+        role: of the one model; None = of every one that the preset has.
+        source: folder to take hub files from instead of the network.
 
     Raises:
+        ConfigError: there is no such preset or role, or the preset has no model of it.
         FetchError: some are not in place; one message names all of them, after the others were fetched.
     """
     if preset not in config.presets:
         raise ConfigError(f"no preset {preset!r} in config.presets{nearest(preset, config.presets)}")
+    requests = [_request(config, preset, name, overwrite, source) for name in _roles(config, preset, role)]
     failures = []
     with exclusive(Path(config.paths.weights) / ".lock"):
-        for role in ROLES:
-            model = getattr(config.presets[preset].models, role)
-            folder = record_path(config, preset, role).parent
-            request = Request(
-                role, model, folder, Lock(Path(config.paths.weights_lock)), overwrite, source and source / role
-            )
+        for request in requests:
             try:
                 fetch(request)
             except FetchError as error:
-                log.error("%s of preset %s is not in place", role, preset)
-                failures.append(f"{role}: {error}")
+                log.error("%s of preset %s is not in place", request.role, preset)
+                failures.append(f"{request.role}: {error}")
     if failures:
-        again = f"python -m stages.fetch_weights --preset {preset}"
+        again = f"python -m stages.fetch_weights --preset {preset}{f' --role {role}' if role else ''}"
         raise FetchError(
             f"weights of preset {preset!r} are not in place:\n" + "\n".join(failures) + f"\nthen run `{again}` again; "
             "for files fetched elsewhere add `--from DIR`, where DIR/<role>/ holds those of a role"
         )
+
+
+def _roles(config: Config, preset: str, role: str | None) -> list[str]:
+    """The role, or all that the preset has models of."""
+    models = config.presets[preset].models
+    if role is None:
+        return [name for name, model in models if model is not None]
+    if role not in type(models).model_fields:
+        raise ConfigError(f"no role {role!r}{nearest(role, type(models).model_fields)}")
+    return [role]
+
+
+def _request(config: Config, preset: str, role: str, overwrite: bool, source: Path | None) -> Request:
+    folder, lock = record_path(config, preset, role).parent, Lock(Path(config.paths.weights_lock))
+    return Request(role, model_of(config, preset, role), folder, lock, overwrite, source and source / role)
 
 
 def fetch(request: Request) -> None:
@@ -116,7 +130,7 @@ def _is_intact(request: Request) -> bool:
         return False
     raw = read_json(request.record, RECORD_STAGE, RECORD_VERSION)
     path, wanted = Path(raw["path"]), raw["files"]
-    folder = path.parent if request.role == "sam2" else path
+    folder = path.parent if request.model.one_file else path
     try:
         found = facts_in(folder, wanted)
     except FileNotFoundError as error:
@@ -133,7 +147,7 @@ def _is_locked(request: Request, files: Mapping[str, FileFacts]) -> bool:
     if "hub" not in request.stamp.ingredients["source"]:
         return True
     locked = request.lock.files_of(request.model)
-    by_name = {Path(name).name: facts for name, facts in locked.items()} if request.role == "sam2" else locked
+    by_name = {Path(name).name: facts for name, facts in locked.items()} if request.model.one_file else locked
     return all(by_name.get(name) == facts for name, facts in files.items())
 
 
@@ -199,12 +213,12 @@ def _is_replaceable(folder: Path) -> bool:
 
 def _finish(request: Request, folder: Path, final: Path, files: Mapping[str, FileFacts]) -> None:
     """Checks that the files in `folder` are of the role's kind and writes the record, which names them in `final`."""
-    if request.role == "sam2":
+    if request.model.one_file:
         name = _only_weights(folder, files)
         path, files = final / name, {Path(name).name: files[name]}
     else:
         path = final
-        _check_kind(request.role, _config_file(folder))
+        _check_kind(request, _config_file(folder))
     # a folder that is taken in place keeps no record of ours
     record = (folder if request.model.path is None else request.folder) / RECORD
     write_json(record, {"path": str(path), "files": dict(files)}, request.stamp)
@@ -215,7 +229,7 @@ def _only_weights(folder: Path, names: Mapping[str, FileFacts]) -> str:
     found = [name for name in names if name.endswith(WEIGHT_SUFFIXES)]
     if len(found) != 1:
         raise FetchError(
-            f"{folder}: SAM2 is one .pt or .safetensors file; found {', '.join(found) or 'none'}: name it in "
+            f"{folder}: the model is one .pt or .safetensors file; found {', '.join(found) or 'none'}: name it in "
             "`path` or `files` of the config"
         )
     return found[0]
@@ -228,11 +242,12 @@ def _config_file(folder: Path) -> Path:
         return folder / "config.json"  # which is not there: whoever reads it says so
 
 
-def _check_kind(role: str, config: Path) -> None:
+def _check_kind(request: Request, config: Path) -> None:
     """Holds model_type in a transformers config.json against what the role is written for."""
     try:
         kind = json.loads(config.read_text(encoding="utf-8"))["model_type"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FetchError(f"{config}: not the config.json of a transformers model ({error!r})") from error
-    if kind not in KINDS.get(role, (kind,)):
-        raise FetchError(f"{config}: model_type is {kind!r}, {role} must be {' or '.join(KINDS[role])}")
+    if request.model.kinds and kind not in request.model.kinds:
+        wanted = " or ".join(request.model.kinds)
+        raise FetchError(f"{config}: model_type is {kind!r}, {request.role} must be {wanted}")

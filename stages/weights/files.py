@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TypedDict
 
-from tqdm import tqdm
+from stages.core.run.progress import Progress
 
 log = logging.getLogger(__name__)
 RECORD = "record.json"
@@ -34,12 +34,12 @@ Files = Mapping[str, FileFacts]
 
 
 def facts_of(file: Path) -> FileFacts:
-    """Reads a file once, with a progress bar on the terminal where it is large."""
+    """Reads a file once, and says how far it is where that takes a while."""
     sha, size = hashlib.sha256(), file.stat().st_size
-    with file.open("rb") as handle, _bar(file, size) as bar:
+    with file.open("rb") as handle, Progress(f"verifying {file.name}", size) as progress:
         while chunk := handle.read(CHUNK):
             sha.update(chunk)
-            bar.update(len(chunk))
+            progress.more(len(chunk))
     return {"size": size, "sha256": sha.hexdigest()}
 
 
@@ -78,9 +78,3 @@ def exclusive(file: Path) -> Iterator[None]:
             log.info("another job is fetching weights (%s); waiting for it", file)
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
-
-
-def _bar(file: Path, size: int) -> tqdm:
-    return tqdm(
-        total=size, desc=f"verifying {file.name}", unit="B", unit_scale=True, leave=False, disable=size < 16 * CHUNK
-    )

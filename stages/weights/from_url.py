@@ -11,8 +11,7 @@ import shutil
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from tqdm import tqdm
-
+from stages.core.run.progress import Progress
 from stages.weights.files import FetchError, FileFacts, facts_of, set_aside
 from stages.weights.from_hub import copy_file
 from stages.weights.hub import PARTIAL
@@ -79,8 +78,8 @@ def _download(url: str, target: Path, *, force: bool) -> None:
     if force:
         partial.unlink(missing_ok=True)
     start = partial.stat().st_size if partial.is_file() else 0
-    with tqdm(total=size, initial=start, desc=target.name, unit="B", unit_scale=True, leave=False, disable=None) as bar:
-        transfer(address(url), partial, size, {}, bar.update)
+    with Progress(f"fetching {target.name}, {size / 1e9:.1f} GB", size, start=start) as progress:
+        transfer(address(url), partial, size, {}, progress.more)
     place(partial, target)
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-from tqdm import tqdm
-
+from stages.core.run.progress import Progress
 from stages.weights.files import FetchError, facts_of, matching
 from stages.weights.transfer import http_error, place, transfer
 
@@ -121,13 +120,13 @@ def _is_there(file: Path, name: str, listing: Listing) -> bool:
 
 @contextmanager
 def _progress(hub: str, size: int) -> Iterator[Callable[[int], None]]:
-    """A bar over all files on a terminal; what it gives may be called from any thread."""
+    """How much of all files has arrived; what it gives may be called from any thread."""
     lock = Lock()
-    with tqdm(total=size, desc=hub, unit="B", unit_scale=True, leave=False, disable=None) as bar:
+    with Progress(f"fetching {hub}, {size / 1e9:.1f} GB", size) as progress:
 
         def arrived(count: int) -> None:
             with lock:
-                bar.update(count)
+                progress.more(count)
 
         yield arrived
 

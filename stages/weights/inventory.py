@@ -58,6 +58,8 @@ def inventory(config: Config, preset: str | None, *, hashed: bool) -> list[Row]:
     rows: list[Row] = []
     for name in config.presets if preset is None else [preset]:
         for role, model in config.presets[name].models:
+            if model is None:
+                continue
             rows += _rows(config, name, role, model, hashed)
     return rows
 
@@ -76,7 +78,7 @@ def _rows(config: Config, preset: str, role: str, model: Model, hashed: bool) ->
         raw = read_json(record, RECORD_STAGE, RECORD_VERSION)
         path, recorded = Path(raw["path"]), raw["files"]
     origin, revision, locked = _origin(model, Lock(Path(config.paths.weights_lock)))
-    if role == "sam2":  # its record names the one file, wherever in the repository it was
+    if model.one_file:  # its record names the one file, wherever in the repository it was
         locked = {Path(name).name: facts for name, facts in locked.items()}
     for name in _names(model, recorded, locked):
         wanted = locked.get(name) or recorded.get(name)

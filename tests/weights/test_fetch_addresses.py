@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from support.detectors import build_wide, package_state, prompts
-from test_fetch_weights import DINO, Hub, Place, go_online, model
+from support.hub import DINO, Hub, Place, go_online, model
 
 from stages.core.config.file import Model
 from stages.fetch_weights import main
@@ -85,12 +85,11 @@ def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def place(tmp_path: Path, text_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    """SAM2 from an address, and the text encoder from where it lies."""
-    monkeypatch.setattr("stages.weights.fetch.ROLES", ("sam2", "text"))
+def place(tmp_path: Path, text_folder: Path) -> Place:
+    """SAM2 from an address, and the text encoder from a folder."""
     place = Place(tmp_path, text_folder)
     place.models["sam2"] = model(config="stages/micro/sam2_micro.yaml", files=[URL], license="Apache-2.0")
-    place.models["grounding_dino"] = model(path=str(tmp_path / "nowhere"))
+    place.only("sam2", "text")
     return place
 
 
@@ -213,9 +212,8 @@ def test_the_authors_checkpoint_beside_the_hubs_description(
     hub = Hub()
     hub.push(DINO, {file.name: file.read_bytes() for file in folder.glob("*.json")})
     go_online(monkeypatch, hub.url)
-    monkeypatch.setattr("stages.weights.fetch.ROLES", ("grounding_dino",))
     address = "https://github.com/authors/dino/releases/ogc.pth"
-    place.models["grounding_dino"] = model(hub=DINO, revision="main", files=["*.json", address])
+    place.models = {"grounding_dino": model(hub=DINO, revision="main", files=["*.json", address])}
     try:
         assert place.fetch() == 0 == place.fetch()
     finally:
@@ -223,7 +221,7 @@ def test_the_authors_checkpoint_beside_the_hubs_description(
         hub.server.server_close()
     assert set(place.lock) == {DINO, address}
     assert len(mirror.starts) == 1
-    assert load_detector(place.found("grounding_dino"), prompts("transformers"), "cpu")
+    assert load_detector(place.found("grounding_dino"), prompts("transformers"), "cpu", 8)
 
 
 @pytest.mark.parametrize(

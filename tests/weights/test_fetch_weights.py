@@ -1,123 +1,23 @@
 """stages.fetch_weights against a local server that speaks the hub's API, and without any network."""
 
-import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import yaml
+from support.hub import DINO, SAM2, Hub, Place, Repository, go_online, model, sha, write
 
 from stages.core.config.loading import load_config, settings_of
-from stages.core.state.weights import find_weights
 from stages.fetch_weights import main
 from stages.micro.grounding_dino import build_random_grounding_dino
 from stages.micro.text import build_random_text
-
-SAM2, DINO, TEXT = "facebook/sam2-tiny", "IDEA-Research/dino-tiny", "org/text-tiny"
-Repository = dict[str, bytes]
-
-
-class Hub:
-    """A server of repositories: branch "main" of each at its newest commit, older commits by their name."""
-
-    def __init__(self) -> None:
-        self.commits: dict[str, list[tuple[str, Repository]]] = {}
-        self.tampered: dict[str, bytes] = {}  # file name → bytes sent instead of the announced ones
-        self.cuts: list[str] = []  # files whose connection breaks off half-way, once each
-        self.sent: list[str] = []
-        hub = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_HEAD(self) -> None:
-                hub.answer(self, body=False)
-
-            def do_GET(self) -> None:
-                hub.answer(self, body=True)
-
-            def log_message(self, *args: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
-
-    def push(self, repository: str, files: Repository) -> str:
-        commit = hashlib.sha1(repr(sorted(files.items())).encode()).hexdigest()
-        self.commits.setdefault(repository, []).append((commit, files))
-        return commit
-
-    def find(self, repository: str, revision: str) -> tuple[str, Repository] | None:
-        commits = self.commits.get(repository, [])
-        by_name = dict(commits) | ({"main": commits[-1][1]} if commits else {})
-        names = {commit: commit for commit, _ in commits} | ({"main": commits[-1][0]} if commits else {})
-        return (names[revision], by_name[revision]) if revision in by_name else None
-
-    def answer(self, request: BaseHTTPRequestHandler, *, body: bool) -> None:
-        parts = request.path.split("?")[0].strip("/").split("/")
-        if parts[:2] == ["api", "models"]:
-            repository, kind, revision = "/".join(parts[2:4]), parts[4], parts[5]
-        else:
-            repository, kind, revision = "/".join(parts[:2]), parts[2], parts[3]
-        found = self.find(repository, revision)
-        name = "/".join(parts[4:])
-        if found is None or (kind == "resolve" and name not in found[1]):
-            request.send_response(404)
-            request.send_header("X-Error-Code", "EntryNotFound" if found else "RevisionNotFound")
-            request.end_headers()
-        elif kind == "resolve":
-            self.sent += [name] if body else []
-            content = self.tampered.get(name, found[1][name])
-            self.send(request, content, body, self.headers(*found, name), cut=body and name in self.cuts)
-            self.cuts = [cut for cut in self.cuts if not body or cut != name]
-        else:
-            document = self.tree(found[1]) if kind == "tree" else self.info(repository, *found)
-            self.send(request, json.dumps(document).encode(), body, {"Content-Type": "application/json"})
-
-    @staticmethod
-    def headers(commit: str, files: Repository, name: str) -> dict[str, str]:
-        return {"X-Repo-Commit": commit, "ETag": f'"{hashlib.sha256(files[name]).hexdigest()}"'}
-
-    @staticmethod
-    def info(repository: str, commit: str, files: Repository) -> dict[str, Any]:
-        return {"id": repository, "sha": commit, "siblings": [{"rfilename": name} for name in files]}
-
-    @staticmethod
-    def tree(files: Repository) -> list[dict[str, Any]]:
-        return [
-            {
-                "type": "file",
-                "path": name,
-                "size": len(content),
-                "oid": hashlib.sha1(content).hexdigest(),
-                **(
-                    {"lfs": {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}}
-                    if name.endswith((".safetensors", ".pt"))
-                    else {}
-                ),
-            }
-            for name, content in files.items()
-        ]
-
-    @staticmethod
-    def send(
-        request: BaseHTTPRequestHandler, content: bytes, body: bool, headers: dict[str, str], cut: bool = False
-    ) -> None:
-        start = int(request.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
-        request.send_response(206 if start else 200)
-        if start:
-            headers = {**headers, "Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
-        content = content[start:]
-        for key, value in {**headers, "Content-Length": str(len(content))}.items():
-            request.send_header(key, value)
-        request.end_headers()
-        if body:
-            request.wfile.write(content[: len(content) // 2] if cut else content)
 
 
 @pytest.fixture
@@ -140,52 +40,6 @@ def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_random_text(tmp_path_factory.mktemp("text"), 0)
 
 
-def go_online(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    """Lets huggingface_hub ask `url`, whatever the environment of the tests says."""
-    monkeypatch.setenv("HF_ENDPOINT", url)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-
-
-def model(**given: Any) -> dict[str, Any]:
-    base: dict[str, Any] = {"hub": None, "revision": None, "files": [], "seed": None, "path": None, "license": None}
-    return {**base, **given}
-
-
-class Place:
-    """A project folder with a preset `test`: SAM2 and GroundingDINO from the hub, the rest from a path."""
-
-    def __init__(self, root: Path, text_folder: Path) -> None:
-        self.root = root
-        self.weights, self.lock_file = root / "weights", root / "weights.lock.json"
-        self.lock_file.write_text("{}\n")
-        self.models: dict[str, dict[str, Any]] = {
-            "sam2": model(config="stages/micro/sam2_micro.yaml", hub=SAM2, revision="main", files=["sam2.pt"]),
-            "grounding_dino": model(hub=DINO, revision="main", files=["*.json", "*.txt", "model.safetensors"]),
-            "text": model(path=str(text_folder)),
-            "mllm": model(path=str(text_folder)),
-        }
-
-    @property
-    def config_files(self) -> list[Path]:
-        overlay = {
-            "paths": {"weights": str(self.weights), "weights_lock": str(self.lock_file)},
-            "presets": {"test": {"models": self.models, "settings": {}}},
-            "datasets": {"shapes": {"models": "test"}},
-        }
-        (self.root / "overlay.yaml").write_text(yaml.safe_dump(overlay))
-        return [Path("config.yaml"), self.root / "overlay.yaml"]
-
-    def fetch(self, *flags: str) -> int:
-        return main(["--preset", "test", *(f"--config={file}" for file in self.config_files), *flags])
-
-    def found(self, role: str) -> Any:
-        return find_weights(load_config(*self.config_files), "shapes", role)
-
-    @property
-    def lock(self) -> dict[str, Any]:
-        return json.loads(self.lock_file.read_text())
-
-
 @pytest.fixture
 def place(tmp_path: Path, text_folder: Path) -> Place:
     return Place(tmp_path, text_folder)
@@ -196,10 +50,6 @@ def served(hub: Hub, dino: Repository) -> Hub:
     hub.push(SAM2, {"sam2.pt": b"weights " * 999, "README.md": b"not wanted"})
     hub.push(DINO, {**dino, "pytorch_model.bin": b"not wanted"})
     return hub
-
-
-def sha(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 def test_first_fetch_is_recorded_and_its_weights_load(place: Place, served: Hub, dino: Repository) -> None:
@@ -216,7 +66,7 @@ def test_first_fetch_is_recorded_and_its_weights_load(place: Place, served: Hub,
 
     weights = place.found("grounding_dino")
     settings = settings_of(load_config(*place.config_files), "shapes").prompts.gdino
-    (detections,) = load_detector(weights, settings, "cpu").detect([np.zeros((64, 80, 3), np.uint8)], ["a cat"])[0]
+    (detections,) = load_detector(weights, settings, "cpu", 8).detect([np.zeros((64, 80, 3), np.uint8)], ["a cat"])[0]
     assert detections.boxes_N4.shape[1] == 4
 
 
@@ -379,11 +229,6 @@ def test_offline_mode_of_huggingface_hub_is_named(
     assert "HF_HUB_OFFLINE" in capsys.readouterr().err and served.sent == []
 
 
-def write(file: Path, content: bytes) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(content)
-
-
 def fill(source: Path, dino: Repository) -> Path:
     write(source / "sam2/sam2.pt", b"from a folder")
     for name, content in dino.items():
@@ -480,9 +325,9 @@ def test_seed_builds_once_and_the_same_everywhere(tmp_path: Path, text_folder: P
     assert not list(place.weights.rglob("*.building")) and place.lock == {}
 
 
-def test_seed_builds_again_what_is_damaged_or_of_another_seed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seed_builds_again_what_is_damaged_or_of_another_seed(place: Place) -> None:
     seeded(place)
-    only(monkeypatch, "text")
+    place.only("text")
     assert place.fetch() == 0
     first, file = place.found("text").id, place.found("text").path / "model.safetensors"
     content = file.read_bytes()
@@ -490,13 +335,14 @@ def test_seed_builds_again_what_is_damaged_or_of_another_seed(place: Place, monk
     assert place.fetch() == 0
     assert file.read_bytes() == content and place.found("text").id == first
     seeded(place, 1)
+    place.only("text")
     assert place.fetch() == 0
     assert place.found("text").id != first
 
 
-def test_seed_builds_again_where_snakemake_deleted_the_record(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seed_builds_again_where_snakemake_deleted_the_record(place: Place) -> None:
     seeded(place)
-    only(monkeypatch, "text")
+    place.only("text")
     assert place.fetch() == 0
     first = place.found("text").id
     (place.weights / "test/text/record.json").unlink()
@@ -504,33 +350,25 @@ def test_seed_builds_again_where_snakemake_deleted_the_record(place: Place, monk
     assert place.found("text").id == first
 
 
-def test_seed_never_replaces_files_of_the_user(
-    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_seed_never_replaces_files_of_the_user(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     seeded(place)
-    only(monkeypatch, "text")
+    place.only("text")
     mine = place.weights / "test/text/mine.safetensors"
     write(mine, b"mine")
     assert place.fetch() == 2
     assert "move them away" in capsys.readouterr().err and mine.read_bytes() == b"mine"
 
 
-def test_hub_files_do_not_mix_with_a_random_models(
-    place: Place, served: Hub, dino: Repository, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hub_files_do_not_mix_with_a_random_models(place: Place, served: Hub, dino: Repository) -> None:
     from_hub = place.models["grounding_dino"]
     seeded(place)
-    only(monkeypatch, "grounding_dino")
+    place.only("grounding_dino")
     assert place.fetch() == 0
     write(place.weights / "test/grounding_dino/left_over.json", b"{}")
     place.models["grounding_dino"] = from_hub
     assert place.fetch() == 0
     left = {path.name for path in (place.weights / "test/grounding_dino").iterdir() if path.is_file()}
     assert left == {*dino, "record.json"}
-
-
-def only(monkeypatch: pytest.MonkeyPatch, *roles: str) -> None:
-    monkeypatch.setattr("stages.weights.fetch.ROLES", roles)
 
 
 def test_two_jobs_do_not_fetch_the_same_twice(place: Place, served: Hub) -> None:
@@ -544,6 +382,49 @@ def test_two_jobs_do_not_fetch_the_same_twice(place: Place, served: Hub) -> None
         thread.join()
     assert codes == [0, 0]
     assert served.sent.count("sam2.pt") == 1 and served.sent.count("model.safetensors") == 1
+
+
+def test_one_role_fetches_its_model_alone(place: Place, served: Hub) -> None:
+    assert place.fetch("--role", "sam2") == 0
+    assert set(served.sent) == {"sam2.pt"} and set(place.lock) == {SAM2}
+    assert place.found("sam2") and not (place.weights / "test/grounding_dino").exists()
+    with pytest.raises(ValueError, match="fetch_weights --preset test --role text"):
+        place.found("text")
+    assert place.fetch() == 0  # the rest; what is there is verified
+    assert served.sent.count("sam2.pt") == 1 and all(place.found(role) for role in place.models)
+
+
+def test_a_role_that_the_preset_lacks_is_explained(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    place.only("text")
+    assert place.fetch("--role", "mllm") == 2
+    assert "preset 'test' has no model of role 'mllm'" in capsys.readouterr().err
+    assert place.fetch("--role", "txt") == 2
+    assert "did you mean 'text'" in capsys.readouterr().err
+    assert place.fetch() == 0 and not (place.weights / "test/mllm").exists()
+
+
+def test_jobs_of_several_roles_at_once_lose_nothing(place: Place, served: Hub, tmp_path: Path) -> None:
+    """Each process writes to the lock file, which is read and written as a whole."""
+    flags = ["--preset", "test", *(f"--config={file}" for file in place.config_files)]
+    environment = os.environ | {"HF_ENDPOINT": served.url, "HF_HUB_OFFLINE": "0"}
+    command = [sys.executable, "-m", "stages.fetch_weights", *flags, "--role"]
+    jobs = [
+        subprocess.Popen([*command, role], env=environment, stderr=subprocess.PIPE, text=True) for role in place.models
+    ]
+    logs = [job.communicate()[1] for job in jobs]
+    assert [job.returncode for job in jobs] == [0] * len(jobs), logs
+    assert set(place.lock) == {SAM2, DINO} and all(place.found(role) for role in place.models)
+    assert all(log.count("waiting") <= 1 for log in logs)
+
+
+def test_a_role_without_random_weights_is_explained(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seeded(place)
+    place.only("text")
+    monkeypatch.setattr("stages.weights.build.BUILDERS", {"sam2": None})
+    assert place.fetch() == 2
+    assert "no random weights of role text (there are sam2)" in capsys.readouterr().err
 
 
 def test_unknown_preset_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,7 @@
 """The pydantic models of config.yaml as a file: places, presets of models, data sets, and the sections."""
 
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
@@ -20,7 +20,15 @@ ADDRESS = "https://"
 
 
 class Model(Section):
-    """One model of a preset: from a hub and from https addresses, from a seed, or from a local path."""
+    """One model of a preset: from a hub and from https addresses, from a seed, or from a local path.
+
+    Attributes:
+        one_file: its weights are a single file; otherwise it is a folder of transformers.
+        kinds: what the folder's config.json may say as model_type; none = anything.
+    """
+
+    one_file: ClassVar[bool] = False
+    kinds: ClassVar[tuple[str, ...]] = ()
 
     hub: str | None = Field(description="Repository id on the hub; null = not from a hub")
     revision: str | None = Field(description="Branch, tag or commit on the hub")
@@ -55,7 +63,13 @@ class Model(Section):
 
 
 class Sam2Model(Model):
+    one_file = True
+
     config: str = Field(description="SAM2 config: a name inside the sam2 package, or a YAML file of this repository")
+
+
+class GroundingDinoModel(Model):
+    kinds = ("grounding-dino",)
 
 
 class Models(Parts):

@@ -11,14 +11,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, create_model
 
-from stages.core.config.file import Config, Dataset, Model, Models, Preset, Sam2Model
+from stages.core.config.file import Config, Dataset, GroundingDinoModel, Model, Models, Preset, Sam2Model
 from stages.core.config.section import Parts, Positive, Section
 from stages.core.config.sections import Selector, SelectorSources, Settings, Tracks
 from stages.core.tables import EVIDENCE, FORMATS, SELECTORS, SOURCES, EvidenceKind, PromptSource, SelectorKind
 
 # Roles of models that stages load whatever the tables hold, and what is said of a role's model beside `Model`.
 STAGE_ROLES = ("sam2", "text")
-ENTRIES: Mapping[str, type[Model]] = {"sam2": Sam2Model}
+ENTRIES: Mapping[str, type[Model]] = {"sam2": Sam2Model, "grounding_dino": GroundingDinoModel}
 
 
 def settings_model() -> type[Settings]:

@@ -69,6 +69,10 @@ class Progress:
         if self._spoke:
             self._write(f"{self._percent()}%, after {_span(self._clock() - self._began)}")
 
+    def more(self, count: float) -> None:
+        """Says that `count` more is done."""
+        self.at(self.done + count)
+
     def at(self, done: float, note: str = "") -> None:
         """Says that `done` of `total` is done; `note` says what of it is at hand."""
         self.done = done

@@ -46,7 +46,7 @@ def find_weights(config: Config, dataset: str, role: str) -> Weights:
     preset = config.datasets[dataset].models
     model = model_of(config, preset, role)
     record = record_path(config, preset, role)
-    command = f"python -m stages.fetch_weights --preset {preset}"
+    command = f"python -m stages.fetch_weights --preset {preset} --role {role}"
     if not record.exists():
         raise ValueError(f"no weights for {role} of preset {preset!r} ({record} does not exist): run `{command}`")
     raw = read_json(record, RECORD_STAGE, RECORD_VERSION)
