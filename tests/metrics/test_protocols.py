@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_masks
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from test_metrics import Bool, official_f, random_mask
+from support.official_f import Bool, official_f, random_mask
 
 from stages.core.media import masks
 from stages.core.records import Expression

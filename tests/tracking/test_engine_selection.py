@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_tracking import draw_prompts, published_loop, track_by_shifting
+from support.greedy import draw_prompts, published_loop, track_by_shifting
 
 from stages.core.config.loading import load_config
 from stages.core.media import masks

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sam2.sam2_video_predictor import SAM2VideoPredictor
 from sam2.utils.misc import load_video_frames
+from support.greedy import draw_prompts, published_loop, shifted, track_by_shifting
 from support.sam2 import box_mask, draw_frames, micro_weights
 
 from stages.core.config.loading import load_config
@@ -19,7 +20,6 @@ from stages.tracking.labels import compare, oriented
 from stages.tracking.sam2_model import load_sam2
 from stages.tracking.sharing import SharedPrompts
 from stages.tracking.stock import ModelFrames, StockTracker, memory_reach
-from stages.tracking.tracker import Masklet
 
 SIZE = (48, 64)
 OBJECTS = [box_mask(SIZE, 8, 5, 28, 25), box_mask(SIZE, 35, 28, 51, 44)]
@@ -126,53 +126,8 @@ def test_a_batch_equals_its_objects_alone_and_bfloat16_is_near(tracker, weights,
 # ---------------------------------------------------------------- greedy selection
 
 
-def shifted(mask, by):
-    return np.roll(mask, by, axis=1)
-
-
-def draw_prompts(rng, n, n_frames):
-    """Prompts of few moving objects, with noise: some cover others, some are equal, one may be empty."""
-    objects = [box_mask((12, 16), *(o := rng.integers(0, 8, 2)), *(o + rng.integers(2, 6, 2))) for _ in range(4)]
-    prompts = []
-    for _ in range(n):
-        frame = int(rng.integers(n_frames))
-        mask = shifted(objects[rng.integers(len(objects))], frame)
-        if rng.random() < 0.5:
-            mask = mask & (rng.random(mask.shape) < 0.9)
-        if rng.random() < 0.05:
-            mask = np.zeros_like(mask)
-        prompts.append(Prompt(frame, masks.encode(mask), (0, 0, 1, 1), expression=int(rng.integers(3))))
-    return prompts
-
-
-def track_by_shifting(n_frames):
-    def moved(frame, rle):
-        rles_T = [masks.encode(shifted(masks.decode(rle), t - frame)) for t in range(n_frames)]
-        return Masklet(rles_T, np.zeros((n_frames, 256)), np.zeros(n_frames), np.zeros(n_frames))
-
-    return lambda batches: [[moved(batch.frame, rle) for rle in batch.masks] for batch in batches]
-
-
 def run_chain(chain, prompts, track):
     return [choice.row for choice in run_chains([chain], prompts, SharedPrompts(prompts, None), track)[0]]
-
-
-def published_loop(prompts, rows, n_frames, per_pass, covered_iou, cap):
-    """The selection written down plainly, on pixels."""
-    pixels = {row: masks.decode(prompts[row].mask) for row in rows}
-    left = sorted((row for row in rows if pixels[row].any()), key=lambda row: (-pixels[row].sum(), row))
-    chosen = []
-    while left and len(chosen) < cap:
-        frame = prompts[left[0]].frame
-        batch = [row for row in left if prompts[row].frame == frame][:per_pass][: cap - len(chosen)]
-        left = [row for row in left if row not in batch]
-        for row in batch:
-            for other in list(left):
-                track = shifted(pixels[row], prompts[other].frame - frame)
-                if (track & pixels[other]).sum() / (track | pixels[other]).sum() > covered_iou:
-                    left.remove(other)
-        chosen += batch
-    return chosen
 
 
 @settings(max_examples=80, deadline=None)
