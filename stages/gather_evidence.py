@@ -17,7 +17,7 @@ from stages.core.records import Video
 from stages.core.run.cli import Job, execute, parse_job, stage_parser
 from stages.core.run.runner import Worker, run_shard
 from stages.core.state.cache import Stamp
-from stages.core.state.evidence_file import asked_path, write_evidence
+from stages.core.state.evidence_file import asked_path, drop_asked, write_evidence
 from stages.core.state.fingerprints import upstream
 from stages.core.state.graph import GATHER_EVIDENCE, SCORE_TRACKS
 from stages.core.state.weights import weights_ids
@@ -39,6 +39,7 @@ def run(job: Job, name: str) -> None:
     weights = weights_ids(job.config, job.dataset, GATHER_EVIDENCE, name)
 
     def ingredients(video: Video) -> Mapping[str, Any]:
+        drop_asked(job.layout.file(GATHER_EVIDENCE, video.id, name))
         scores = upstream(job.layout, SCORE_TRACKS, video.id)
         return {"scores": scores, "weights": weights, **kind.ingredients(job, settings, video)}
 

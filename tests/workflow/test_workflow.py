@@ -135,12 +135,18 @@ def test_another_number_of_shards_recomputes_nothing(workspace: Path) -> None:
     assert made_again == set()
 
 
+DECIDED = {"rerank_tracks", "evaluate", "render_predictions", "collect", "assemble"}
+
+
 @pytest.mark.parametrize(
     ("section", "values", "expected"),
     [
         ("render", {"opacity": 0.2}, {"render_predictions", "collect", "assemble"}),
         ("evaluate", {"boundary_ratio": 0.02}, {"evaluate", "collect", "assemble"}),
-        ("rerank", {"weight": 0.5}, {"rerank_tracks", "evaluate", "render_predictions", "collect", "assemble"}),
+        ("rerank", {"weights": {"judge": 0.5}}, DECIDED),
+        ("selector", {"threshold": 0.3}, DECIDED),
+        ("evidence", {"judge": {"frame_side": 48}}, {"gather_evidence", *DECIDED}),
+        ("run", {"batches": {"questions": 3}}, set()),
         (
             "text",
             {"max_tokens": 9},
@@ -148,11 +154,8 @@ def test_another_number_of_shards_recomputes_nothing(workspace: Path) -> None:
                 "encode_text",
                 "train_selector",
                 "score_tracks",
-                "rerank_tracks",
-                "evaluate",
-                "render_predictions",
-                "collect",
-                "assemble",
+                "gather_evidence",
+                *DECIDED,
             },
         ),
     ],
@@ -199,6 +202,7 @@ SHARDED = [
     ("build_tracks", "tracks/gdino", ["--source", "gdino"]),
     ("encode_text", "text", []),
     ("score_tracks", "scores", []),
+    ("gather_evidence", "evidence/judge", ["--name", "judge"]),
     ("rerank_tracks", "decisions", []),
     ("evaluate", "evaluation", []),
     ("render_predictions", "render", []),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.records import TrackId
-from stages.core.state.cache import CacheError, Stamp, mend, read_json, write_json
+from stages.core.state.cache import CacheError, Stamp, mend, read_json, read_stamp, write_json
 from stages.core.state.graph import GATHER_EVIDENCE
 
 
@@ -87,6 +87,19 @@ def asked_path(path: Path) -> Path:
     No video's file has that name: no part of an id begins with a dot.
     """
     return path.with_name(f".{path.stem}.asked{path.suffix}")
+
+
+def drop_asked(path: Path) -> None:
+    """Removes what was kept while `path` was made, if that is finished: a job may be killed between the two."""
+    asked = asked_path(path)
+    if not (asked.exists() and path.exists()):
+        return
+    try:
+        made, making = (read_stamp(file, GATHER_EVIDENCE.name).fingerprint for file in (path, asked))
+    except CacheError:
+        return  # whoever makes the file again says what is damaged
+    if made == making:
+        asked.unlink()
 
 
 def _defect(known: ExpressionEvidence) -> str:
