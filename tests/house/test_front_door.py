@@ -425,7 +425,7 @@ def test_a_dry_run_with_the_target_behind_greedy_flags(checkout: Path) -> None:
     )
     text = done.stdout + done.stderr
     assert done.returncode == 0, text
-    assert re.search(r"^assemble +1$", text, re.MULTILINE) and "results/tiny/valid_u" in text
+    assert re.search(r"^assemble +1$", text, re.MULTILINE) and "tiny/valid_u" in text
     assert "workflow/profiles/default" in text
 
 
