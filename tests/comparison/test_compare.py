@@ -50,7 +50,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Config]:
     config = comparable(folder, **TRAINING)
     raw = config.model_dump(mode="json")
     raw["paths"]["results"] = str(folder / "results")
-    over = {"rerank": {"enabled": False, "weight": 0.5}, "selector": {"threshold": THRESHOLD}}
+    over = {"rerank": {"evidence": []}, "selector": {"threshold": THRESHOLD}}
     raw["datasets"]["toy"]["settings"] = merge(raw["datasets"]["toy"]["settings"], over)
     config = parse_config(raw)
     train_selector.run(toy_job(config))
@@ -272,9 +272,7 @@ def test_write_puts_the_table_between_its_markers(finished: Config, tmp_path: Pa
     flags = ("--baselines", "none", "--selector", "mine=scores", "--write", str(document))
     run(finished, tmp_path / "out", *flags)
     text = document.read_text()
-    assert text.startswith(f"# Before\n{begin}\n\n`referee compare") and text.endswith(
-        f"\n{end}\nafter\n"
-    )
+    assert text.startswith(f"# Before\n{begin}\n\n`referee compare") and text.endswith(f"\n{end}\nafter\n")
     assert "old figures" not in text and "| none | grid+gdino |" in text
     run(finished, tmp_path / "out", *flags)
     assert document.read_text() == text, "written twice, it stays as it is"

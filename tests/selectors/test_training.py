@@ -306,7 +306,7 @@ def test_samples_follow_membership_and_labels(config: Config) -> None:
     tracks = open_video(layout, video, ["grid", "gdino"])
     pair = next(e for e, expression in enumerate(video.expressions) if " and " in expression.text)
     rows_N = tracks.tracks_of(pair)
-    assert [tracks.origins[row] for row in rows_N] == [
+    assert [tracks.ids[row] for row in rows_N] == [
         ("grid", 0), ("grid", 1), ("grid", 2), ("gdino", 0), ("gdino", 2),
     ]  # fmt: skip
     assert tracks.labels_of(pair, 0.7).tolist() == [True, False, True, True, True]
@@ -471,8 +471,8 @@ def test_scores_are_candidates_in_order_and_do_not_depend_on_batches(trained: Co
         assert list(choices) == [expression.id for expression in video.expressions]
         for e, sample in enumerate(tracks.samples(range(len(choices)), 0.7)):
             found = choices[video.expressions[e].id]
-            assert [(c.source, c.track) for c in found] == [tracks.origins[row] for row in sample.rows_N]
-            assert all(not c.chosen and c.match is None and c.final is None for c in found)
+            assert [c.id for c in found] == [tracks.ids[row] for row in sample.rows_N]
+            assert all(not c.chosen and c.evidence == {} and c.final is None for c in found)
             scores_N = np.array([c.score for c in found])
             np.testing.assert_array_equal(scores_N, scores_N.astype(np.float32))
             alone_N = selector.score_all([sample])[0]
