@@ -2,6 +2,8 @@
 
 from snakemake.utils import min_version
 
+from workflow.console import shorten
+
 min_version("9.20")
 
 
@@ -12,6 +14,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/inputs.smk"
 include: "workflow/rules/tracks.smk"
 include: "workflow/rules/selector.smk"
+include: "workflow/rules/evidence.smk"
 include: "workflow/rules/results.smk"
 include: "workflow/rules/compare.smk"
 
@@ -33,6 +36,9 @@ rule help:
     conda:
         "envs/referee.yaml"
     params:
-        targets=TARGETS,
+        lines=HELP,
     shell:
-        "echo 'Name what you want, for example one of:' {params.targets} | tee {log}"
+        "printf '%s\n' {params.lines:q} | tee {log}"
+
+
+shorten(workflow, ["collect", "help"], TARGETS + COMPARISONS, EXAMPLE)

@@ -1,60 +1,129 @@
-# What all rules share: the validated config, path patterns, and the inputs that depend on it.
+# What all rules share: the validated config, path patterns, resources, and the inputs that depend on the config.
 
 from pathlib import Path
 
-from stages.core.config.loading import models_of, parse_config, section_digest, settings_of
-from stages.core.state.graph import STAGES, Layout
-from stages.core.records import SOURCES
+from stages.core.config.loading import (
+    parse_config,
+    section_digest,
+    settings_of,
+    variant,
+)
+from stages.core.config.model import roles
 from stages.core.config.resolved import save_config
+from stages.core.state.graph import STAGES
+from stages.core.tables import FORMATS, SELECTORS, SOURCES
 
 CONFIG = parse_config(config)
 CONFIG_FILE = save_config(CONFIG)
 CACHE = CONFIG.paths.cache
 RESULTS = CONFIG.paths.results
 WEIGHTS = CONFIG.paths.weights
-ROLES = ("sam2", "grounding_dino", "text", "mllm")
-TARGETS = [
-    f"{RESULTS}/{name}/{split}"
+SPLITS = [
+    f"{name}/{split}"
     for name, entry in CONFIG.datasets.items()
     for split in entry.splits
 ]
+TARGETS = [f"{RESULTS}/{place}" for place in SPLITS]
+COMPARISONS = [f"{RESULTS}/compare/{place}" for place in SPLITS]
+EXAMPLE = next(
+    f"{RESULTS}/{name}/{split}"
+    for name, entry in CONFIG.datasets.items()
+    for split, kind in entry.splits.items()
+    if kind.role == "evaluate"
+)
+HELP = [
+    f"Name a result, for example: snakemake --cores 8 {EXAMPLE}",
+    *(
+        f"  {RESULTS}/{name}/  {'  '.join(entry.splits)}"
+        for name, entry in CONFIG.datasets.items()
+    ),
+    f"  {RESULTS}/compare/<dataset>/<split>  selectors, baselines and the oracle, compared",
+    f"Of every job: its log and what it took, {CACHE}/<dataset>/<split>/logs",
+]
+EVIDENCE_NAMES = sorted(
+    {
+        name
+        for dataset in CONFIG.datasets
+        for name in settings_of(CONFIG, dataset).evidence
+    }
+)
 
 SPLIT = f"{CACHE}/{{dataset}}/{{split}}"
 SHARD = f"{SPLIT}/shards/{{task}}/{{pid}}-of-{{n}}"
 VERIFIED = f"{SPLIT}/done/{{task}}.json"
 LOGS = f"{SPLIT}/logs"
 
-# Where the formats of stages/datasets keep their indexes, below a data set's root.
-INDEX_FILES = {
-    "mevis": ["{split}/*.json", "*.json"],
-    "folder": ["*"],
-    "ytvos": ["meta_expressions/*/*.json", "{split}/*.json"],
-    "davis17": ["*.txt", "*.json", "meta_expressions/*/*.json"],
-    "a2d": ["text_annotations/*.txt", "Release/*.csv"],
-    "jhmdb": ["*.txt"],
+# Memory in MB and minutes of a job's first attempt, for a shard of MeViS on one GPU; a retry gets as much again.
+# A job that runs out of time goes on where it stopped.
+NEEDS = {
+    "make_shapes": (4000, 60),
+    "fetch_weights": (8000, 240),
+    "collect": (4000, 60),
+    "extract_frames": (8000, 240),
+    "generate_prompts": (24000, 480),
+    "build_tracks": (32000, 720),
+    "encode_text": (16000, 60),
+    "train_selector": (64000, 1440),
+    "score_tracks": (16000, 120),
+    "gather_evidence": (32000, 480),
+    "rerank_tracks": (8000, 60),
+    "evaluate": (16000, 240),
+    "render_predictions": (16000, 480),
+    "assemble": (8000, 120),
+    "compare": (32000, 480),
 }
 
 # What every per-video stage is told; a shard's state is undeclared, see "State" in docs/architecture.md.
 # Through the environment: in a rule's text or params, any change of the config would rerun every rule.
-shell.prefix(f"set -euo pipefail; export REFEREE_CONFIG={CONFIG_FILE}; ")
+shell.prefix(
+    f"set -euo pipefail; export REFEREE_CONFIG={CONFIG_FILE} HF_HUB_DISABLE_PROGRESS_BARS=1; "
+)
 JOB = "--config $REFEREE_CONFIG --dataset {wildcards.dataset} --split {wildcards.split}"
 SHARDED_JOB = f"{JOB} --pid {{wildcards.pid}} --n-pids {{wildcards.n}}"
+# The log holds the whole output, the terminal what is no mere information. What writes it outlives Ctrl-C, so that the
+# last words of a job get there; a job's exit status is that of its stage (pipefail).
+LOGGED = "2>&1 | (trap '' INT; tee {log} | sed -u '\\|^..:..:.. I |d')"
 
 
 wildcard_constraints:
-    dataset="|".join(CONFIG.datasets),
+    # always followed by the split: one that the data set has
+    dataset="|".join(
+        f"{name}(?=/({'|'.join(entry.splits)})(/|$))"
+        for name, entry in CONFIG.datasets.items()
+    ),
     split="[A-Za-z0-9_-]+",
     source="|".join(SOURCES),
+    evidence="|".join(EVIDENCE_NAMES) or "none",
     preset="|".join(CONFIG.presets),
-    task="[a-z_]+(-[a-z]+)?",
+    role="|".join(roles()),
+    task="[a-z_]+(-[A-Za-z0-9_-]+)?",
     pid="[0-9]+",
     n="[0-9]+",
-    name="[a-z][a-z0-9_]*",
+    name="|".join(SELECTORS),
     seed="[0-9]+",
+
+
+def needs(rule, stage=None):
+    """The resources of a rule: its memory and time by attempt, and the devices of its stage."""
+    memory, minutes = NEEDS[rule]
+    asked = {
+        "mem_mb": lambda wildcards, attempt: memory * attempt,
+        "runtime": lambda wildcards, attempt: minutes * attempt,
+    }
+    if stage is not None and STAGES[stage].device is not False:
+        asked["gpu"] = lambda wildcards: STAGES[stage].gpus(
+            settings(wildcards), branch(wildcards)
+        )
+    return asked
 
 
 def settings(wildcards):
     return settings_of(CONFIG, wildcards.dataset)
+
+
+def branch(wildcards):
+    """The prompt source or the name of evidence that a job works for; None where its stage has neither."""
+    return wildcards.get("source") or wildcards.get("evidence")
 
 
 def threads_of(wildcards):
@@ -65,10 +134,17 @@ def reads(stage):
     """A digest of the config sections that a stage reads: when one changes, its jobs run again."""
 
     def value(wildcards):
-        names = STAGES[stage].reads(wildcards.get("source"))
-        return section_digest(settings(wildcards), names)
+        own = settings(wildcards)
+        return section_digest(own, STAGES[stage].reads(own, branch(wildcards)))
 
     return value
+
+
+def reads_of_variant(wildcards):
+    """The same of a training with another architecture and seed than the config's."""
+    over = variant(CONFIG, wildcards.dataset, wildcards.name, int(wildcards.seed))
+    own = settings_of(over, wildcards.dataset)
+    return section_digest(own, STAGES["train_selector"].reads(own, None))
 
 
 def verified(wildcards, *tasks):
@@ -98,39 +174,45 @@ def dataset_ready(wildcards):
     root = Path(entry.root)
     if entry.generate:
         return [str(root / "shapes.json")]
-    patterns = INDEX_FILES.get(entry.format, INDEX_FILES["mevis"])
-    found = {
+    files = {
         path
-        for pattern in patterns
+        for pattern in FORMATS[entry.format].index_files
         for path in root.glob(pattern.format(split=wildcards.split))
     }
-    return sorted(str(path) for path in found if path.is_file())
+    return sorted(str(path) for path in files if path.is_file())
 
 
-def weights(*roles):
-    """The records of a data set's models."""
+def weights(stage):
+    """The records of the models that a stage loads."""
 
     def records(wildcards):
         preset = CONFIG.datasets[wildcards.dataset].models
-        return [f"{WEIGHTS}/{preset}/{role}/record.json" for role in roles]
+        loaded = STAGES[stage].roles(settings(wildcards), branch(wildcards))
+        return [f"{WEIGHTS}/{preset}/{role}/record.json" for role in loaded]
 
     return records
 
 
-def prompt_weights(wildcards):
-    return weights(*STAGES["generate_prompts"].roles(wildcards.source))(wildcards)
-
-
-def rerank_weights(wildcards):
-    return weights("mllm")(wildcards) if settings(wildcards).rerank.enabled else []
+def model_entry(wildcards):
+    """What the config says of a model: when it changes, the model is fetched again."""
+    model = CONFIG.presets[wildcards.preset].models[wildcards.role]
+    return None if model is None else model.model_dump_json()
 
 
 def tracks(sources):
-    return [f"build_tracks-{source}" for source in sources]
+    return [STAGES["build_tracks"].task(source) for source in sources]
 
 
 def candidate_tracks(wildcards):
     return verified(wildcards, *tracks(settings(wildcards).selector.sources.evaluate))
+
+
+def gathered(wildcards):
+    """The evidence that decides beside the selector."""
+    names = settings(wildcards).rerank.evidence
+    return verified(
+        wildcards, *(STAGES["gather_evidence"].task(name) for name in names)
+    )
 
 
 def selector(wildcards):
@@ -162,21 +244,21 @@ def compared_tracks(wildcards):
 
 def compared_selectors(wildcards):
     """What has to be there before the selectors of the config's section `compare` can be (their NAME=PLACE)."""
-    found = []
+    files = []
     for asked in settings(wildcards).compare.selectors:
         name, _, place = asked.partition("=")
         if place == "trained":
-            found += trainings(wildcards, name)
+            files += trainings(wildcards, name)
         elif place == "pipeline":
-            found += selector(wildcards)
+            files += selector(wildcards)
         elif place in ("scores", "decisions"):
             task = {"scores": "score_tracks", "decisions": "rerank_tracks"}[place]
-            found += verified(wildcards, task)
-    return found
+            files += verified(wildcards, task)
+    return files
 
 
 def trainings(wildcards, name):
-    """The ends of an architecture's trainings, one a seed; the configured one serves for its own."""
+    """The ends of an architecture's trainings, one per seed; the configured one serves for its own."""
     train = CONFIG.datasets[wildcards.dataset].selector.train
     said = settings_of(CONFIG, train.split("/")[0]).selector
     own = (said.name, said.training.seed)

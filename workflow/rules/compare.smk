@@ -9,15 +9,20 @@ rule train_variant:
         touch(f"{SPLIT}/done/train_selector-{{name}}-{{seed}}.json"),
     log:
         f"{LOGS}/train_selector-{{name}}-{{seed}}.log",
+    benchmark:
+        f"{LOGS}/train_selector-{{name}}-{{seed}}.jsonl"
     conda:
         "../../envs/referee.yaml"
     threads: threads_of
     resources:
-        gpu=STAGES["train_selector"].gpu,
+        **needs("train_selector", "train_selector"),
     params:
-        config=reads("train_selector"),
+        config=reads_of_variant,
     shell:
-        f"python -m stages.train_selector {JOB} --name {{wildcards.name}} --seed {{wildcards.seed}} 2>&1 | tee {{log}}"
+        f"python -m stages.train_selector {JOB} --name {{wildcards.name}} --seed {{wildcards.seed}} {LOGGED}"
+
+
+ruleorder: train_variant > collect
 
 
 rule compare:
@@ -28,18 +33,21 @@ rule compare:
     output:
         report(
             directory(f"{RESULTS}/compare/{{dataset}}/{{split}}"),
-            patterns=["table.csv", "{name}.png"],
+            patterns=[r"{file,table\.csv|.+\.png}"],
             caption="../report/compare.rst",
             category="{dataset}",
             subcategory="{split}",
+            labels={"file": "{file}"},
         ),
     log:
         f"{LOGS}/compare.log",
+    benchmark:
+        f"{LOGS}/compare.jsonl"
     conda:
         "../../envs/referee.yaml"
     threads: threads_of
     resources:
-        gpu=STAGES["score_tracks"].gpu,
+        **needs("compare", "score_tracks"),
     params:
         config=lambda wildcards: section_digest(
             settings(wildcards), ["compare", "evaluate", "selector"]

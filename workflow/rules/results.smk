@@ -8,13 +8,17 @@ rule evaluate:
         touch(SHARD.replace("{task}", "evaluate")),
     log:
         f"{LOGS}/evaluate-{{pid}}-of-{{n}}.log",
+    benchmark:
+        f"{LOGS}/evaluate-{{pid}}-of-{{n}}.jsonl"
     conda:
         "../../envs/referee.yaml"
     threads: threads_of
+    resources:
+        **needs("evaluate", "evaluate"),
     params:
         config=reads("evaluate"),
     shell:
-        f"python -m stages.evaluate {SHARDED_JOB} 2>&1 | tee {{log}}"
+        f"python -m stages.evaluate {SHARDED_JOB} {LOGGED}"
 
 
 rule render_predictions:
@@ -24,13 +28,17 @@ rule render_predictions:
         touch(SHARD.replace("{task}", "render_predictions")),
     log:
         f"{LOGS}/render_predictions-{{pid}}-of-{{n}}.log",
+    benchmark:
+        f"{LOGS}/render_predictions-{{pid}}-of-{{n}}.jsonl"
     conda:
         "../../envs/referee.yaml"
     threads: threads_of
+    resources:
+        **needs("render_predictions", "render_predictions"),
     params:
         config=reads("render_predictions"),
     shell:
-        f"python -m stages.render_predictions {SHARDED_JOB} 2>&1 | tee {{log}}"
+        f"python -m stages.render_predictions {SHARDED_JOB} {LOGGED}"
 
 
 rule assemble:
@@ -39,14 +47,19 @@ rule assemble:
     output:
         report(
             directory(f"{RESULTS}/{{dataset}}/{{split}}"),
-            patterns=["metrics.json", "per_expression.csv", "overlays/{name}.mp4"],
+            patterns=[r"{file,metrics\.json|per_expression\.csv|overlays/.+\.mp4}"],
             caption="../report/results.rst",
             category="{dataset}",
             subcategory="{split}",
+            labels={"file": "{file}"},
         ),
     log:
         f"{LOGS}/assemble.log",
+    benchmark:
+        f"{LOGS}/assemble.jsonl"
     conda:
         "../../envs/referee.yaml"
+    resources:
+        **needs("assemble"),
     shell:
         f"python -m stages.assemble {JOB} 2>&1 | tee {{log}}"

@@ -1,23 +1,25 @@
-# Which tracks a sentence means: text features, training, scores, the MLLM's second look.
+# Which tracks a sentence means, by what was learnt: text features, training, scores.
 
 
 rule encode_text:
     input:
         dataset=dataset_ready,
-        weights=weights("text"),
+        weights=weights("encode_text"),
     output:
         touch(SHARD.replace("{task}", "encode_text")),
     log:
         f"{LOGS}/encode_text-{{pid}}-of-{{n}}.log",
+    benchmark:
+        f"{LOGS}/encode_text-{{pid}}-of-{{n}}.jsonl"
     conda:
         "../../envs/referee.yaml"
     threads: threads_of
     resources:
-        gpu=STAGES["encode_text"].gpu,
+        **needs("encode_text", "encode_text"),
     params:
         config=reads("encode_text"),
     shell:
-        f"python -m stages.encode_text {SHARDED_JOB} 2>&1 | tee {{log}}"
+        f"python -m stages.encode_text {SHARDED_JOB} {LOGGED}"
 
 
 # Not sharded: one job, resumed exactly where it stopped. Its checkpoints are undeclared state too.
@@ -28,15 +30,17 @@ rule train_selector:
         touch(VERIFIED.replace("{task}", "train_selector")),
     log:
         f"{LOGS}/train_selector.log",
+    benchmark:
+        f"{LOGS}/train_selector.jsonl"
     conda:
         "../../envs/referee.yaml"
     threads: threads_of
     resources:
-        gpu=STAGES["train_selector"].gpu,
+        **needs("train_selector", "train_selector"),
     params:
         config=reads("train_selector"),
     shell:
-        f"python -m stages.train_selector {JOB} 2>&1 | tee {{log}}"
+        f"python -m stages.train_selector {JOB} {LOGGED}"
 
 
 ruleorder: train_selector > collect
@@ -51,31 +55,14 @@ rule score_tracks:
         touch(SHARD.replace("{task}", "score_tracks")),
     log:
         f"{LOGS}/score_tracks-{{pid}}-of-{{n}}.log",
+    benchmark:
+        f"{LOGS}/score_tracks-{{pid}}-of-{{n}}.jsonl"
     conda:
         "../../envs/referee.yaml"
     threads: threads_of
     resources:
-        gpu=STAGES["score_tracks"].gpu,
+        **needs("score_tracks", "score_tracks"),
     params:
         config=reads("score_tracks"),
     shell:
-        f"python -m stages.score_tracks {SHARDED_JOB} 2>&1 | tee {{log}}"
-
-
-rule rerank_tracks:
-    input:
-        scores=lambda wildcards: verified(wildcards, "score_tracks"),
-        weights=rerank_weights,
-    output:
-        touch(SHARD.replace("{task}", "rerank_tracks")),
-    log:
-        f"{LOGS}/rerank_tracks-{{pid}}-of-{{n}}.log",
-    conda:
-        "../../envs/referee.yaml"
-    threads: threads_of
-    resources:
-        gpu=STAGES["rerank_tracks"].gpu,
-    params:
-        config=reads("rerank_tracks"),
-    shell:
-        f"python -m stages.rerank_tracks {SHARDED_JOB} 2>&1 | tee {{log}}"
+        f"python -m stages.score_tracks {SHARDED_JOB} {LOGGED}"

@@ -4,38 +4,42 @@
 rule generate_prompts:
     input:
         frames=lambda wildcards: verified(wildcards, "extract_frames"),
-        weights=prompt_weights,
+        weights=weights("generate_prompts"),
     output:
         touch(SHARD.replace("{task}", "generate_prompts-{source}")),
     log:
         f"{LOGS}/generate_prompts-{{source}}-{{pid}}-of-{{n}}.log",
+    benchmark:
+        f"{LOGS}/generate_prompts-{{source}}-{{pid}}-of-{{n}}.jsonl"
     conda:
         "../../envs/referee.yaml"
     threads: threads_of
     resources:
-        gpu=lambda wildcards: STAGES["generate_prompts"].gpus(wildcards.source),
+        **needs("generate_prompts", "generate_prompts"),
     params:
         config=reads("generate_prompts"),
     shell:
-        f"python -m stages.generate_prompts {SHARDED_JOB} --source {{wildcards.source}} 2>&1 | tee {{log}}"
+        f"python -m stages.generate_prompts {SHARDED_JOB} --source {{wildcards.source}} {LOGGED}"
 
 
 rule build_tracks:
     input:
         prompts=lambda wildcards: verified(
-            wildcards, f"generate_prompts-{wildcards.source}"
+            wildcards, STAGES["generate_prompts"].task(wildcards.source)
         ),
-        weights=weights("sam2"),
+        weights=weights("build_tracks"),
     output:
         touch(SHARD.replace("{task}", "build_tracks-{source}")),
     log:
         f"{LOGS}/build_tracks-{{source}}-{{pid}}-of-{{n}}.log",
+    benchmark:
+        f"{LOGS}/build_tracks-{{source}}-{{pid}}-of-{{n}}.jsonl"
     conda:
         "../../envs/referee.yaml"
     threads: threads_of
     resources:
-        gpu=STAGES["build_tracks"].gpu,
+        **needs("build_tracks", "build_tracks"),
     params:
         config=reads("build_tracks"),
     shell:
-        f"python -m stages.build_tracks {SHARDED_JOB} --source {{wildcards.source}} 2>&1 | tee {{log}}"
+        f"python -m stages.build_tracks {SHARDED_JOB} --source {{wildcards.source}} {LOGGED}"

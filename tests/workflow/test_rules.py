@@ -1,0 +1,113 @@
+"""What every rule says of itself: memory, time, devices, a log, a benchmark; and that no profile forgets a rule."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from snakemake.api import SnakemakeApi
+from snakemake.iocontainers import Wildcards
+from snakemake.settings.types import OutputSettings, ResourceSettings
+from support.project import ROOT
+
+from stages.core.config.loading import load_config, settings_of
+from stages.core.config.model import roles
+from stages.core.config.sections import Settings
+from stages.core.state.graph import STAGES
+from stages.core.tables import SELECTORS, SOURCES
+
+PROFILES = ROOT / "workflow/profiles"
+MAKES_NOTHING = {"help"}
+# Where a rule runs a stage under another name.
+STAGE_OF = {"train_variant": "train_selector"}
+
+
+@pytest.fixture(scope="module")
+def rules(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """The rules of the Snakefile by name, as Snakemake reads them with the project's config."""
+    place = tmp_path_factory.mktemp("rules")
+    (place / "config.yaml").symlink_to(ROOT / "config.yaml")
+    with SnakemakeApi(OutputSettings()) as api:
+        workflow = api.workflow(ResourceSettings(cores=8), snakefile=ROOT / "Snakefile", workdir=place)
+        yield {rule.name: rule for rule in workflow._workflow.rules}
+
+
+def makers(rules: dict[str, Any]) -> dict[str, Any]:
+    return {name: rule for name, rule in rules.items() if name not in MAKES_NOTHING}
+
+
+def resources(rule: Any, attempt: int = 1, **wildcards: str) -> dict[str, Any]:
+    """What a job of the rule asks for."""
+    values = {"dataset": "mevis", "split": "valid_u", "pid": "0", "n": "4", **wildcards}
+    return dict(rule.expand_resources(Wildcards(fromdict=values), [], attempt).items())
+
+
+def wildcards_of(name: str) -> list[dict[str, str]]:
+    """A job of every branch of a rule's stage."""
+    stage = STAGES.get(STAGE_OF.get(name, name))
+    if name == "train_variant":
+        return [{"name": selector, "seed": "1"} for selector in SELECTORS]
+    if stage is None or stage.per is None:
+        return [{}]
+    branches = {"source": SOURCES, "evidence": own_settings().evidence}[stage.per]
+    return [{stage.per: branch} for branch in branches]
+
+
+def own_settings() -> Settings:
+    return settings_of(load_config(ROOT / "config.yaml"), "mevis")
+
+
+def test_every_rule_says_what_it_takes_and_writes_what_it_did(rules: dict[str, Any]) -> None:
+    lacking = {
+        name: sorted({"mem_mb", "runtime"} - set(rule.resources))
+        + [what for what in ("benchmark", "log", "conda_env") if not getattr(rule, what)]
+        for name, rule in makers(rules).items()
+    }
+    assert {name: what for name, what in lacking.items() if what} == {}
+    for name, rule in makers(rules).items():
+        assert str(rule.benchmark).endswith(".jsonl"), name
+        assert Path(str(rule.benchmark)).with_suffix(".log") == Path(str(rule.log[0])), name
+
+
+def test_memory_and_time_grow_with_each_attempt(rules: dict[str, Any]) -> None:
+    for name, rule in makers(rules).items():
+        first, third = resources(rule), resources(rule, attempt=3)
+        assert 0 < first["mem_mb"] < third["mem_mb"] and 0 < first["runtime"] < third["runtime"], name
+
+
+def test_devices_are_those_of_the_graph(rules: dict[str, Any]) -> None:
+    own = own_settings()
+    for name, rule in rules.items():
+        stage = STAGES.get(STAGE_OF.get(name, name))
+        for wildcards in wildcards_of(name) if stage else []:
+            asked = resources(rule, **wildcards).get("gpu", 0)
+            branch = wildcards.get("source") or wildcards.get("evidence")
+            assert asked == stage.gpus(own, branch), (name, wildcards)
+    assert set(STAGES) <= set(rules)
+
+
+def test_a_profile_that_names_rules_names_every_rule_that_may_ask_for_a_device(rules: dict[str, Any]) -> None:
+    asking = {name for name, rule in rules.items() if "gpu" in rule.resources}
+    assert asking >= {"build_tracks", "train_variant", "compare"}
+    naming = [yaml.safe_load(file.read_text()) for file in PROFILES.glob("*/profile.yaml")]
+    named = [set(profile["set-resources"]) for profile in naming if "set-resources" in profile]
+    assert named and all(names == asking for names in named)
+
+
+def test_profiles_leave_memory_and_time_to_the_rules() -> None:
+    for file in PROFILES.glob("*/profile.yaml"):
+        defaults = yaml.safe_load(file.read_text()).get("default-resources", [])
+        assert not [entry for entry in defaults if entry.startswith(("mem_mb", "runtime"))], file
+
+
+def test_weights_are_fetched_role_by_role(rules: dict[str, Any]) -> None:
+    assert set(rules["fetch_weights"].wildcard_names) == {"preset", "role"}
+    assert all(rules["fetch_weights"].is_producer(f"weights/large/{role}/record.json") for role in roles())
+    assert not rules["fetch_weights"].is_producer("weights/large/other/record.json")
+
+
+def test_only_splits_of_the_config_can_be_asked_for(rules: dict[str, Any]) -> None:
+    assert rules["assemble"].is_producer("results/mevis/valid_u")
+    assert not rules["assemble"].is_producer("results/mevis/dev")  # a split of another data set
+    assert not rules["assemble"].is_producer("results/mevis/valid_uu")

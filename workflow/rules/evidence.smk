@@ -1,0 +1,44 @@
+# Which tracks a sentence means, by what can be known of them beside the scores: evidence, and the decision.
+
+
+rule gather_evidence:
+    input:
+        frames=lambda wildcards: verified(wildcards, "extract_frames"),
+        scores=lambda wildcards: verified(wildcards, "score_tracks"),
+        weights=weights("gather_evidence"),
+    output:
+        touch(SHARD.replace("{task}", "gather_evidence-{evidence}")),
+    log:
+        f"{LOGS}/gather_evidence-{{evidence}}-{{pid}}-of-{{n}}.log",
+    benchmark:
+        f"{LOGS}/gather_evidence-{{evidence}}-{{pid}}-of-{{n}}.jsonl"
+    conda:
+        "../../envs/referee.yaml"
+    threads: threads_of
+    resources:
+        **needs("gather_evidence", "gather_evidence"),
+    params:
+        config=reads("gather_evidence"),
+    shell:
+        f"python -m stages.gather_evidence {SHARDED_JOB} --name {{wildcards.evidence}} {LOGGED}"
+
+
+rule rerank_tracks:
+    input:
+        scores=lambda wildcards: verified(wildcards, "score_tracks"),
+        evidence=gathered,
+    output:
+        touch(SHARD.replace("{task}", "rerank_tracks")),
+    log:
+        f"{LOGS}/rerank_tracks-{{pid}}-of-{{n}}.log",
+    benchmark:
+        f"{LOGS}/rerank_tracks-{{pid}}-of-{{n}}.jsonl"
+    conda:
+        "../../envs/referee.yaml"
+    threads: threads_of
+    resources:
+        **needs("rerank_tracks", "rerank_tracks"),
+    params:
+        config=reads("rerank_tracks"),
+    shell:
+        f"python -m stages.rerank_tracks {SHARDED_JOB} {LOGGED}"
