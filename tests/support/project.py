@@ -1,5 +1,8 @@
-"""The project's root, its config in a temporary place, and where the real clips are."""
+"""The project's root, its config in a temporary place, where the real clips are, and its command line."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 from stages.core.config.file import Config
@@ -25,3 +28,10 @@ def config_document(folder: Path) -> dict[str, object]:
     }
     roots = {name: {"root": str(folder / "data" / name)} for name in raw["datasets"]}
     return merge(raw, {"paths": places, "datasets": roots})
+
+
+def referee(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """`referee <words>` in a folder."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "stages", *words]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment)
