@@ -28,6 +28,7 @@ from stages.comparison.video import View
 from stages.core.config.loading import nearest
 from stages.core.records import TrackId
 from stages.metrics.boundary import bound_radius
+from stages.prompting.grounding_dino import SOURCE as DETECTOR
 
 
 class Oracle:
@@ -129,8 +130,8 @@ def _make(name: str, seeds: Sequence[int]) -> list[Contender]:
     oracle = Oracle()
     single = {
         "oracle": Contender("oracle", oracle, note=oracle.note),
-        "gdino-best": Contender("gdino-best", highest, needs="gdino"),
-        "gdino": Contender("gdino", detector, swept=True, needs="gdino"),
+        "gdino-best": Contender("gdino-best", highest, needs=DETECTOR.name),
+        "gdino": Contender("gdino", detector, swept=True, needs=DETECTOR.name),
         "largest": Contender("largest", largest),
         "all": Contender("all", partial(every, value=True)),
         "none": Contender("none", partial(every, value=False)),

@@ -22,6 +22,7 @@ from stages.metrics.clips import Clip
 from stages.metrics.protocols import protocol_of
 from stages.metrics.scene import Answer, Comparison
 from stages.metrics.scoring import open_scene, score_answer
+from stages.prompting.grounding_dino import SOURCE as DETECTOR
 from stages.selectors.samples import VideoTracks, open_video
 
 Row = dict[str, Any]
@@ -118,7 +119,7 @@ class View:
             CacheError: the prompts are not there any more, or are not those the tracks were made from.
         """
         score_of: dict[tuple[int, TrackId], float] = {}
-        if any(source == "gdino" for source, _, _ in self.tracks.sources):
+        if any(source == DETECTOR.name for source, _, _ in self.tracks.sources):
             score_of = _detector_scores(self.scorer.layout, self.video)
         return [
             np.array([score_of.get((e, track), -1.0) for track in self.candidates(e)], np.float64)
@@ -128,7 +129,7 @@ class View:
 
 def _detector_scores(layout: Layout, video: Video) -> dict[tuple[int, TrackId], float]:
     """(expression, track) → the best score of the expression's prompts that the track serves."""
-    path, made_from = layout.file(BUILD_TRACKS, video.id, "gdino"), layout.file(GENERATE_PROMPTS, video.id, "gdino")
+    path, made_from = (layout.file(stage, video.id, DETECTOR.name) for stage in (BUILD_TRACKS, GENERATE_PROMPTS))
     found = read_stamp(path, BUILD_TRACKS.name).ingredients.get("prompts")
     if found != read_stamp(made_from, GENERATE_PROMPTS.name).fingerprint:
         raise CacheError(f"{path}: was made from other prompts than {made_from}; {mend(BUILD_TRACKS.name)}")
@@ -137,7 +138,7 @@ def _detector_scores(layout: Layout, video: Video) -> dict[tuple[int, TrackId], 
     track_of |= {row: track_of[tracked] for row, tracked in (history.merged if history else ())}
     score_of: dict[tuple[int, TrackId], float] = {}
     for row, track in track_of.items():
-        key = (prompts[row].expression, TrackId("gdino", track))
+        key = (prompts[row].expression, TrackId(DETECTOR.name, track))
         score_of[key] = max(score_of.get(key, 0.0), prompts[row].box_score)
     return score_of
 

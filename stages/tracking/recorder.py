@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,7 +18,7 @@ from torch import Tensor
 from stages.core.media import masks as masks_of
 from stages.core.records import Rle
 from stages.tracking.heads import Prediction
-from stages.tracking.tracker import TOKEN_CHANNELS, Masklet
+from stages.tracking.tracker import Collected, Masklet
 
 PENDING = 8  # parts that wait for the worker
 ENLARGED = 8  # masks at the video's size at a time: 17 MB of float32 at 540 × 960
@@ -30,10 +29,7 @@ class Recorder:
 
     def __init__(self, n: int, n_frames: int, size: tuple[int, int]) -> None:
         self._size = size
-        self._rles_NT: list[list[Rle | None]] = [[None] * n_frames for _ in range(n)]
-        self._tokens_NTC = np.zeros((n, n_frames, TOKEN_CHANNELS), np.float32)
-        self._score_NT = np.zeros((n, n_frames), np.float32)
-        self._iou_NT = np.zeros((n, n_frames), np.float32)
+        self._collected = Collected(n, n_frames)
         self._worker = ThreadPoolExecutor(1, "masks")
         self._pending: deque[Future[None]] = deque()
 
@@ -56,24 +52,19 @@ class Recorder:
         """One a track; every track must have been recorded in every frame."""
         while self._pending:
             self._pending.popleft().result()
-        found: list[Masklet] = []
-        for n, row in enumerate(self._rles_NT):
-            rles_T = [rle for rle in row if rle is not None]
-            assert len(rles_T) == len(row), "a frame was never tracked"
-            found.append(Masklet(rles_T, self._tokens_NTC[n], self._score_NT[n], self._iou_NT[n]))
-        return found
+        return self._collected.masklets()
 
     @torch.inference_mode()
     def _keep(
         self, tracks: list[int], frame: int, logits_B1hw: Tensor, pointer_BC: Tensor, score_B1: Tensor, iou_B: Tensor
     ) -> None:
-        self._tokens_NTC[tracks, frame] = pointer_BC.float().cpu().numpy()
-        self._score_NT[tracks, frame] = score_B1[:, 0].float().cpu().numpy()
-        self._iou_NT[tracks, frame] = iou_B.float().cpu().numpy()
+        self._collected.tokens_NTC[tracks, frame] = pointer_BC.float().cpu().numpy()
+        self._collected.score_NT[tracks, frame] = score_B1[:, 0].float().cpu().numpy()
+        self._collected.iou_NT[tracks, frame] = iou_B.float().cpu().numpy()
         for start in range(0, len(tracks), ENLARGED):
             part = slice(start, start + ENLARGED)
             for n, rle in zip(tracks[part], run_lengths(logits_B1hw[part], self._size)):
-                self._rles_NT[n][frame] = rle
+                self._collected.rles_NT[n][frame] = rle
 
 
 def run_lengths(logits_B1hw: Tensor, size: tuple[int, int]) -> list[Rle]:

@@ -4,6 +4,7 @@ The only place that builds models of the sam2 package. A config is a name inside
 (configs/sam2/sam2_hiera_l.yaml) or a YAML file of this repository (stages/micro/sam2_micro.yaml).
 """
 
+import logging
 import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -14,8 +15,6 @@ import sam2
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from sam2.modeling.sam2_base import SAM2Base
 from sam2.sam2_image_predictor import SAM2ImagePredictor
 from sam2.sam2_video_predictor import SAM2VideoPredictor
@@ -24,7 +23,7 @@ import stages
 from stages.core.config.file import Sam2Model
 from stages.core.config.loading import nearest
 from stages.core.config.section import Precision
-from stages.core.state.torch_file import read_torch_file
+from stages.core.state.torch_file import read_safetensors, read_torch_file, some_names
 from stages.core.state.weights import Weights
 from stages.tracking.sam2_layouts import in_package_layout, likely_config
 
@@ -110,25 +109,37 @@ def read_checkpoint(file: Path) -> dict[str, torch.Tensor]:
         ValueError: not readable, carries code, or is no SAM2 checkpoint.
     """
     if file.suffix == ".safetensors":
-        try:
-            return load_file(file)
-        except SafetensorError as error:
-            raise ValueError(f"{file}: not readable as a checkpoint ({error}); fetch it again") from error
+        return read_safetensors(file)
     document = read_torch_file(file)
     state = document.get("model") if isinstance(document, dict) else None
     if not isinstance(state, dict):
         raise ValueError(f"{file}: not a SAM2 checkpoint; it has no key 'model' with tensors by name")
     if odd := [str(name) for name, value in state.items() if not isinstance(value, torch.Tensor)]:
-        raise ValueError(f"{file}: not a SAM2 checkpoint; under 'model' these are no tensors: {_first(odd)}")
+        raise ValueError(f"{file}: not a SAM2 checkpoint; under 'model' these are no tensors: {some_names(odd)}")
     return state
 
 
 def image_predictor(model: SAM2Base) -> SAM2ImagePredictor:
-    """sam2's image predictor, for any image size."""
+    """sam2's image predictor, for any image size, and silent."""
     with warnings.catch_warnings():  # torch's note, some thirty times, on how the package is written
         warnings.filterwarnings("ignore", message=r".*torch\.jit\.script.*", category=FutureWarning)
-        predictor = SAM2ImagePredictor(model)
-    return with_feature_sizes(predictor)
+        return with_feature_sizes(SilentImagePredictor(model))
+
+
+class SilentImagePredictor(SAM2ImagePredictor):
+    """The package's without its notes: it logs three lines per image straight to the root logger."""
+
+    def set_image(self, image: Any) -> None:
+        root = logging.getLogger()
+        root.addFilter(_not_from_sam2)
+        try:
+            super().set_image(image)
+        finally:
+            root.removeFilter(_not_from_sam2)
+
+
+def _not_from_sam2(record: logging.LogRecord) -> bool:
+    return not Path(record.pathname).is_relative_to(PACKAGE)
 
 
 def with_feature_sizes(predictor: SAM2ImagePredictor) -> SAM2ImagePredictor:
@@ -155,7 +166,7 @@ def _load_strictly(model: SAM2Base, state: Mapping[str, torch.Tensor], file: Pat
         ],
     }
     if any(problems.values()):
-        lines = "; ".join(f"{what}: {_first(names)}" for what, names in problems.items() if names)
+        lines = "; ".join(f"{what}: {some_names(names)}" for what, names in problems.items() if names)
         likely = likely_config(state)
         mend = f"{likely}, which it looks made for" if likely else "the config that it was published with"
         raise ValueError(
@@ -163,7 +174,3 @@ def _load_strictly(model: SAM2Base, state: Mapping[str, torch.Tensor], file: Pat
             "checkpoint of the config that is set"
         )
     model.load_state_dict(state)
-
-
-def _first(names: list[str], count: int = 3) -> str:
-    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")

@@ -30,7 +30,7 @@ from stages.core.state.frames import FrameFolder
 from stages.core.state.weights import Weights
 from stages.tracking.model_frames import ModelFrames
 from stages.tracking.sam2_model import autocast, load_sam2
-from stages.tracking.tracker import TOKEN_CHANNELS, Masklet, PromptBatch, Runtime
+from stages.tracking.tracker import Collected, Masklet, PromptBatch, Runtime
 
 State = dict[str, Any]
 
@@ -91,11 +91,11 @@ class StockTracker:
             state = self._open(frames)
             for index, rle in enumerate(masks):
                 self.predictor.add_new_mask(state, frame_index, index, masks_of.decode(rle))
-            recorder = Recorder(len(masks), len(frames))
+            collected = Collected(len(masks), len(frames))
             for frame, masks_NHW in progress.steps(self._sweeps(state, frame_index), len(frames)):
-                recorder.record(state, frame, masks_NHW)
+                record(collected, state, frame, masks_NHW)
         self.predictor.reset_state(state)
-        return recorder.masklets()
+        return collected.masklets()
 
     def _open(self, frames: FrameFolder) -> State:
         if self._frames != frames:
@@ -116,30 +116,14 @@ class StockTracker:
                         outputs["non_cond_frame_outputs"].pop(forgotten, None)
 
 
-class Recorder:
-    """Collects what a sweep yields; masks become RLE at once, so memory does not grow with H and W."""
-
-    def __init__(self, n: int, t: int) -> None:
-        self.rles_NT: list[list[Rle | None]] = [[None] * t for _ in range(n)]
-        self.tokens_NTC = np.zeros((n, t, TOKEN_CHANNELS), np.float32)
-        self.score_NT = np.zeros((n, t), np.float32)
-        self.iou_NT = np.zeros((n, t), np.float32)
-
-    def record(self, state: State, frame: int, masks_NHW: NDArray[np.bool_]) -> None:
-        outputs_N = [_output(state, index, frame) for index in range(len(masks_NHW))]
-        self.tokens_NTC[:, frame] = _gather(outputs_N, "obj_ptr")
-        self.score_NT[:, frame] = _gather(outputs_N, "object_score_logits")[:, 0]
-        self.iou_NT[:, frame] = _gather(outputs_N, "pred_iou")
-        for row, rle in zip(self.rles_NT, masks_of.encode_all(masks_NHW)):
-            row[frame] = rle
-
-    def masklets(self) -> list[Masklet]:
-        found: list[Masklet] = []
-        for index, row in enumerate(self.rles_NT):
-            rles_T = [rle for rle in row if rle is not None]
-            assert len(rles_T) == len(row), "a frame was never tracked"
-            found.append(Masklet(rles_T, self.tokens_NTC[index], self.score_NT[index], self.iou_NT[index]))
-        return found
+def record(collected: Collected, state: State, frame: int, masks_NHW: NDArray[np.bool_]) -> None:
+    """Takes what a sweep yields; masks become RLE at once, so memory does not grow with H and W."""
+    outputs_N = [_output(state, index, frame) for index in range(len(masks_NHW))]
+    collected.tokens_NTC[:, frame] = _gather(outputs_N, "obj_ptr")
+    collected.score_NT[:, frame] = _gather(outputs_N, "object_score_logits")[:, 0]
+    collected.iou_NT[:, frame] = _gather(outputs_N, "pred_iou")
+    for row, rle in zip(collected.rles_NT, masks_of.encode_all(masks_NHW)):
+        row[frame] = rle
 
 
 @contextmanager

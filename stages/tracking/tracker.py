@@ -1,6 +1,6 @@
 """What every tracking engine does: follow mask prompts of one frame through the whole video.
 
-Legend: T frames, C = 256 channels of an object token.
+Legend: N tracks, T frames, C = 256 channels of an object token.
 """
 
 import time
@@ -35,6 +35,25 @@ class Masklet:
     tokens_TC: NDArray[np.float32]
     score_T: NDArray[np.float32]
     iou_T: NDArray[np.float32]
+
+
+class Collected:
+    """The outputs of N tracks in T frames, frame by frame as an engine gives them."""
+
+    def __init__(self, n: int, n_frames: int) -> None:
+        self.rles_NT: list[list[Rle | None]] = [[None] * n_frames for _ in range(n)]
+        self.tokens_NTC = np.zeros((n, n_frames, TOKEN_CHANNELS), np.float32)
+        self.score_NT = np.zeros((n, n_frames), np.float32)
+        self.iou_NT = np.zeros((n, n_frames), np.float32)
+
+    def masklets(self) -> list[Masklet]:
+        """One per track; every track must have been tracked in every frame."""
+        masklets: list[Masklet] = []
+        for n, row in enumerate(self.rles_NT):
+            rles_T = [rle for rle in row if rle is not None]
+            assert len(rles_T) == len(row), "a frame was never tracked"
+            masklets.append(Masklet(rles_T, self.tokens_NTC[n], self.score_NT[n], self.iou_NT[n]))
+        return masklets
 
 
 @dataclass(frozen=True)

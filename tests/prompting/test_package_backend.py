@@ -267,7 +267,7 @@ def test_a_projection_that_is_no_three_parts_is_refused(folder: Path, tmp_path: 
 def test_a_checkpoint_that_carries_objects_is_refused_and_not_run(folder: Path, tmp_path: Path, backend: str) -> None:
     place = describe(folder, tmp_path / "place")
     torch.save({"model": package_state(folder), "args": Payload(tmp_path / "ran")}, place / "weights.pth")
-    with pytest.raises(ValueError, match="carries Python objects beside tensors"):
+    with pytest.raises(ValueError, match="refused: it is a pickle that would run"):
         load_detector(weights(place), prompts(backend), "cpu", 8)
     assert not (tmp_path / "ran").exists()
 
@@ -282,7 +282,7 @@ def test_a_truncated_file_is_refused(folder: Path, tmp_path: Path, name: str, sh
         file.write_bytes((folder / name).read_bytes())
     content = file.read_bytes()
     file.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(ValueError, match=f"{name}: damaged.*fetch it again"):
+    with pytest.raises(ValueError, match=f"{name}: not .*fetch it again"):
         read_state(file)
 
 
@@ -298,7 +298,7 @@ def test_a_zip_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
 
     with zipfile.ZipFile(tmp_path / "weights.pth", "w") as archive:
         archive.writestr("readme.txt", "hello")
-    with pytest.raises(ValueError, match=r"weights\.pth: damaged or no torch checkpoint"):
+    with pytest.raises(ValueError, match=r"weights\.pth: not readable as a torch checkpoint"):
         read_state(tmp_path / "weights.pth")
 
 
@@ -311,7 +311,7 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path, content: Any)
 
 def test_a_file_that_is_renamed_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "weights.pth").write_bytes((folder / "model.safetensors").read_bytes())
-    with pytest.raises(ValueError, match="not a zip archive"):
+    with pytest.raises(ValueError, match=r"weights\.pth: not a file of torch\.save"):
         read_state(tmp_path / "weights.pth")
 
 

@@ -20,14 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from stages.core.media import masks
 from stages.core.records import Rle
 from stages.core.state.cache import Stamp, create_h5, open_h5
 from stages.core.state.graph import GENERATE_PROMPTS
-from stages.core.state.rle_table import read_rles, write_rles
+from stages.core.state.h5_arrays import read_rles, read_size, write_rles, write_strings
 
 NAN = float("nan")
 SERVES_ALL = -1  # a prompt of no expression in particular
@@ -83,9 +82,7 @@ def write_prompts(
         for name in NUMBERS:
             group[name] = np.array([getattr(p, name) for p in prompts], np.float32)
         for name in STRINGS:
-            group.create_dataset(
-                name, data=[getattr(p, name) for p in prompts], dtype=h5py.string_dtype(), shape=(len(prompts),)
-            )
+            write_strings(group, name, [getattr(p, name) for p in prompts])
         scores = file.create_group("token_scores")
         scores["values"] = np.array([s for p in prompts for s in p.token_scores], np.float32)
         scores["offset"] = np.cumsum([0, *(len(p.token_scores) for p in prompts)], dtype=np.int64)
@@ -95,8 +92,7 @@ def write_prompts(
 def read_prompts(path: Path) -> list[Prompt]:
     """All prompts of a file, in the order they were written; raises CacheError where it cannot be used."""
     with open_h5(path, GENERATE_PROMPTS.name, GENERATE_PROMPTS.version) as file:
-        size = (int(file.attrs["size"][0]), int(file.attrs["size"][1]))
-        rles = read_rles(file["rle"], size)
+        rles = read_rles(file["rle"], read_size(file))
         columns = {name: file["prompts"][name][:] for name in ("frame", "expression", "box", *NUMBERS)}
         strings = {name: file["prompts"][name].asstr()[:] for name in STRINGS}
         values, offset = file["token_scores/values"][:], file["token_scores/offset"][:]

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.core.records import Video
-from stages.core.state.cache import ZSTD, CacheError, Stamp, create_h5, mend, open_h5
+from stages.core.state.cache import CacheError, Stamp, create_h5, mend, open_h5
 from stages.core.state.graph import ENCODE_TEXT
+from stages.core.state.h5_arrays import write_array, write_strings
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,10 @@ def write_text(path: Path, stamp: Stamp, video: Video, features: Sequence[TextFe
     values = np.concatenate([np.zeros((0, width), np.float32), *(f.words_WD for f in features)])
     with create_h5(path, stamp) as file:
         words = file.create_group("words")
-        chunked = {"chunks": (min(len(values), 64), width), **ZSTD} if values.size else {}  # no chunks of length 0
-        words.create_dataset("values", data=values.astype(np.float32), **chunked)
+        write_array(words, "values", values.astype(np.float32), 64)
         words["offset"] = np.cumsum([0, *(len(f.words_WD) for f in features)], dtype=np.int64)
         file["mean"] = np.array([f.mean_D for f in features], np.float32).reshape(len(features), width)
-        ids = [expression.id for expression in video.expressions]
-        file.create_dataset("expressions", data=ids, dtype=h5py.string_dtype(), shape=(len(ids),))
+        write_strings(file, "expressions", [expression.id for expression in video.expressions])
 
 
 def read_text(path: Path, video: Video) -> list[TextFeatures]:

@@ -1,8 +1,12 @@
-"""Reading files of torch.save: tensors and plain containers alone; what they carry beside is never executed."""
+"""Reading checkpoints, of torch.save and safetensors: tensors and plain containers alone; nothing is executed."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 # The start of torch's own message is long and ends in the advice to trust the file.
 REFUSED_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
@@ -40,6 +44,22 @@ def read_torch_file(file: Path) -> Any:
         raise ValueError(
             f"{file}: not readable as a torch checkpoint ({type(error).__name__}: {_first_line(error)}); fetch it again"
         ) from error
+
+
+def read_safetensors(file: Path) -> "dict[str, torch.Tensor]":
+    """Tensors by name, on the CPU; raises ValueError where the file is damaged or cut short."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return dict(load_file(file))
+    except SafetensorError as error:
+        raise ValueError(f"{file}: not readable as safetensors ({error}); fetch it again") from error
+
+
+def some_names(names: Sequence[str], count: int = 5) -> str:
+    """The first of some names, and how many more there are, for messages."""
+    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
 
 
 def _first_line(error: Exception) -> str:

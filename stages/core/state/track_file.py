@@ -29,9 +29,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.core.records import Rle
-from stages.core.state.cache import ZSTD, Stamp, create_h5, open_h5
+from stages.core.state.cache import Stamp, create_h5, open_h5
 from stages.core.state.graph import BUILD_TRACKS
-from stages.core.state.rle_table import read_rles, write_rles
+from stages.core.state.h5_arrays import read_rles, read_size, write_array, write_rles, write_strings
 
 LABELS = ("iou", "precision", "recall")
 Column = Literal["obj_ptr", "score", "iou", "area", "bbox", "prompt_frame", "prompt_id"]  # of /tracks
@@ -91,11 +91,11 @@ def write_tracks(
     with create_h5(path, stamp) as file:
         file.attrs["size"] = tracks.size
         group = file.create_group("tracks")
-        _chunked(group, "obj_ptr", tracks.tokens_NTC, 16)
-        _chunked(group, "score", tracks.score_NT.astype(np.float16), 64)
-        _chunked(group, "iou", tracks.iou_NT.astype(np.float16), 64)
-        _chunked(group, "area", tracks.area_NT.astype(np.uint32), 64)
-        _chunked(group, "bbox", tracks.bbox_NT4.astype(np.uint16), 64)
+        write_array(group, "obj_ptr", tracks.tokens_NTC, 16)
+        write_array(group, "score", tracks.score_NT.astype(np.float16), 64)
+        write_array(group, "iou", tracks.iou_NT.astype(np.float16), 64)
+        write_array(group, "area", tracks.area_NT.astype(np.uint32), 64)
+        write_array(group, "bbox", tracks.bbox_NT4.astype(np.uint16), 64)
         group["prompt_frame"] = tracks.prompt_frame_N.astype(np.int16)
         group["prompt_id"] = tracks.prompt_id_N.astype(np.int32)
         write_rles(file.create_group("rle"), [rle for row in rles_NT for rle in row])
@@ -124,7 +124,7 @@ def read_tracks(path: Path) -> Tracks:
         group = file["tracks"]
         ptr, members = file["expr/ptr"][:], file["expr/track"][:]
         return Tracks(
-            size=_size(file),
+            size=read_size(file),
             tokens_NTC=group["obj_ptr"][:],
             score_NT=group["score"][:],
             iou_NT=group["iou"][:],
@@ -159,7 +159,7 @@ def read_membership(path: Path) -> Membership:
         ptr, members = file["expr/ptr"][:], file["expr/track"][:]
         n, t, c = file["tracks/obj_ptr"].shape
         labels = _read_labels(file["labels"]) if "labels" in file else None
-        return Membership(_size(file), (n, t, c), tuple(members[a:b] for a, b in pairwise(ptr)), labels)
+        return Membership(read_size(file), (n, t, c), tuple(members[a:b] for a, b in pairwise(ptr)), labels)
 
 
 def read_columns(path: Path, names: Sequence[Column]) -> dict[Column, NDArray[Any]]:
@@ -178,15 +178,8 @@ def read_columns(path: Path, names: Sequence[Column]) -> dict[Column, NDArray[An
 def read_masks(path: Path, tracks: Sequence[int]) -> list[list[Rle]]:
     """The masks of some tracks: T RLEs each."""
     with open_h5(path, BUILD_TRACKS.name, BUILD_TRACKS.version) as file:
-        t, size = file["tracks/score"].shape[1], _size(file)
+        t, size = file["tracks/score"].shape[1], read_size(file)
         return [read_rles(file["rle"], size, int(n) * t, (int(n) + 1) * t) for n in tracks]
-
-
-def _chunked(group: h5py.Group, name: str, data: NDArray[np.generic], rows: int) -> None:
-    if data.size == 0:  # HDF5 has no chunks of length 0
-        group.create_dataset(name, data=data)
-    else:
-        group.create_dataset(name, data=data, chunks=(min(rows, data.shape[0]), *data.shape[1:]), **ZSTD)
 
 
 def _write_expressions(group: h5py.Group, expression_tracks: Sequence[NDArray[np.int32]]) -> None:
@@ -195,8 +188,7 @@ def _write_expressions(group: h5py.Group, expression_tracks: Sequence[NDArray[np
 
 
 def _write_labels(group: h5py.Group, labels: Labels) -> None:
-    shape = (len(labels.annotations),)
-    group.create_dataset("annotation", data=list(labels.annotations), dtype=h5py.string_dtype(), shape=shape)
+    write_strings(group, "annotation", labels.annotations)
     for name in LABELS:
         group[name] = getattr(labels, f"{name}_NA").astype(np.float32)
 
@@ -204,8 +196,3 @@ def _write_labels(group: h5py.Group, labels: Labels) -> None:
 def _read_labels(group: h5py.Group) -> Labels:
     values = {f"{name}_NA": group[name][:] for name in LABELS}
     return Labels(annotations=tuple(group["annotation"].asstr()[:]), **values)
-
-
-def _size(file: h5py.File) -> tuple[int, int]:
-    height, width = file.attrs["size"]
-    return int(height), int(width)

@@ -1,21 +1,19 @@
 """Reads GroundingDINO weights of either layout, refuses what is no such checkpoint, and converts between the two.
 
-Nothing in a file is executed: .safetensors, or .pth through torch.load(weights_only=True).
+Nothing in a file is executed: see stages/core/state/torch_file.py.
 """
 
-import pickle
-import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stages.core.state.torch_file import read_safetensors, read_torch_file, some_names
 from stages.prompting.grounding_dino.names import MARKS, Layout, State, copies_of, is_ignored, names_of
 
 if TYPE_CHECKING:
     import torch
 
 SAFE = "model.safetensors"
-NAMED = 5  # names that a message lists
 
 
 def find_checkpoint(path: Path) -> Path:
@@ -60,13 +58,13 @@ def read_state(path: Path) -> tuple[dict[str, "torch.Tensor"], Layout]:
     Raises:
         ValueError: it is damaged, carries anything but tensors, or is of another model; the message says which.
     """
-    raw = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    raw = read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     state = {name.removeprefix("module."): tensor for name, tensor in raw.items()}
     for layout, mark in MARKS.items():
         if mark in state:
             return state, layout
     raise ValueError(
-        f"{path}: not a GroundingDINO: it has neither {' nor '.join(MARKS.values())}; it has {_some(state) or 'nothing'}"
+        f"{path}: not a GroundingDINO: it has neither {' nor '.join(MARKS.values())}; it has {some_names(sorted(state)) or 'nothing'}"
     )
 
 
@@ -123,7 +121,7 @@ def _check_copies(state: State, copies: Mapping[str, str], path: Path) -> None:
     different = [name for name, source in copies.items() if name in state and not _equal(state, name, source)]
     if different:
         raise ValueError(
-            f"{path}: the box heads {_some(different)} are not copies of another, which config.json "
+            f"{path}: the box heads {some_names(sorted(different))} are not copies of another, which config.json "
             "(decoder_bbox_embed_share) says: take the config.json that belongs to these weights"
         )
 
@@ -137,46 +135,15 @@ def _check_names(found: set[str], wanted: set[str], path: Path) -> None:
     for what, names in (("lacks", wanted - found), ("has besides", found - wanted)):
         if names:
             raise ValueError(
-                f"{path}: not the architecture of its config.json: it {what} {_some(names)}; "
+                f"{path}: not the architecture of its config.json: it {what} {some_names(sorted(names))}; "
                 "take the config.json that belongs to these weights"
             )
-
-
-def _some(names: Iterable[str]) -> str:
-    names = sorted(names)
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
-
-
-def _read_safetensors(path: Path) -> dict[str, "torch.Tensor"]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return dict(load_file(path))
-    except SafetensorError as error:
-        raise ValueError(f"{path}: damaged or cut short ({error}): fetch it again") from error
 
 
 def _read_torch(path: Path) -> dict[str, "torch.Tensor"]:
     import torch
 
-    zipped = zipfile.is_zipfile(path)
-    try:
-        raw = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if not zipped:
-            raise ValueError(
-                f"{path}: damaged, cut short or no torch checkpoint (not a zip archive, and not an old file of "
-                "tensors alone): fetch it again"
-            ) from error
-        raise ValueError(
-            f"{path}: refused: it carries Python objects beside tensors, which could run code; "
-            "where you trust it, save its tensors alone as .safetensors"
-        ) from error
-    except (RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise ValueError(f"{path}: damaged or no torch checkpoint ({reason}): fetch it again") from error
+    raw = read_torch_file(path)
     tensors = raw.get("model", raw) if isinstance(raw, Mapping) else raw
     if not isinstance(tensors, Mapping) or not all(
         isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in tensors.items()

@@ -1,0 +1,45 @@
+"""Arrays, strings, sizes and RLEs in HDF5: chunked and compressed, and sound where there is nothing to write."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.core.records import Rle
+from stages.core.state.cache import ZSTD
+
+
+def write_array(group: h5py.Group, name: str, data: NDArray[np.generic], rows: int) -> None:
+    """Writes an array compressed, in chunks of at most `rows` along its first axis."""
+    if data.size == 0:  # HDF5 has no chunks of length 0
+        group.create_dataset(name, data=data)
+    else:
+        group.create_dataset(name, data=data, chunks=(min(rows, data.shape[0]), *data.shape[1:]), **ZSTD)
+
+
+def write_strings(group: h5py.Group, name: str, texts: Sequence[str]) -> None:
+    group.create_dataset(name, data=list(texts), dtype=h5py.string_dtype(), shape=(len(texts),))
+
+
+def read_size(file: h5py.File) -> tuple[int, int]:
+    """The attribute `size`, (height, width) of the file's masks."""
+    height, width = file.attrs["size"]
+    return int(height), int(width)
+
+
+def write_rles(group: h5py.Group, rles: Sequence[Rle]) -> None:
+    """Writes `bytes` (u1, end to end) and `offset` (i8, n + 1): where each RLE begins."""
+    encoded = [rle["counts"].encode() for rle in rles]
+    write_array(group, "bytes", np.frombuffer(b"".join(encoded), np.uint8), 256 << 10)
+    write_array(group, "offset", np.cumsum([0, *map(len, encoded)], dtype=np.int64), 64 << 10)
+
+
+def read_rles(group: h5py.Group, size: tuple[int, int], start: int = 0, stop: int | None = None) -> list[Rle]:
+    """RLEs `start` … `stop` − 1, all of `size` = (height, width)."""
+    stop = group["offset"].shape[0] - 1 if stop is None else stop
+    offsets = group["offset"][start : stop + 1]
+    flat = group["bytes"][offsets[0] : offsets[-1]].tobytes()
+    bounds = offsets - offsets[0]
+    return [{"size": size, "counts": flat[a:b].decode()} for a, b in pairwise(bounds)]
