@@ -24,6 +24,7 @@ from stages.core.records import Video
 from stages.core.run.cli import Job, run_stage
 from stages.core.state.cache import CacheError
 from stages.core.state.graph import RENDER_PREDICTIONS
+from stages.core.state.marks import mark, refuse_foreign, remove_ours
 from stages.core.state.provenance import collect_provenance
 from stages.datasets import open_split
 from stages.exchange.importing import imported_record
@@ -37,6 +38,7 @@ def run(job: Job) -> None:
     split = open_split(job.config, job.dataset, job.split)
     videos = split.videos()[: job.limit]
     target = Path(job.config.paths.results) / job.dataset / job.split
+    refuse_foreign(target)  # before the work, not after it
     building = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     clean_leftovers(target)
     try:
@@ -46,8 +48,8 @@ def run(job: Job) -> None:
         write_submissions(job.layout, split, videos, building / "predictions", building)
         (building / "config.yaml").write_text(dataset_config(job.config, job.dataset), encoding="utf-8")
         write_document(building / "provenance.json", provenance_of(job))
-        if target.exists():
-            shutil.rmtree(target)
+        mark(building, f"results of {job.dataset}/{job.split}")
+        remove_ours(target)
         building.rename(target)
     finally:
         shutil.rmtree(building, ignore_errors=True)

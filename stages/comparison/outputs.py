@@ -11,6 +11,7 @@ from stages.comparison.plot import plot
 from stages.comparison.recall import Ranks
 from stages.comparison.tables import csv_of_lines, csv_of_ranks, markdown
 from stages.core.state.cache import atomic_path, write_json
+from stages.core.state.marks import mark, refuse_foreign
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,10 @@ class Result:
 
 
 def write_result(result: Result, folder: Path) -> None:
-    """Writes table.md, table.csv, sweep.csv, recall.csv, compare.json, compare.png and compare.svg."""
+    """Writes table.md, table.csv, sweep.csv, recall.csv, compare.json, compare.png and compare.svg; raises ValueError where the folder is not ours."""
+    refuse_foreign(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    mark(folder, f"comparison on {result.dataset}/{result.split}")
     _write(folder / "table.md", document_block(result))
     _write(folder / "table.csv", csv_of_lines(result.lines))
     _write(folder / "sweep.csv", csv_of_lines(result.swept))

@@ -17,6 +17,7 @@ class Paths(Section):
 
 
 ADDRESS = "https://"
+RESERVED = ("cache", "compare", "imports")  # folders of paths.results that are no data set's
 
 
 class Model(Section):
@@ -138,7 +139,7 @@ class Config(Settings):
     def _plain_names(cls, datasets: dict[str, Dataset]) -> dict[str, Dataset]:
         for name in datasets:
             check_name(name, "data set")
-            if name in ("cache", "compare"):
+            if name in RESERVED:
                 raise ValueError(f"a data set cannot be called {name!r}: results/{name} is taken")
         return datasets
 

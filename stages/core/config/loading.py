@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from stages.core.config.file import Config, Dataset, Model, Models
 from stages.core.config.model import config_model, settings_model
+from stages.core.config.places import check_places
 from stages.core.config.sections import Settings
 from stages.core.state.cache import digest
 
@@ -41,6 +42,10 @@ def parse_config(raw: Mapping[str, Any], where: str = "config") -> Config:
     config = _validate(config_model(), raw, where)
     for name in config.datasets:
         settings_of(config, name)
+    try:
+        check_places(config)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from error
     return config
 
 

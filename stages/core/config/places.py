@@ -1,0 +1,87 @@
+"""Which folders a config writes to, and that none of them is, holds or lies in a folder of the user's.
+
+Stages and Snakemake remove and replace what they made before: a results folder that is a data set's, or a cache in
+the place of results, would be removed with it. So such a config is refused before anything runs.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+from stages.core.config.file import Config
+
+CACHE_FOLDERS = ("config", "logs")  # of paths.cache, beside those of data sets
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder, or a file, that the config names.
+
+    Attributes:
+        owner: the key of the config that it comes from; places of one owner may hold each other.
+        path: with links resolved.
+        written: something is made and removed there.
+    """
+
+    owner: str
+    path: Path
+    written: bool
+
+
+def check_places(config: Config) -> None:
+    """
+    Raises:
+        ValueError: a place that is written to equals, holds or lies in another, or two of the folders that hold such
+            places are the same; names both keys and both paths.
+    """
+    roots = {name: _resolved(getattr(config.paths, name)) for name in ("results", "cache", "weights")}
+    for one, other in combinations(roots, 2):
+        if roots[one] == roots[other]:
+            raise ValueError(
+                f"paths.{one} and paths.{other} are the same folder, {roots[one]}; give one of them another"
+            )
+    places = list(_places(config))
+    for place in (place for place in places if place.written):
+        for other in places:
+            if other.owner != place.owner and _touch(place.path, other.path):
+                raise ValueError(
+                    f"{place.owner} and {other.owner}: {place.path} is written to and removed, and "
+                    f"{_relation(other.path, place.path)} {other.path}; give one of them another folder"
+                )
+
+
+def _places(config: Config) -> Iterator[Place]:
+    paths = config.paths
+    splits = [(name, split) for name, entry in config.datasets.items() for split in entry.splits]
+    compared = [("compare", *parts) for parts in splits]
+    for parts in (*splits, *compared, ("imports",)):
+        yield Place("paths.results", _resolved(paths.results, *parts), written=True)
+    for parts in (*splits, *((name,) for name in CACHE_FOLDERS)):
+        yield Place("paths.cache", _resolved(paths.cache, *parts), written=True)
+    for name, preset in config.presets.items():
+        yield Place("paths.weights", _resolved(paths.weights, name), written=True)
+        for role in type(preset.models).model_fields:
+            model = preset.models[role]
+            if model is not None and model.path is not None:
+                yield Place(f"presets.{name}.models.{role}.path", _resolved(model.path), written=False)
+    for name, entry in config.datasets.items():
+        yield Place(f"datasets.{name}.root", _resolved(entry.root), written=entry.generate)
+        if entry.selector.weights is not None:
+            yield Place(f"datasets.{name}.selector.weights", _resolved(entry.selector.weights), written=False)
+
+
+def _resolved(*parts: str) -> Path:
+    return Path(os.path.realpath(Path(*parts)))
+
+
+def _touch(one: Path, other: Path) -> bool:
+    return one == other or one in other.parents or other in one.parents
+
+
+def _relation(one: Path, other: Path) -> str:
+    """Of `other` to `one`, in words."""
+    if one == other:
+        return "is the same as"
+    return "lies in" if one in other.parents else "holds"

@@ -1,0 +1,51 @@
+"""Folders that are ours: only what carries our mark is ever removed or replaced.
+
+The mark is a hidden file with a line that says what the folder is. Deliverables of earlier versions have none, and are
+known by their provenance.json.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+MARK = ".referee"
+PROVENANCE = "provenance.json"
+
+
+def mark(folder: Path, what: str) -> None:
+    """Marks a folder that was just made; `what` it holds is for people who wonder."""
+    (folder / MARK).write_text(f"Made by Referee, and replaced by it: {what}\n", encoding="utf-8")
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether a folder may be replaced: it carries our mark, or holds nothing."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    return (folder / MARK).is_file() or _has_provenance(folder) or not any(folder.iterdir())
+
+
+def refuse_foreign(folder: Path) -> None:
+    """
+    Raises:
+        ValueError: something is there that we did not make.
+    """
+    if (folder.exists() or folder.is_symlink()) and not is_ours(folder):
+        kind = "a link" if folder.is_symlink() else "a folder" if folder.is_dir() else "a file"
+        raise ValueError(
+            f"{folder}: is {kind} that Referee did not make, and would be replaced; move it away, or give another place"
+        )
+
+
+def remove_ours(folder: Path) -> None:
+    """Removes a folder that is ours, and refuses every other; nothing there is fine."""
+    refuse_foreign(folder)
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def _has_provenance(folder: Path) -> bool:
+    try:
+        document = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(document, dict) and "referee" in document
