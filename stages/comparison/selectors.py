@@ -24,7 +24,7 @@ import numpy as np
 from stages.comparison.contenders import Contender, Method, Verdict
 from stages.comparison.video import View
 from stages.core.config.loading import dataset_of
-from stages.core.records import Source
+from stages.core.records import Source, TrackId
 from stages.core.run.cli import Job
 from stages.core.state.cache import CacheError, mend, read_stamp
 from stages.core.state.choices import Candidate, read_choices, read_threshold
@@ -173,7 +173,7 @@ def _in_place(job: Job, path: Path, selector: Selector) -> Method:
         sources = [source for source, _, _ in view.tracks.sources]
         inputs = read_inputs(job.layout, [view.video], sources)
         header.check_weights(inputs.weights, path, f"{job.dataset}/{job.split}, video {view.video.id}")
-        choices = score_video(selector, view.tracks)
+        choices = score_video(selector, view.tracks, job.settings.run.batches.tokens)
         return [Verdict(np.array([c.score for c in choices[e.id]], np.float64)) for e in view.video.expressions]
 
     return method
@@ -185,21 +185,19 @@ def _from_files(folder: Path, stage: Stage) -> Method:
         choices = read_choices(path, stage)
         _check_inputs(path, stage, view)
         return [
-            _verdict(path, stage, {(c.source, c.track): c for c in choices.get(expression.id, [])}, view, e)
+            _verdict(path, stage, {c.id: c for c in choices.get(expression.id, [])}, view, e)
             for e, expression in enumerate(view.video.expressions)
         ]
 
     return method
 
 
-def _verdict(
-    path: Path, stage: Stage, known: Mapping[tuple[Source, int], Candidate], view: View, expression: int
-) -> Verdict:
+def _verdict(path: Path, stage: Stage, known: Mapping[TrackId, Candidate], view: View, expression: int) -> Verdict:
     candidates = view.candidates(expression)
     if known.keys() != set(candidates):
         name = view.video.expressions[expression].id
         raise CacheError(f"{path}: speaks of other tracks of expression {name!r} than there are; {mend(stage.name)}")
-    mine = [known[origin] for origin in candidates]
+    mine = [known[track] for track in candidates]
     logits = np.array([c.score if c.final is None else c.final for c in mine], np.float64)
     return Verdict(logits, np.array([c.chosen for c in mine], bool) if stage is RERANK_TRACKS else None)
 

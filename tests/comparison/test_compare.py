@@ -20,6 +20,7 @@ from support.comparisons import comparable, job_on
 from support.project import ROOT
 from support.trainings import toy_job, write_toy_tracks
 from support.trees_davis import plant_davis
+from support.workspace import LINKS, jobs_of
 
 from stages import evaluate, rerank_tracks, score_tracks, train_selector
 from stages.comparison.contenders import Contender, Verdict
@@ -367,8 +368,6 @@ def test_the_pipeline_decides_by_the_same_rule(finished: Config) -> None:
 
 def test_the_workflow_trains_every_seed_once(tmp_path: Path) -> None:
     """The configured training serves for its own seed; the others are variants of it."""
-    from test_workflow import LINKS, jobs_of
-
     for name in LINKS:
         (tmp_path / name).symlink_to(ROOT / name)
     command = [sys.executable, "-m", "snakemake", "results/compare/shapes/valid_u", "--cores", "1", "-n"]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as coco
-from support.answers import answer, config_files, job_of, squares, tiny_split
+from support.answers import answer, config_files, finished_split, job_of, squares
 from support.project import ROOT
 from support.tiny_mevis import SIZE
 
@@ -36,12 +36,7 @@ AFTER = (evaluate, render_predictions, assemble)
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Job, Path]:
     """The tiny split, answered and assembled, and its folder of results."""
     place = tmp_path_factory.mktemp("exchange")
-    flags = tiny_split(place)
-    job = job_of(flags, "tiny", "valid_u")
-    answer(job)
-    for stage in AFTER:
-        stage.run(job)
-    return flags, job, place / "results/tiny/valid_u"
+    return *finished_split(place), place / "results/tiny/valid_u"
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from support.answers import answer, job_of, squares, tiny_split
+from support.answers import finished_split, squares
 from support.tiny_mevis import SIZE
 
-from stages import assemble, evaluate, render_predictions
+from stages import assemble, render_predictions
 from stages.core.media import masks
 from stages.core.records import Expression, Video
 from stages.core.run.cli import Job
@@ -36,13 +36,7 @@ Entries = dict[str, bytes]
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Job, Path]:
     """The tiny split, answered, evaluated, rendered and assembled; and its submission."""
     place = tmp_path_factory.mktemp("submission")
-    flags = tiny_split(place)
-    job = job_of(flags, "tiny", "valid_u")
-    answer(job)
-    evaluate.run(job)
-    render_predictions.run(job)
-    assemble.run(job)
-    return flags, job, place / "results/tiny/valid_u/submission.zip"
+    return *finished_split(place), place / "results/tiny/valid_u/submission.zip"
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from support.project import ROOT
 from support.tiny_mevis import write_tree
 
-from stages import extract_frames
+from stages import assemble, evaluate, extract_frames, render_predictions
 from stages.core.config.loading import merge, parse_config, read_yaml
 from stages.core.media import masks
 from stages.core.records import Expression, Video
@@ -49,6 +49,16 @@ def tiny_split(place: Path) -> list[str]:
     write_tree(place / "data")
     tiny = {"root": str(place / "data"), "settings": {"render": {"overlays": False}}}
     return config_files(place, {"datasets": {"tiny": tiny}})
+
+
+def finished_split(place: Path) -> tuple[list[str], Job]:
+    """The tiny split answered, evaluated, rendered and assembled: its flags and its job."""
+    flags = tiny_split(place)
+    job = job_of(flags, "tiny", "valid_u")
+    answer(job)
+    for stage in (evaluate, render_predictions, assemble):
+        stage.run(job)
+    return flags, job
 
 
 def squares(video: Video, expression: Expression, index: int, size: tuple[int, int]) -> NDArray[np.bool_]:
