@@ -7,7 +7,6 @@ import csv
 import filecmp
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -22,45 +21,16 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from support.project import ROOT
-from support.tiny_mevis import SIZE, write_tree
+from support.tiny_mevis import SIZE
+from support.workspace import jobs_of, make_workspace, overlay, snakemake
 
-LINKS = ("Snakefile", "workflow", "stages", "envs", "config.yaml")
 VALID_U, VALID = "results/tiny/valid_u", "results/tiny/valid"
-
-
-def snakemake(place: Path, *arguments: str, config: str = "tiny.yaml") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "snakemake", *arguments, "--cores", "2", "--configfile", config]
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
-    return subprocess.run(command, cwd=place, capture_output=True, text=True, env=environment)
-
-
-def jobs_of(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
-    """The "Job stats" table of a (dry) run: rule → jobs, without the total."""
-    assert done.returncode == 0, done.stdout + done.stderr
-    rows = re.findall(r"^(\w+)\s+(\d+)$", done.stdout + done.stderr, re.MULTILINE)
-    return {rule: int(n) for rule, n in rows if rule not in ("job", "total")}
-
-
-def overlay(place: Path, name: str, settings: dict[str, object], **entry: object) -> str:
-    """Another config file: the workspace's own with other settings, or entries, of its data set."""
-    own = place / "tiny.yaml"
-    raw = yaml.safe_load((own if own.exists() else ROOT / "tests/configs/tiny.yaml").read_text())
-    raw["datasets"]["tiny"] |= entry
-    for section, values in settings.items():
-        raw["datasets"]["tiny"]["settings"].setdefault(section, {}).update(values)
-    (place / name).write_text(yaml.safe_dump(raw))
-    return name
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace in which results/tiny/valid_u and results/tiny/valid were made by the workflow."""
-    place = tmp_path_factory.mktemp("workspace")
-    for name in LINKS:
-        (place / name).symlink_to(ROOT / name)
-    overlay(place, "tiny.yaml", {}, root=str(place / "data" / "tiny"))  # the data stay where they are
-    write_tree(place / "data" / "tiny")
+    place = make_workspace(tmp_path_factory.mktemp("workspace"))
     done = snakemake(place, VALID_U, VALID)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-20000:]
     return place
