@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.project import ROOT, make_config
+from support.project import CONFIG, ROOT, make_config
 
 from stages.core.config.file import Config
 from stages.core.config.loading import ConfigError, load_config, section, section_digest, settings_of
@@ -352,7 +352,20 @@ def test_leases_stay_inside_what_is_visible() -> None:
         ({"datasets": {"mevis": {"selector": {"train": "mevis/trian"}}}}, "not a configured <dataset>/<split>"),
         ({"tracks": {"covered_iou": 2}}, "tracks.covered_iou"),
         ({"prompts": {"gdino": {"frames": {"count": 3}}}}, "exactly one of step and count"),
-        ({"datasets": {"shapes": {"splits": {"a/b": {"role": "train", "limit": None}}}}}, "letters, digits"),
+        ({"datasets": {"shapes": {"splits": {"a/b": {"role": "train", "limit": None}}}}}, "letters a to z, digits"),
+        ({"datasets": {"shapes": {"splits": {"é": {"role": "train", "limit": None}}}}}, "letters a to z, digits"),
+        ({"datasets": {"mevis": {"selector": {"train": "mevis/train/"}}}}, "not of the form <dataset>/<split>"),
+        ({"datasets": {"mevis": {"root": ""}}}, "datasets.mevis.root"),
+        ({"datasets": {"mevis": {"root": "a\0b"}}}, "datasets.mevis.root"),
+        ({"paths": {"cache": ""}}, "paths.cache: .*write the path of a folder out"),
+        ({"paths": {"results": "~/results"}}, "paths.results: .*write the path of a folder out"),
+        ({"paths": {"results": "my results"}}, "paths.results: .*holds ' ', which"),
+        ({"paths": {"weights": "w{x}"}}, "paths.weights: .*holds '{', which"),
+        ({"frames": {"fps": float("inf")}}, "frames.fps: .*finite"),
+        ({"render": {"fps": 1e-300}}, "render.fps: .*greater than or equal to 0.01"),
+        ({"run": {"n_pids": True}}, "run.n_pids: .*needs a number"),
+        ({"tracks": {"covered_iou": True}}, "tracks.covered_iou: .*needs a number"),
+        ({"rerank": {"weights": {"judge": float("nan")}}}, "rerank.weights.judge"),
     ],
 )
 def test_config_errors_name_the_place(tmp_path: Path, over: dict[str, object], message: str) -> None:
@@ -366,6 +379,22 @@ def test_config_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "broken.yaml").write_text("a: [1")
     with pytest.raises(ConfigError, match="not readable as YAML"):
         load_config(tmp_path / "broken.yaml")
+    (tmp_path / "twice.yaml").write_text("run:\n  threads: 1\n  threads: 2\n")
+    with pytest.raises(ConfigError, match=r"'threads' is given twice\s.*line 3"):
+        load_config(tmp_path / "twice.yaml")
+    (tmp_path / "deep.yaml").write_text("[" * 5000)
+    with pytest.raises(ConfigError, match="nested too deeply"):
+        load_config(tmp_path / "deep.yaml")
+    os.mkfifo(tmp_path / "pipe.yaml")  # reading it would wait for ever
+    with pytest.raises(ConfigError, match="is not a file"):
+        load_config(tmp_path / "pipe.yaml")
+
+
+def test_a_config_file_may_begin_with_a_mark_or_hold_nothing_but_comments(tmp_path: Path) -> None:
+    (tmp_path / "marked.yaml").write_bytes(b"\xef\xbb\xbfrun: {threads: 3}\n")
+    assert load_config(CONFIG, tmp_path / "marked.yaml").run.threads == 3
+    (tmp_path / "comments.yaml").write_text("# nothing yet\n")
+    assert load_config(CONFIG, tmp_path / "comments.yaml") == load_config(CONFIG)
 
 
 def test_a_data_set_overrides_its_preset(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """The pydantic models of config.yaml as a file: places, presets of models, data sets, and the sections."""
 
-from pathlib import PurePosixPath
+import re
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
@@ -8,12 +8,26 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 from stages.core.config.section import Parts, Positive, Section
 from stages.core.config.sections import Settings
 
+# Of paths that stand in patterns of Snakemake's and in shell commands.
+UNFIT = re.compile(r"""[\s{}'"$`\\;&|<>*?\[\]()!#\0]""")
+
 
 class Paths(Section):
+    """Folders that Referee writes to."""
+
     weights: str = Field(description="Folder of model weights")
     weights_lock: str = Field(description="Lock file of sizes and sha256 of downloaded weights")
     cache: str = Field(description="Folder of per-video state; safe to delete, costly to rebuild")
-    results: str = Field(description="Folder of deliverables, one subfolder a data set and split")
+    results: str = Field(description="Folder of deliverables, one subfolder per data set and split")
+
+    @field_validator("*")
+    @classmethod
+    def _fits_a_command(cls, path: str) -> str:
+        if not path or path.startswith(("-", "~")):
+            raise ValueError("write the path of a folder out, from / or from the project's root")
+        if unfit := UNFIT.search(path):
+            raise ValueError(f"holds {unfit[0]!r}, which rules and shell commands cannot carry; take another path")
+        return path
 
 
 ADDRESS = "https://"
@@ -103,7 +117,7 @@ class SelectorChoice(Section):
         if self.weights is None and (self.train is None or self.validate_on is None):
             raise ValueError("give selector.weights, or both selector.train and selector.validate_on")
         for reference in (self.train, self.validate_on):
-            if reference is not None and len(PurePosixPath(reference).parts) != 2:
+            if reference is not None and not re.fullmatch(r"[^/]+/[^/]+", reference):
                 raise ValueError(f"{reference!r} is not of the form <dataset>/<split>")
         return self
 
@@ -111,7 +125,7 @@ class SelectorChoice(Section):
 class Dataset(Section):
     format: str = Field(description="Layout on disk (stages/datasets)")
     published: bool = Field(False, description="It is the published data set of its format: other counts are warned of")
-    root: str = Field(description="Folder of the data set")
+    root: str = Field(min_length=1, description="Folder of the data set")
     generate: bool = Field(description="true = the embedded data set: made by `stages.make_shapes`")
     models: str = Field(description="Preset of models")
     selector: SelectorChoice
@@ -162,6 +176,6 @@ class Config(Settings):
 
 
 def check_name(name: str, what: str) -> None:
-    """Data set and split names become folders and Snakemake wildcards."""
-    if not name or not all(c.isalnum() or c in "_-" for c in name):
-        raise ValueError(f"{what} name {name!r}: letters, digits, '_' and '-' only")
+    """Data set and split names become folders, Snakemake wildcards and words of a command."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name):
+        raise ValueError(f"{what} name {name!r}: letters a to z, digits, '_' and '-' only, and no '-' first")

@@ -4,7 +4,7 @@ Order of precedence for a data set: base sections â† its preset's `settings` â†
 """
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -118,13 +118,33 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML in which no key is given twice: the second would silently win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable) and key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(file: Path) -> dict[str, Any]:
+    """A YAML file that holds a mapping; raises ConfigError where it does not."""
+    if file.exists() and not file.is_file():
+        raise ConfigError(f"{file}: is not a file")
     try:
-        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+        raw = yaml.load(file.read_text(encoding="utf-8-sig"), _UniqueKeys)
     except FileNotFoundError as error:
         raise ConfigError(f"{file}: no such config file; run from the project's root or give --config") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"{file}: not readable as YAML: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{file}: not readable as YAML: nested too deeply") from error
+    if raw is None:
+        raw = {}  # nothing but comments
     if not isinstance(raw, dict):
         raise ConfigError(f"{file}: a config is a mapping of sections; found {type(raw).__name__}")
     return raw

@@ -1,24 +1,42 @@
 """What sections of the config are made of: the base of their models, and types of values."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")  # of what is listed in an open table, and of an entry of `evidence`
 Unit = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
+FrameRate = Annotated[float, Field(ge=0.01, le=1000)]  # frames per second
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["float32", "bfloat16"]
 Threshold = Unit | Literal["auto"]
 
 
 class Section(BaseModel):
-    """A section: unknown keys are refused, values do not change, and none has a default."""
+    """A section: unknown keys are refused, values do not change, and none has a default. Numbers are finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _means_what_it_says(cls, value: Any, info: ValidationInfo) -> Any:
+        """YAML's `true` is no 1, for which pydantic would take it; and no path or name holds the character NUL."""
+        if isinstance(value, str) and "\0" in value:
+            raise ValueError("holds the character NUL")
+        kinds = set(_kinds(cls.model_fields[str(info.field_name)].annotation))
+        if isinstance(value, bool) and bool not in kinds and kinds & {int, float}:
+            raise ValueError("needs a number")
+        return value
+
+
+def _kinds(annotation: Any) -> list[Any]:
+    """The plain types in an annotation."""
+    inside = get_args(annotation)
+    return [kind for part in inside for kind in _kinds(part)] if inside else [annotation]
 
 
 class Parts(Section):

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from stages.core.config.section import (
     NAME,
     Device,
+    FrameRate,
     NonNegative,
     Parts,
     Positive,
@@ -55,7 +56,7 @@ class Run(Section):
 
 
 class Frames(Section):
-    fps: PositiveFloat | None = Field(description="Frames a second to keep of a video file; null = all")
+    fps: FrameRate | None = Field(description="Frames a second to keep of a video file; null = all")
     max_side: Positive | None = Field(
         description="Longest side in pixels of frames taken from a video file; null = native"
     )
@@ -166,7 +167,7 @@ class Compare(Section):
 
 class Render(Section):
     overlays: bool = Field(description="Draw an overlay video an expression")
-    fps: PositiveFloat = Field(description="Frames a second of overlays where the source has no timestamps")
+    fps: FrameRate = Field(description="Frames a second of overlays where the source has no timestamps")
     max_side: Positive = Field(description="Longest side of overlays in pixels")
     opacity: Unit = Field(description="Of the mask's tint")
     crf: Annotated[int, Field(ge=0, le=51)] = Field(description="H.264 quality of overlays; lower is better")
