@@ -36,6 +36,7 @@ from stages.core.run.cli import Job
 from stages.core.state.cache import CacheError, read_json
 from stages.core.state.choices import read_choices
 from stages.core.state.graph import RERANK_TRACKS, SCORE_TRACKS, TRAIN_SELECTOR, Layout
+from stages.core.state.marks import MARK
 from stages.datasets import open_split
 from stages.metrics.report import collect, summarise
 from stages.tools import compare
@@ -224,7 +225,7 @@ def test_two_runs_leave_the_same_bytes(finished: Config, tmp_path: Path) -> None
     run(finished, out, *flags)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     assert set(before) == {
-        "table.md", "table.csv", "sweep.csv", "recall.csv", "compare.json", "compare.png", "compare.svg"
+        "table.md", "table.csv", "sweep.csv", "recall.csv", "compare.json", "compare.png", "compare.svg", MARK
     }  # fmt: skip
     shutil.rmtree(out)
     run(finished, out, *flags)
@@ -330,7 +331,7 @@ def test_a_split_without_truth_cannot_be_compared_on(tmp_path: Path, capsys: pyt
     from support.trainings import toy_config, write_split
 
     config = toy_config(tmp_path)
-    write_split(tmp_path / "data/valid", 1, 0, truth=False)
+    write_split(tmp_path / "data/toy/valid", 1, 0, truth=False)
     with pytest.raises(ValueError, match="toy/valid has no ground truth"):
         compare.sound_videos(toy_job(config, "valid"), open_split(config, "toy", "valid"))
 

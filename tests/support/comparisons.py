@@ -24,7 +24,7 @@ def comparable(folder: Path, **training: Any) -> Config:
     """Every file that selectors, baselines and evaluate read, of both splits."""
     config = toy_config(folder, WITHOUT_DROPOUT, **training)
     make_toy(folder, config)
-    name_kinds(folder / "data/valid_u/meta_expressions.json")
+    name_kinds(folder / "data/toy/valid_u/meta_expressions.json")
     for video in videos_of(config):
         write_frames_record(toy_job(config, "valid_u").layout, video)
         add_prompts(toy_job(config, "valid_u").layout, video)

@@ -38,7 +38,7 @@ def toy_config(folder: Path, model: dict[str, Any] | None = None, name: str = "s
     values = {**schedule, **training}
     toy = {
         "format": "mevis",
-        "root": str(folder / "data"),
+        "root": str(folder / "data" / "toy"),
         "generate": False,
         "models": "micro",
         "selector": {"weights": None, "train": "toy/train", "validate_on": "toy/valid_u"},
@@ -77,7 +77,7 @@ def toy_job(config: Config, split: str = "train", **change: Any) -> Job:
 def make_toy(folder: Path, config: Config) -> None:
     """The tree, and text and track files of both splits."""
     for seed, (split, n) in enumerate((("train", 6), ("valid_u", 3))):
-        write_split(folder / "data" / split, n, seed)
+        write_split(folder / "data" / "toy" / split, n, seed)
         write_cache(config, split)
 
 
