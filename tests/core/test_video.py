@@ -1,5 +1,6 @@
 """Video files in and out, on real files: every container, orientation, timing and kind of damage."""
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from PIL import Image
 from support.project import CLIPS
 from support.video_files import CODECS, NO_CLIPS, OPTIONS, make_audio, make_video, noise, picture
 
-from stages.core.media.video import decode, nearest_to_ticks, shrink
+from stages.core.media.display import Decoded, shrink
+from stages.core.media.video import decode, nearest_to_ticks
 from stages.core.media.video_writer import times_at, write_h264
 
 
@@ -102,9 +104,7 @@ def test_resampling_picks_nearest_frames_once(gaps, fps):
 
 
 def _decoded(times):
-    from stages.core.media.video import _Decoded
-
-    return (_Decoded(None, float(time)) for time in times)
+    return (Decoded(None, float(time)) for time in times)
 
 
 def test_max_side_shrinks_and_never_enlarges(tmp_path):
@@ -185,12 +185,20 @@ def test_refuses_what_is_no_video(tmp_path):
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("this is no video at all, only text with a wrong name")
     (tmp_path / "list.mp4").write_text("#EXTM3U\n#EXTINF:1,\nhttp://localhost/a.ts\n")
+    (tmp_path / "page.mp4").write_text("\n<html>404</html>")
+    Image.new("RGB", (8, 8)).save(tmp_path / "photo.mp4", "JPEG")
+    (tmp_path / "gone.mp4").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe.mp4")
     (tmp_path / "folder.mp4").mkdir()
     for name, reason in [
         ("none.mp4", "does not exist"),
         ("empty.mp4", "is empty"),
         ("text.mp4", "not an MP4"),
         ("list.mp4", "not an MP4"),
+        ("page.mp4", r"is text \(HTML or XML\)"),
+        ("photo.mp4", r"is a single picture \(JPEG\)"),
+        ("gone.mp4", "a link to .*nowhere, which is not there"),
+        ("pipe.mp4", "not a file"),
         ("folder.mp4", "not a file"),
     ]:
         with pytest.raises(ValueError, match=rf"{name}: .*{reason}"):

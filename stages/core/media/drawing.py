@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from stages.core.media import masks
-from stages.core.media.video import shrink
+from stages.core.media.display import shrink
 from stages.core.records import Rle
 
 Image3 = NDArray[np.uint8]

@@ -1,40 +1,46 @@
-"""Video files in: frames with their times from MP4, MOV, MKV, WebM and GIF (out: `stages.core.media.video_writer`).
+"""Video files in: frames with their times, as a player shows them (out: `stages.core.media.video_writer`).
+
+What can be read: MP4, MOV, M4V, 3GP, MKV, WebM, AVI, MPEG-TS, MPEG-PS, WMV, FLV and GIF through FFmpeg, animated WebP and
+PNG through Pillow. The first bytes of a file say what it is, its name does not.
 
 Legend: H height, W width, 3 RGB. Frames stream: memory holds a few, however long the video.
 """
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import av
-import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
-from PIL import Image
 
+from stages.core.media.animation import ANIMATIONS, count_pictures, decode_animation
 from stages.core.media.container import check_complete
+from stages.core.media.display import Account, Decoded, Display, TimedFrame, shrink
 
 # Playlists and the like, which could name other files or hosts, are not opened whatever they are called.
 OPEN_OPTIONS = {
     "protocol_whitelist": "file",
-    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,gif",
+    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,gif,avi,mpegts,mpeg,flv,asf",
 }
 # Codecs where every packet is one frame, so that a missing frame can be told (VP8 has hidden packets).
 FRAME_PER_PACKET = {"h264", "hevc", "vp9", "av1", "libdav1d"}
+# FFmpeg's own decoders leave the transparency of these aside, and show what is behind it as black.
+TRANSPARENCY_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+# Containers that say how long they are: a stream that ends before was cut short.
+DECLARES_LENGTH = ("matroska", "flv", "asf")
 REENCODE = "replace the file, or re-encode it (ffmpeg -i in.mp4 -c:v libx264 out.mp4) and look at the result"
 
 
-class TimedFrame(NamedTuple):
-    """A frame (H, W, 3) RGB uint8 and its time in seconds after the video's first frame."""
+log = logging.getLogger(__name__)
 
-    image_HW3: NDArray[np.uint8]
-    time: float
+
+Timed = TypeVar("Timed", Decoded, TimedFrame)
 
 
 def decode(
@@ -44,11 +50,12 @@ def decode(
     max_side: int | None = None,
     max_frames: int | None = None,
     threads: int = 1,
+    as_shown: bool = True,
+    account: Account | None = None,
 ) -> Iterator[TimedFrame]:
-    """The frames of a video file in order of presentation, upright (the display matrix is applied).
+    """The frames of a video file in order of presentation, as a player shows them (see `stages.core.media.display`).
 
-    Pixels are taken as square. Transparency is laid over white. Colours follow the stream's own matrix and
-    range; BT.601 where it names none, as in FFmpeg.
+    Colours follow the stream's own matrix and range; BT.601 where it names none, as in FFmpeg.
 
     Args:
         fps: keep, for every tick of 1/fps s, the frame nearest to it, once; null = every frame. Frames
@@ -56,28 +63,26 @@ def decode(
         max_side: longest side in pixels; larger frames shrink (Lanczos), smaller ones stay. null = native.
         max_frames: stop after that many; what lies behind is then not looked at.
         threads: of the decoder; any number gives the same frames.
+        as_shown: False for data sets whose masks fit the stored pixels: frames are only turned upright.
+        account: is told what was done to the pixels, and when the video starts and ends.
 
     Raises:
         ValueError: while iterating: the file is missing, empty, no video, without a video stream, cut
-            short, broken somewhere inside, or changes its size.
+            short, broken somewhere inside, changes its size, or its colours cannot be converted.
     """
-    check_complete(path)
+    account = Account() if account is None else account
+    kind = check_complete(path)
+    if kind in ANIMATIONS:
+        for image_HW3, time in islice(_thinned(decode_animation(path, account), fps), max_frames):
+            yield TimedFrame(shrink(image_HW3, max_side), time)
+        return
     with _open(path) as container:
         stream = _video_stream(container, path)
-        _set_up(stream.codec_context, threads)
-        frames: Iterator[_Decoded] = _decode_stream(container, stream, path)
-        if fps is not None:
-            frames = nearest_to_ticks(frames, fps)
-        size = None
-        for frame, time in islice(frames, max_frames):
-            if size is None:
-                size = (frame.width, frame.height)
-            if (frame.width, frame.height) != size:
-                now = f"{frame.width}x{frame.height}"
-                raise ValueError(
-                    f"{path}: changes its size from {size[0]}x{size[1]} to {now} at {time:.3f} s; {REENCODE}"
-                )
-            yield TimedFrame(shrink(_to_rgb(frame), max_side), time)
+        display = Display(path, stream, account, as_shown=as_shown)
+        decoder = _decoder(stream, threads, path, account) if as_shown else _set_up(stream.codec_context, threads)
+        frames = display.deinterlaced(_one_size(_decode_stream(container, stream, decoder, path, account), path))
+        for frame, time in islice(_thinned(frames, fps), max_frames):
+            yield TimedFrame(display.picture(frame, max_side), time)
 
 
 class Measure(NamedTuple):
@@ -93,7 +98,9 @@ def measure(path: Path) -> Measure:
     Raises:
         ValueError: the file is missing, empty, no video, without a video stream, or cut short.
     """
-    check_complete(path)
+    kind = check_complete(path)
+    if kind in ANIMATIONS:
+        return Measure(*count_pictures(path))
     progress = _Progress()
     with _open(path) as container:
         stream = _video_stream(container, path)
@@ -107,11 +114,6 @@ def measure(path: Path) -> Measure:
         return Measure(progress.shown, (stream.height, stream.width))
 
 
-class _Decoded(NamedTuple):
-    frame: av.VideoFrame
-    time: float
-
-
 @dataclass
 class _Progress:
     """What was met so far, to be held against what the container declares."""
@@ -123,12 +125,16 @@ class _Progress:
     end: float = 0.0  # seconds, over all streams
 
 
-def nearest_to_ticks(frames: Iterable[_Decoded], fps: float) -> Iterator[_Decoded]:
+def _thinned(frames: Iterator[Timed], fps: float | None) -> Iterator[Timed]:
+    return frames if fps is None else nearest_to_ticks(frames, fps)
+
+
+def nearest_to_ticks(frames: Iterable[Timed], fps: float) -> Iterator[Timed]:
     """Of all frames that are nearest to one tick of 1/fps s, the one closest to it.
 
     A tick behind the last frame by more than half a frame is past the video's end, and gives none.
     """
-    best: _Decoded | None = None
+    best: Timed | None = None
     tick, last, gap = 0, 0.0, 0.0
     for decoded in frames:
         nearest = int(decoded.time * fps + 0.5)
@@ -140,16 +146,6 @@ def nearest_to_ticks(frames: Iterable[_Decoded], fps: float) -> Iterator[_Decode
         last, gap = decoded.time, decoded.time - last
     if best is not None and tick / fps <= last + gap / 2:
         yield best
-
-
-def shrink(image_HW3: NDArray[np.uint8], max_side: int | None) -> NDArray[np.uint8]:
-    """The image with its longest side at most `max_side` pixels, aspect kept; never enlarged."""
-    height, width = image_HW3.shape[:2]
-    if max_side is None or max(height, width) <= max_side:
-        return image_HW3
-    scale = max_side / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(Image.fromarray(image_HW3).resize(size, Image.Resampling.LANCZOS))
 
 
 def _open(path: Path) -> InputContainer:
@@ -167,34 +163,77 @@ def _video_stream(container: InputContainer, path: Path) -> VideoStream:
     raise ValueError(f"{path}: holds no video stream (it has: {kinds}); give a file with pictures")
 
 
-def _set_up(codec: VideoCodecContext | None, threads: int) -> None:
-    if codec is None:  # FFmpeg has no decoder; the first packet says so
-        return
-    codec.thread_count = threads
-    codec.thread_type = "AUTO"
-    # Damage is an error: by default decoders paint over it and go on.
-    codec.options = {"err_detect": "explode"}
+def _set_up(codec: VideoCodecContext | None, threads: int) -> VideoCodecContext | None:
+    if codec is not None:  # None: FFmpeg has no decoder; the first packet says so
+        codec.thread_count = threads
+        codec.thread_type = "AUTO"
+        # Damage is an error: by default decoders paint over it and go on.
+        codec.options = {"err_detect": "explode"}
+    return codec
 
 
-def _decode_stream(container: InputContainer, stream: VideoStream, path: Path) -> Iterator[_Decoded]:
+def _decoder(stream: VideoStream, threads: int, path: Path, account: Account) -> VideoCodecContext | None:
+    """The stream's own decoder, or the one that reads its transparency."""
+    codec = stream.codec_context
+    other = TRANSPARENCY_DECODERS.get(codec.name) if codec and stream.metadata.get("alpha_mode") == "1" else None
+    if other is None:
+        return _set_up(codec, threads)
+    try:
+        decoder = av.CodecContext.create(other, "r")
+    except av.codec.codec.UnknownCodecError:
+        account.note("transparency left aside")
+        log.warning("%s: its transparency cannot be read (FFmpeg has no %s here) and is left aside", path, other)
+        return _set_up(codec, threads)
+    assert isinstance(decoder, VideoCodecContext)
+    decoder.extradata = codec.extradata
+    return _set_up(decoder, threads)
+
+
+def _decode_stream(
+    container: InputContainer, stream: VideoStream, decoder: VideoCodecContext | None, path: Path, account: Account
+) -> Iterator[Decoded]:
     progress = _Progress()
     period = float(1 / stream.average_rate) if stream.average_rate else 0.04
     start = time = None
     try:
         for packet in container.demux():  # all streams: their ends tell whether the file goes on to its end
             _count(progress, packet, stream)
-            for frame in packet.decode() if packet.stream.index == stream.index else ():
-                assert isinstance(frame, av.VideoFrame)
+            for frame in _frames_of(packet, stream, decoder):
                 _note(progress, frame, path)
                 now = frame.time if frame.pts is not None else None
                 if time is not None and (now is None or now <= time):  # no time of its own: one period later
                     now = time + period
                 time = now if now is not None else 0.0
-                start = time if start is None else start
-                yield _Decoded(frame, time - start)
+                if start is None:
+                    start = account.start = time
+                lasts = frame.duration * frame.time_base if frame.duration and frame.time_base else 0
+                account.end = time - start + float(lasts) if lasts else None
+                yield Decoded(frame, time - start)
     except av.FFmpegError as error:
         raise ValueError(f"{path}: broken after frame {progress.frames} ({error.strerror}); {REENCODE}") from error
     _check_progress(progress, container, stream, path)
+
+
+def _frames_of(packet: av.Packet, stream: VideoStream, decoder: VideoCodecContext | None) -> Iterator[av.VideoFrame]:
+    if packet.stream.index == stream.index:
+        own = decoder is None or decoder is stream.codec_context
+        for frame in packet.decode() if own else decoder.decode(packet):  # type: ignore[union-attr]
+            assert isinstance(frame, av.VideoFrame)
+            yield frame
+
+
+def _one_size(frames: Iterable[Decoded], path: Path) -> Iterator[Decoded]:
+    """The same frames; raises ValueError where their size changes."""
+    size = None
+    for decoded in frames:
+        now = (decoded.frame.width, decoded.frame.height)
+        size = size or now
+        if now != size:
+            raise ValueError(
+                f"{path}: changes its size from {size[0]}x{size[1]} to {now[0]}x{now[1]} at {decoded.time:.3f} s; "
+                f"{REENCODE}"
+            )
+        yield decoded
 
 
 def _count(progress: _Progress, packet: av.Packet, stream: VideoStream) -> None:
@@ -225,31 +264,5 @@ def _check_progress(progress: _Progress, container: InputContainer, stream: Vide
             f"{path}: holds only {progress.packets} of the {stream.frames} frames in its index; {REENCODE}"
         )
     length = (container.duration or 0) / av.time_base
-    if "matroska" in container.format.name and progress.end < length - 1:
+    if any(name in container.format.name for name in DECLARES_LENGTH) and progress.end < length - 1:
         raise ValueError(f"{path}: ends at {progress.end:.1f} s of the {length:.1f} s it declares; {REENCODE}")
-
-
-def _to_rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
-    """The frame as displayed, (H, W, 3) uint8."""
-    if frame.format.has_palette or any(component.is_alpha for component in frame.format.components):
-        rgba_HW4 = frame.to_ndarray(format="rgba").astype(np.uint16)
-        alpha_HW1 = rgba_HW4[..., 3:]
-        image_HW3 = ((rgba_HW4[..., :3] * alpha_HW1 + 255 * (255 - alpha_HW1) + 127) // 255).astype(np.uint8)
-    else:
-        image_HW3 = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
-    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
-    return image_HW3 if matrix is None else turn_upright(image_HW3, np.frombuffer(bytes(matrix), np.int32))
-
-
-def turn_upright(image_HW3: NDArray[np.uint8], matrix: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """Applies a display matrix (9 numbers a b u c d v x y w): x' = a·x + c·y, y' = b·x + d·y.
-
-    Quarter turns and mirrors are exact; any other angle counts as the nearest of these.
-    """
-    a, b, _, c, d = (int(value) for value in matrix[:5])
-    if abs(a) + abs(d) >= abs(b) + abs(c):
-        to_right, to_bottom = a, d
-    else:
-        image_HW3 = image_HW3.transpose(1, 0, 2)
-        to_right, to_bottom = c, b
-    return np.ascontiguousarray(image_HW3[:: -1 if to_bottom < 0 else 1, :: -1 if to_right < 0 else 1])
