@@ -3,29 +3,33 @@
 import dataclasses
 import json
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from support.kernel import same, train_and_die
+from torchvision.ops import box_convert, generalized_box_iou
 
 from stages.core.config.file import Model
 from stages.core.state.weights import Weights
+from stages.micro.training.card import rows_of, write_card
 from stages.micro.training.grounding_dino import __main__ as command
 from stages.micro.training.grounding_dino.batches import make_batch
 from stages.micro.training.grounding_dino.captions import random_caption, tokenize
-from stages.micro.training.grounding_dino.card import write_card
 from stages.micro.training.grounding_dino.evaluate import BEST, evaluate, figures_of, held_out_clip, settings
 from stages.micro.training.grounding_dino.forward import detect
-from stages.micro.training.grounding_dino.losses import detection_losses, focal, overlap
-from stages.micro.training.grounding_dino.matching import match
+from stages.micro.training.grounding_dino.losses import _box_loss, _focal, detection_losses, match
 from stages.micro.training.grounding_dino.recipe import Recipe
 from stages.micro.training.grounding_dino.scenes import VISIBLE, draw_frames, fits, frame_of, training_clip
-from stages.micro.training.grounding_dino.training import State, save_model, train, train_step
-from stages.micro.training.schedule import CURVE, Length
+from stages.micro.training.grounding_dino.training import GroundingDinoTraining, save_model
 from stages.micro.training.sentences import put_in_words
 from stages.prompting.grounding_dino.checkpoint import read_config
 from stages.prompting.grounding_dino.detector import Detections, load_detector, normalise
 from stages.prompting.grounding_dino.transformers_backend import load_model
+from stages.training import checkpoint, curve
+from stages.training.clock import Clock, Length
+from stages.training.loop import train
 from stages.worlds.shapes.meaning import Description, Looks
 
 SMALL = Recipe(images=2, rois=4, warm_up_steps=1, precision="float32")
@@ -34,7 +38,7 @@ STAR, BAR = Looks("small", "red", "plain", "star"), Looks("large", "blue", "plai
 
 @lru_cache
 def tokenizer():
-    return State(SMALL, 0).processor.tokenizer
+    return GroundingDinoTraining(SMALL, 0).processor.tokenizer
 
 
 def test_boxes_hold_what_is_visible():
@@ -96,13 +100,14 @@ def test_batches_depend_on_seed_and_step_alone():
         assert torch.equal(getattr(first, field), getattr(again, field))
     assert not torch.equal(first.images_B3HW, other.images_B3HW)
     for b, of_R in enumerate(first.roi_of_BR):
-        assert (overlap(first.rois_BR4[b], first.boxes[b][of_R]) > 0.1).all()
+        rois_R4, boxes_R4 = (box_convert(x, "cxcywh", "xyxy") for x in (first.rois_BR4[b], first.boxes[b][of_R]))
+        assert (generalized_box_iou(rois_R4, boxes_R4).diagonal() > 0.1).all()
 
 
 @torch.no_grad()
 def test_forward_is_the_models_own():
     """The model's queries see nothing of those at true boxes: they give what the model gives alone."""
-    state = State(SMALL, 0)
+    state = GroundingDinoTraining(SMALL, 0)
     batch = make_batch(SMALL, tokenizer(), 0, 1)
     state.model.eval()
     found = detect(state.model, batch)
@@ -131,16 +136,18 @@ def test_matching_finds_a_permutation():
 
 
 def test_losses_by_hand():
-    a, b = torch.tensor([0.5, 0.5, 0.4, 0.4]), torch.tensor([0.7, 0.5, 0.4, 0.4])
-    assert overlap(a, a).item() == pytest.approx(1)
-    assert overlap(a, b).item() == pytest.approx(0.08 / 0.24)  # the hull is the union
-    assert overlap(a, torch.tensor([0.5, 0.9, 0.4, 0.2])).item() == pytest.approx(-(0.28 - 0.24) / 0.28)
+    a, b = torch.tensor([[0.5, 0.5, 0.4, 0.4]]), torch.tensor([[0.7, 0.5, 0.4, 0.4]])
+    away = torch.tensor([[0.5, 0.9, 0.4, 0.2]])
+    assert _box_loss(a, a).item() == pytest.approx(0, abs=1e-6)
+    assert _box_loss(a, b).item() == pytest.approx(5 * 0.2 + 2 * (1 - 0.08 / 0.24))  # the hull is the union
+    assert _box_loss(a, away).item() == pytest.approx(5 * 0.6 + 2 * (1 + (0.28 - 0.24) / 0.28))
+    assert _box_loss(a[:0], b[:0]).item() == 0
     logit, target = torch.tensor([0.0, 0.0]), torch.tensor([1.0, 0.0])
-    assert focal(logit, target).tolist() == pytest.approx([0.4 * 0.25 * np.log(2), 0.6 * 0.25 * np.log(2)])
+    assert _focal(logit, target).tolist() == pytest.approx([0.4 * 0.25 * np.log(2), 0.6 * 0.25 * np.log(2)])
 
 
 def test_true_boxes_and_names_cost_nothing():
-    state = State(SMALL, 0)
+    state = GroundingDinoTraining(SMALL, 0)
     batch = make_batch(SMALL, tokenizer(), 0, 1)
     with torch.no_grad():
         found = detect(state.model, batch)
@@ -158,44 +165,41 @@ def test_true_boxes_and_names_cost_nothing():
 
 
 def test_steps_lower_the_loss():
-    state = State(SMALL, 0)
-    totals = [sum(v for k, v in train_step(state, 0.0)[1].items() if k != "norm") for _ in range(12)]
+    training = GroundingDinoTraining(SMALL, 0)
+    totals = []
+    for step in range(12):
+        losses = training.step(Clock(step), 0.0)
+        totals.append(sum(v for k, v in losses.items() if k != "norm"))
     assert np.mean(totals[-3:]) < 0.85 * np.mean(totals[:3])
 
 
 def test_resume_equals_an_uninterrupted_training(tmp_path, monkeypatch):
-    monkeypatch.setattr("stages.micro.training.grounding_dino.training.LOG_EVERY", 2)
+    monkeypatch.setattr("stages.training.loop.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(GroundingDinoTraining, "log_every", 2)
     recipe, length = dataclasses.replace(SMALL, precision="bfloat16"), Length(steps=4)
-    whole = State(recipe, 3)
+    whole = GroundingDinoTraining(recipe, 3)
     train(whole, length, tmp_path / "whole")
-    train(State(recipe, 3), length, tmp_path / "cut", stop_at=2)
-    resumed = State(recipe, 3)
-    resumed.load(tmp_path / "cut")
-    assert resumed.step == 2
-    train(resumed, length, tmp_path / "cut")
-    for mine, other in ((whole.model, resumed.model), (whole.averaged.module, resumed.averaged.module)):
-        assert all(torch.equal(a, b) for a, b in zip(mine.state_dict().values(), other.state_dict().values()))
-    start = State(recipe, 3).model.state_dict()
-    assert not all(torch.equal(a, b) for a, b in zip(start.values(), whole.model.state_dict().values()))
-    records = [json.loads(line) for line in (tmp_path / "whole" / CURVE).read_text().splitlines()]
-    assert [r["step"] for r in records] == [2, 4] and {
-        "class",
-        "box",
-        "roi_box",
-        "cell_class",
-        "dense_image",
-    } <= records[0].keys()
+    train_and_die(GroundingDinoTraining(recipe, 3), length, tmp_path / "cut", 2)
+    resumed = GroundingDinoTraining(recipe, 3)
+    assert checkpoint.read(tmp_path / "cut").clock.step == 2
+    train(resumed, length, tmp_path / "cut", resume=True)
+    for name in ("model", "heads", "averaged"):
+        assert same(dict(whole.parts()[name].state_dict()), dict(resumed.parts()[name].state_dict())), name
+    assert not same(dict(GroundingDinoTraining(recipe, 3).model.state_dict()), dict(whole.model.state_dict()))
+    records = [json.loads(line) for line in (tmp_path / "whole" / curve.FILE).read_text().splitlines()]
+    assert [r["step"] for r in records] == [2, 4]
+    assert {"class", "box", "roi_box", "cell_class", "dense_image"} <= records[0].keys()
     assert command.main(["--out", str(tmp_path / "whole"), "--steps", "1"]) == 2, "a training is not overwritten"
 
 
 def test_the_pipeline_loads_what_was_trained(tmp_path):
-    state = State(SMALL, 0)
-    train_step(state, 0.0)
-    save_model(state, tmp_path)
+    training = GroundingDinoTraining(SMALL, 0)
+    training.step(Clock(), 0.0)
+    save_model(training, tmp_path)
     assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 8e6
     model = Model(hub=None, revision=None, files=[], seed=0, path=None, license=None)
-    detector = load_detector(Weights(tmp_path, "x", model), settings(), "cpu")
-    mine = {n: t.half().float() for n, t in state.averaged.module.state_dict().items()}
+    detector = load_detector(Weights(tmp_path, "x", model), settings(), "cpu", 8)
+    mine = {n: t.half().float() for n, t in training.averaged.module.state_dict().items()}
     loaded = load_model(tmp_path / "model.safetensors", read_config(tmp_path)).state_dict()
     assert loaded.keys() == mine.keys() and all(torch.equal(loaded[name], mine[name]) for name in mine)
     frame = frame_of(held_out_clip(0)[1], 3)
@@ -203,7 +207,8 @@ def test_the_pipeline_loads_what_was_trained(tmp_path):
     assert found.boxes_N4.shape == (BEST, 4) and len(found.token_scores[0]) == 6, "a word in pieces"
     figures = evaluate(tmp_path, 1)
     assert all(0 <= figures[name] <= 1 for name in ("recall_referred", "recall_named", "phrase_right_of_all"))
-    write_card(tmp_path / "card.md", state, figures)
+    template = Path(command.__file__).with_name("card.md")
+    write_card(tmp_path, template, training, Clock(), rows_of(figures))
     assert f"| recall_referred | {figures['recall_referred']} |" in (tmp_path / "card.md").read_text()
     with pytest.raises(ValueError, match="d_model 128"):
         evaluate(tmp_path, 1, "groundingdino")  # the authors' package is written for 256

@@ -3,15 +3,16 @@
 import dataclasses
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from support.kernel import same, train_and_die
 
 from stages.micro.text import make_text
 from stages.micro.tokenizer import qwen_tokenizer, roberta_tokenizer
-from stages.micro.training.resume import FILE
-from stages.micro.training.schedule import CURVE, Length
+from stages.micro.training.card import write_card
 from stages.micro.training.sentences import (
     ASPECT_WORDS,
     CLAUSE_NAMES,
@@ -21,12 +22,14 @@ from stages.micro.training.sentences import (
     random_sentence,
 )
 from stages.micro.training.text import __main__ as command
-from stages.micro.training.text.card import write_card
-from stages.micro.training.text.probes import QUESTIONS, held_out_sentences, probe, probe_figures
+from stages.micro.training.text.probes import QUESTIONS, held_out_sentences, probe, probe_figures, rows_of
 from stages.micro.training.text.recipe import Recipe
 from stages.micro.training.text.states import encode_state, family
-from stages.micro.training.text.training import State, mean_words, save_model, train, train_step
+from stages.micro.training.text.training import TextTraining, mean_words, save_model
 from stages.selectors.text_encoder import TransformersTextEncoder
+from stages.training import checkpoint, curve
+from stages.training.clock import Clock, Length
+from stages.training.loop import train
 from stages.worlds.shapes.clauses import CLAUSES, RELATIONS
 from stages.worlds.shapes.grammar import LOOKS_WORDS, NOUNS, NUMBERS, wordings_of
 from stages.worlds.shapes.meaning import AMONG, Description, Looks
@@ -111,49 +114,63 @@ def test_families_differ_little():
 
 
 def test_steps_lower_the_loss():
-    state = State(SMALL, 0)
-    losses = [train_step(state, 0.0)[1]["loss"] for _ in range(25)]
+    training = TextTraining(SMALL, 0)
+    losses = [training.step(Clock(step), 0.0)["loss"] for step in range(25)]
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
 
 
 def test_resume_equals_an_uninterrupted_training(tmp_path, monkeypatch):
-    monkeypatch.setattr("stages.micro.training.text.training.LOG_EVERY", 2)
+    monkeypatch.setattr("stages.training.loop.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(TextTraining, "log_every", 2)
     length = Length(steps=5)
-    whole = State(SMALL, 3)
+    whole = TextTraining(SMALL, 3)
     train(whole, length, tmp_path / "whole")
-    train(State(SMALL, 3), length, tmp_path / "cut", stop_at=3)
-    resumed = State(SMALL, 3)
-    resumed.load(tmp_path / "cut")
-    assert resumed.step == 3
-    train(resumed, length, tmp_path / "cut")
-    a, b = whole.model.state_dict(), resumed.model.state_dict()
-    assert all(torch.equal(a[name], b[name]) for name in a)
-    assert not torch.equal(a["embeddings.word_embeddings.weight"], make_text(3)[0].embeddings.word_embeddings.weight)
-    records = [json.loads(line) for line in (tmp_path / "whole" / CURVE).read_text().splitlines()]
-    assert [r["step"] for r in records] == [2, 4] and {"loss", "accuracy"} <= records[0].keys()
+    train_and_die(TextTraining(SMALL, 3), length, tmp_path / "cut", 3)
+    resumed = TextTraining(SMALL, 3)
+    assert checkpoint.read(tmp_path / "cut").clock.step == 3
+    train(resumed, length, tmp_path / "cut", resume=True)
+    trained = dict(whole.model.state_dict())
+    assert same(trained, dict(resumed.model.state_dict()))
+    start = make_text(3)[0].embeddings.word_embeddings.weight
+    assert not torch.equal(trained["embeddings.word_embeddings.weight"], start)
+    for folder in ("whole", "cut"):
+        records = [json.loads(line) for line in (tmp_path / folder / curve.FILE).read_text().splitlines()]
+        assert [r["step"] for r in records] == [2, 4] and {"loss", "accuracy"} <= records[0].keys()
 
 
 def test_resume_refuses_another_training_damage_and_nothing(tmp_path):
-    State(SMALL, 3).save(tmp_path)
+    train(TextTraining(SMALL, 3), Length(steps=1), tmp_path)
     with pytest.raises(ValueError, match="another recipe or seed"):
-        State(dataclasses.replace(SMALL, temperature=0.5), 3).load(tmp_path)
+        train(TextTraining(dataclasses.replace(SMALL, temperature=0.5), 3), Length(steps=1), tmp_path, resume=True)
     assert command.main(["--out", str(tmp_path), "--steps", "1", "--scenes", "3"]) == 2, "it is not overwritten"
-    (tmp_path / FILE).write_bytes((tmp_path / FILE).read_bytes()[:1000])
+    file = tmp_path / checkpoint.FILE
+    file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(ValueError, match="start again without --resume"):
-        State(SMALL, 3).load(tmp_path)
+        train(TextTraining(SMALL, 3), Length(steps=1), tmp_path, resume=True)
     with pytest.raises(ValueError, match="does not exist"):
-        State(SMALL, 3).load(tmp_path / "nothing")
+        train(TextTraining(SMALL, 3), Length(steps=1), tmp_path / "nothing", resume=True)
+
+
+def test_the_command_writes_a_folder_that_the_pipeline_reads(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("stages.micro.training.text.probes.PROBE_STEPS", 2)
+    out = tmp_path / "out"
+    assert command.main(["--out", str(out), "--steps", "1", "--scenes", "3"]) == 0
+    scores = json.loads((out / "scores.json").read_text())
+    assert json.loads(capsys.readouterr().out).keys() == scores.keys() == {"trained", "untrained"}
+    assert "1 steps" in (out / "card.md").read_text()
+    assert command.main(["--evaluate", str(out), "--scenes", "3"]) == 0
+    assert json.loads(capsys.readouterr().out).keys() == scores["trained"].keys()
 
 
 def test_the_pipeline_reads_what_was_trained(tmp_path):
-    state = State(SMALL, 0)
-    train_step(state, 0.0)
-    save_model(state, tmp_path)
+    training = TextTraining(SMALL, 0)
+    training.step(Clock(), 0.0)
+    save_model(training, tmp_path)
     encoder = TransformersTextEncoder(tmp_path, 128, "cpu")
     text = "the small red star that spins"
     features = encoder.encode(text, "here")
     with torch.inference_mode():
-        mean_D = mean_words(state.model.eval(), state.tokenizer, [text, "the bar"])[0]
+        mean_D = mean_words(training.model.eval(), training.tokenizer, [text, "the bar"])[0]
     np.testing.assert_allclose(features.mean_D, mean_D.numpy(), atol=5e-3)  # half precision on disk
     assert features.words_WD.shape == (10, 64)  # t h e, five words, <s> and </s>
     assert sum(f.stat().st_size for f in tmp_path.iterdir()) < 2e6
@@ -175,10 +192,11 @@ def test_probe_figures_and_card(tmp_path, monkeypatch):
     monkeypatch.setattr("stages.micro.training.text.probes.PROBE_STEPS", 10)
     taught, tested = held_out_sentences(6)
     assert taught and tested and not {s.text for s in taught} & {s.text for s in tested}
-    state = State(SMALL, 0)
-    save_model(state, tmp_path)
+    training = TextTraining(SMALL, 0)
+    save_model(training, tmp_path)
     figures = probe_figures(tmp_path, 6)
     assert set(figures) == {f"{kind}_{q}" for kind in ("most_common", "mean", "words") for q in QUESTIONS}
     assert all(0 <= v <= 1 or np.isnan(v) for v in figures.values())  # NaN: nobody was asked
-    write_card(tmp_path / "card.md", state, figures, figures)
+    template = Path(command.__file__).with_name("card.md")
+    write_card(tmp_path, template, training, Clock(), rows_of(figures, figures))
     assert f"| colour | {figures['most_common_colour']} |" in (tmp_path / "card.md").read_text()

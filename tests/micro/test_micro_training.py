@@ -2,28 +2,30 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from sam2.modeling.sam2_base import SAM2Base
+from support.kernel import same, train_and_die
 from support.sam2 import sam2_model
 
 from stages.core.state.weights import Weights
-from stages.micro.training.resume import FILE, Averaged
+from stages.micro.training.card import rows_of, write_card
 from stages.micro.training.sam2 import __main__ as command
 from stages.micro.training.sam2.batches import ImageBatch, VideoBatch, make_batch
-from stages.micro.training.sam2.card import write_card
-from stages.micro.training.sam2.checkpoint import State, save_weights
 from stages.micro.training.sam2.clips import COLOUR_NAMES, SHAPE_NAMES
 from stages.micro.training.sam2.forward import MEMORY_FRAMES, encode, follow
-from stages.micro.training.sam2.loop import train, train_step
 from stages.micro.training.sam2.losses import centres
 from stages.micro.training.sam2.probes import probe_figures
 from stages.micro.training.sam2.recipe import SIDE, Recipe
 from stages.micro.training.sam2.tracked import Tracked, held_out_clip, tracking_figures
-from stages.micro.training.schedule import CURVE, Length
+from stages.micro.training.sam2.training import Sam2Training, save_weights
 from stages.tracking.sam2_model import load_sam2
+from stages.training import checkpoint, curve
+from stages.training.clock import Clock, Length
+from stages.training.loop import train
 
 IMAGES = Recipe(images=4, image_share=1.0, quality_from=0.0, warm_up_steps=3)
 MIXED = Recipe(images=3, image_share=0.0, object_frames=9, max_frames=4, late_frames=4, warm_up_steps=1)
@@ -87,7 +89,7 @@ def test_dense_targets_point_at_centres():
 @torch.no_grad()
 def test_forward_equals_the_package_in_inference():
     """Without taught memories, training sees what the package's own track_step gives."""
-    state = State(MIXED, 0)
+    state = Sam2Training(MIXED, 0)
     batch = make_batch(MIXED, 0, 1, 0.3)
     assert isinstance(batch, VideoBatch)
     state.model.eval()
@@ -115,66 +117,60 @@ def test_forward_equals_the_package_in_inference():
 
 
 def test_some_steps_lower_the_loss():
-    state = State(IMAGES, 0)
-    totals = [sum(v for k, v in train_step(state, 0.01)[1].items() if k != "norm") for _ in range(14)]
+    training = Sam2Training(IMAGES, 0)
+    totals = []
+    for step in range(14):
+        losses = training.step(Clock(step), 0.01)
+        totals.append(sum(v for k, v in losses.items() if k != "norm"))
     assert np.mean(totals[-3:]) < 0.75 * np.mean(totals[:3])
 
 
-def test_resume_equals_an_uninterrupted_training(tmp_path):
+def test_resume_equals_an_uninterrupted_training(tmp_path, monkeypatch):
+    monkeypatch.setattr("stages.training.loop.CHECKPOINT_SECONDS", 0.0)
     length = Length(steps=5)
-    whole = State(MIXED, 3)
+    whole = Sam2Training(MIXED, 3)
     train(whole, length, tmp_path / "whole")
-    train(State(MIXED, 3), length, tmp_path / "cut", stop_at=2)
-    resumed = State(MIXED, 3)
-    resumed.load(tmp_path / "cut")
-    assert resumed.step == 2
-    train(resumed, length, tmp_path / "cut")
-    for mine, other in ((whole.model, resumed.model), (whole.averaged.module, resumed.averaged.module)):
-        assert all(torch.equal(a, b) for a, b in zip(mine.state_dict().values(), other.state_dict().values()))
-    start = State(MIXED, 3).model.state_dict()
-    assert not all(torch.equal(a, b) for a, b in zip(start.values(), whole.model.state_dict().values()))
+    train_and_die(Sam2Training(MIXED, 3), length, tmp_path / "cut", 2)
+    resumed = Sam2Training(MIXED, 3)
+    assert checkpoint.read(tmp_path / "cut").clock.step == 2
+    train(resumed, length, tmp_path / "cut", resume=True)
+    for name in ("model", "heads", "averaged"):
+        assert same(dict(whole.parts()[name].state_dict()), dict(resumed.parts()[name].state_dict())), name
+    assert not same(dict(Sam2Training(MIXED, 3).model.state_dict()), dict(whole.model.state_dict()))
 
 
-def test_resume_refuses_another_training_and_damage(tmp_path):
-    State(MIXED, 3).save(tmp_path)
+def test_resume_refuses_another_training_and_damage(tmp_path, capsys):
+    train(Sam2Training(MIXED, 3), Length(steps=1), tmp_path)
     with pytest.raises(ValueError, match="another recipe or seed"):
-        State(MIXED, 4).load(tmp_path)
-    (tmp_path / FILE).write_bytes((tmp_path / FILE).read_bytes()[:1000])
+        train(Sam2Training(MIXED, 4), Length(steps=1), tmp_path, resume=True)
+    file = tmp_path / checkpoint.FILE
+    file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(ValueError, match="start again without --resume"):
-        State(MIXED, 3).load(tmp_path)
+        train(Sam2Training(MIXED, 3), Length(steps=1), tmp_path, resume=True)
     assert command.main(["--out", str(tmp_path)]) == 2, "a checkpoint is not overwritten"
-
-
-def test_averaged_weights():
-    module = torch.nn.Linear(1, 1, bias=False)
-    module.weight.data.fill_(1.0)
-    averaged = Averaged(module, 0.5)
-    module.weight.data.fill_(3.0)
-    averaged.update(module, 0)  # keeps 1/10 of the start
-    assert averaged.module.weight.item() == pytest.approx(0.1 * 1 + 0.9 * 3)
-    averaged.update(module, 10**6)
-    assert averaged.module.weight.item() == pytest.approx(0.5 * 2.8 + 0.5 * 3)
+    assert "a training is there already" in capsys.readouterr().err
 
 
 def test_weights_load_strictly_and_have_a_card(tmp_path):
-    state = State(MIXED, 0)
-    save_weights(state.averaged.module, tmp_path / "model.safetensors")
+    training = Sam2Training(MIXED, 0)
+    save_weights(training.averaged.module, tmp_path / "model.safetensors")
     model = load_sam2(Weights(tmp_path, "x", sam2_model()), "cpu", SAM2Base)
-    mine = state.model.state_dict()
+    mine = training.model.state_dict()
     assert all(
         t.dtype == torch.float32 and torch.equal(t, mine[n].half().float()) for n, t in model.state_dict().items()
     )
-    write_card(tmp_path / "card.md", state, {"box_iou": 0.5})
-    assert "| box_iou | 0.5 |" in (tmp_path / "card.md").read_text()
+    template = Path(command.__file__).with_name("card.md")
+    write_card(tmp_path, template, training, Clock(7000, 7200.0), rows_of({"box_iou": 0.5}))
+    card = (tmp_path / "card.md").read_text()
+    assert "| box_iou | 0.5 |" in card and "7000 steps in 120.0 minutes" in card and "clip_norm 0.5" in card
 
 
-def test_curve_has_means_of_both_kinds(tmp_path, monkeypatch):
-    monkeypatch.setattr("stages.micro.training.sam2.loop.LOG_EVERY", 2)
-    train(State(MIXED, 0), Length(steps=2), tmp_path)
-    (record,) = [json.loads(line) for line in (tmp_path / CURVE).read_text().splitlines()]
+def test_curve_has_means_of_both_kinds(tmp_path):
+    training = Sam2Training(MIXED, 0)
+    training.log_every = 2
+    train(training, Length(steps=2), tmp_path)
+    (record,) = [json.loads(line) for line in (tmp_path / curve.FILE).read_text().splitlines()]
     assert record["step"] == 2 and {"image.dice", "video.dice"} <= record.keys()
-    train(State(MIXED, 0), Length(steps=3), tmp_path)  # from the start again: the old line is forgotten
-    assert len((tmp_path / CURVE).read_text().splitlines()) == 1
 
 
 def test_schedule():

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torchvision.ops import box_convert, box_iou
 
 from stages.core.config.file import Model
 from stages.core.state.weights import Weights
@@ -139,14 +141,8 @@ def _ask_phrases(detector: Detector, rng: np.random.Generator, frame: Frame) -> 
 def _ious(detections: Detections, frame: Frame) -> NDArray[np.float64]:
     """(N, M)"""
     height, width = frame.image_HW3.shape[:2]
-    size_4 = np.array([width, height, width, height])
-    middle_M2, half_M2 = frame.boxes_N4[:, :2], frame.boxes_N4[:, 2:] / 2
-    true_M4 = np.concatenate([middle_M2 - half_M2, middle_M2 + half_M2], 1) * size_4
-    a_N14, b_1M4 = detections.boxes_N4[:, None].astype(float), true_M4[None]
-    corner_NM2 = np.minimum(a_N14[..., 2:], b_1M4[..., 2:]) - np.maximum(a_N14[..., :2], b_1M4[..., :2])
-    both_NM = corner_NM2.clip(0).prod(-1)
-    either_NM = (a_N14[..., 2:] - a_N14[..., :2]).prod(-1) + (b_1M4[..., 2:] - b_1M4[..., :2]).prod(-1) - both_NM
-    result: NDArray[np.float64] = both_NM / np.maximum(either_NM, 1e-9)
+    true_M4 = box_convert(torch.from_numpy(frame.boxes_N4 * np.array([width, height] * 2)), "cxcywh", "xyxy")
+    result: NDArray[np.float64] = box_iou(torch.from_numpy(detections.boxes_N4).double(), true_M4).numpy()
     return result
 
 

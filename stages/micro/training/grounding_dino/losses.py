@@ -1,16 +1,19 @@
-"""What is minimised: contrastive focal loss on tokens, L1 and GIoU on boxes, and the auxiliary heads.
+"""What is minimised: contrastive focal loss on tokens, L1 and GIoU on boxes of matched queries, and the proposals'.
 
-Legend: B images, Q queries, R of them at true boxes, W tokens, S cells of all levels, h × w cells of stride 8.
+Focal loss: Lin et al., arXiv 1708.02002. Generalised IoU: Rezatofighi et al., arXiv 1902.09630.
+
+Legend: B images, N objects, Q queries, R of them at true boxes, W tokens, S cells of all levels, h × w cells of stride 8.
 """
 
+import numpy as np
 import torch
-from torch.nn import functional
+from scipy.optimize import linear_sum_assignment
+from torchvision.ops import box_convert, generalized_box_iou, generalized_box_iou_loss, sigmoid_focal_loss
 
 from stages.micro.training.grounding_dino.batches import Batch
 from stages.micro.training.grounding_dino.forward import Found
-from stages.micro.training.grounding_dino.matching import match
 
-CLASS, L1, GIOU = 2.0, 5.0, 2.0
+CLASS, L1, GIOU = 2.0, 5.0, 2.0  # of losses and of matching costs
 ALPHA, GAMMA = 0.4, 2.0
 NEIGHBOUR = 0.2  # weight of "not here" in cells that lie on an object, beside its middle
 Losses = dict[str, torch.Tensor]
@@ -42,7 +45,7 @@ def _layer_losses(logits_BQW: torch.Tensor, boxes_BQ4: torch.Tensor, batch: Batc
         true_boxes.append(boxes_N4[named_N][objects])
         target_BQW[b, n_own:] = positive_NW[batch.roi_of_BR[b]]
     mask_B1W = batch.mask_BW[:, None].float()
-    entropy_BQW = focal(logits_BQW, target_BQW) * mask_B1W
+    entropy_BQW = _focal(logits_BQW, target_BQW) * mask_B1W
     rois_BR4 = torch.stack([boxes_N4[of_R] for boxes_N4, of_R in zip(batch.boxes, batch.roi_of_BR)])
     return {
         "class": CLASS * entropy_BQW[:, :n_own].sum() / _count(target_BQW[:, :n_own]),
@@ -70,7 +73,7 @@ def _cell_losses(found: Found, batch: Batch) -> Losses:
     seen = batch.mask_BW[:, None].float() * weight_BS[..., None]
     logits_BSW = found.cell_logits_BSW.masked_fill(batch.mask_BW[:, None] == 0, 0.0)
     return {
-        "cell_class": CLASS * (focal(logits_BSW, target_BSW) * seen).sum() / _count(target_BSW),
+        "cell_class": CLASS * (_focal(logits_BSW, target_BSW) * seen).sum() / _count(target_BSW),
         "cell_box": _box_loss(torch.cat(found_boxes), torch.cat(true_boxes)),
     }
 
@@ -85,11 +88,27 @@ def _cells(boxes_N4: torch.Tensor, h: int, w: int) -> tuple[torch.Tensor, torch.
     return row_N * w + column_N, (away_NS2 <= boxes_N4[:, None, 2:] / 4).all(2)
 
 
-def focal(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Lin et al. (arXiv 1708.02002), a value an element."""
-    entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    wrong = (logits.sigmoid() - target).abs()
-    return (ALPHA * target + (1 - ALPHA) * (1 - target)) * wrong.pow(GAMMA) * entropy
+@torch.no_grad()
+def match(
+    logits_QW: torch.Tensor, boxes_Q4: torch.Tensor, truth_N4: torch.Tensor, positive_NW: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The best one-to-one assignment (Hungarian), as in DETR (arXiv 2005.12872).
+
+    Returns:
+        Indices of queries and of the objects they mean; an object has one query at most.
+    """
+    share_NW = positive_NW / positive_NW.sum(1, keepdim=True).clamp(min=1)
+    named_QN = logits_QW.sigmoid() @ share_NW.T
+    l1_QN = torch.cdist(boxes_Q4, truth_N4, p=1)
+    giou_QN = generalized_box_iou(_corners(boxes_Q4), _corners(truth_N4))
+    cost_QN = -CLASS * named_QN + L1 * l1_QN - GIOU * giou_QN
+    queries, objects = linear_sum_assignment(np.nan_to_num(cost_QN.numpy(), nan=1e6))
+    return torch.as_tensor(queries), torch.as_tensor(objects)
+
+
+def _focal(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """One value per element."""
+    return sigmoid_focal_loss(logits, target, ALPHA, GAMMA)
 
 
 def _count(target: torch.Tensor) -> torch.Tensor:
@@ -97,15 +116,11 @@ def _count(target: torch.Tensor) -> torch.Tensor:
 
 
 def _box_loss(boxes_N4: torch.Tensor, truth_N4: torch.Tensor) -> torch.Tensor:
-    l1 = (boxes_N4 - truth_N4).abs().sum(1)
-    return (L1 * l1 + GIOU * (1 - overlap(boxes_N4, truth_N4))).sum() / max(len(truth_N4), 1)
+    """Of boxes cx cy w h in pairs."""
+    l1_N = (boxes_N4 - truth_N4).abs().sum(1)
+    giou_N = generalized_box_iou_loss(_corners(boxes_N4), _corners(truth_N4), eps=1e-9)
+    return (L1 * l1_N + GIOU * giou_N).sum() / max(len(truth_N4), 1)
 
 
-def overlap(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Generalised IoU (Rezatofighi et al., arXiv 1902.09630) of boxes cx cy w h (…, 4), by broadcasting."""
-    a0, a1 = a[..., :2] - a[..., 2:] / 2, a[..., :2] + a[..., 2:] / 2
-    b0, b1 = b[..., :2] - b[..., 2:] / 2, b[..., :2] + b[..., 2:] / 2
-    both = (torch.minimum(a1, b1) - torch.maximum(a0, b0)).clamp(min=0).prod(-1)
-    either = a[..., 2:].prod(-1) + b[..., 2:].prod(-1) - both
-    hull = (torch.maximum(a1, b1) - torch.minimum(a0, b0)).prod(-1)
-    return both / either.clamp(min=1e-9) - (hull - either) / hull.clamp(min=1e-9)
+def _corners(boxes_N4: torch.Tensor) -> torch.Tensor:
+    return box_convert(boxes_N4, "cxcywh", "xyxy")

@@ -1,1 +1,10 @@
-"""Trains the micro SAM2 from scratch."""
+"""Training of the micro SAM2 on clips of the embedded world.
+
+recipe.py      every number                    forward.py   the training-side forward pass
+clips.py       clips, and views of them        losses.py    what is minimised
+batches.py     prompted images and videos      heads.py     auxiliary heads, thrown away afterwards
+initialise.py  a start beyond the plateau      training.py  the task, and how weights are stored
+tracked.py     held-out figures of tracks      __main__.py  the command
+prompted.py    … of boxes, points, grids       card.md      the card's text
+probes.py      what a linear reader finds in pointers
+"""

@@ -31,7 +31,8 @@ def mask_losses(found: Found, masks_OSS: torch.Tensor, side: int) -> Losses:
     probability = logits_OMss.sigmoid()
     entropy = functional.softplus(logits_OMss) - logits_OMss * target_O1ss
     alpha = 1 - ALPHA + (2 * ALPHA - 1) * target_O1ss
-    focal_OM = (alpha * entropy * (probability - target_O1ss).square()).flatten(2).mean(2)  # gamma = 2
+    # gamma = 2; torchvision's focal loss weighs soft targets, as masks made smaller have, by another distance
+    focal_OM = (alpha * entropy * (probability - target_O1ss).square()).flatten(2).mean(2)
     overlap_OM = (probability * target_O1ss).flatten(2).sum(2)
     total_OM = probability.flatten(2).sum(2) + target_O1ss.flatten(2).sum(2)
     dice_OM = 1 - (2 * overlap_OM + 1) / (total_OM + 1)

@@ -63,6 +63,16 @@ def probe_figures(folder: Path, n_scenes: int = SCENES) -> dict[str, float]:
     return figures
 
 
+def rows_of(figures: Mapping[str, float], untrained: Mapping[str, float]) -> list[str]:
+    """Of the card's table: a question, its commonest answer, then untrained and trained by means and by words."""
+    rows = []
+    for question in QUESTIONS:
+        values = [found[f"{kind}_{question}"] for kind in ("mean", "words") for found in (untrained, figures)]
+        cells = [question, figures[f"most_common_{question}"], *values]
+        rows.append("| " + " | ".join(map(str, cells)) + " |")
+    return rows
+
+
 def held_out_sentences(n_scenes: int) -> tuple[list[Sentence], list[Sentence]]:
     """For teaching and for testing probes; no text of the one is in the other."""
     found: list[list[Sentence]] = [[], []]

@@ -1,8 +1,9 @@
-"""Model, step and loop: mean word vectors against encoded states, InfoNCE both ways (van den Oord, arXiv 1807.03748).
+"""The training of the micro text encoder: mean word vectors against encoded states, InfoNCE both ways.
 
-Legend: B sentences, W words, D channels, K features of a state.
+InfoNCE: van den Oord et al., arXiv 1807.03748. Legend: B sentences, W words, D channels, K features of a state.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,10 @@ from torch.nn import functional
 
 from stages.core.state.cache import atomic_path
 from stages.micro.text import make_text
-from stages.micro.training.resume import Training
-from stages.micro.training.schedule import Length, run_steps
 from stages.micro.training.text.recipe import Recipe
 from stages.micro.training.text.states import WIDTH, encode_state, family
-
-LOG_EVERY = 50  # steps
+from stages.training.clock import Clock
+from stages.training.descent import Descent
 
 
 class StateEncoder(nn.Module):
@@ -37,43 +36,30 @@ class StateEncoder(nn.Module):
         return encoded_BD
 
 
-class State(Training):
-    """Everything that changes while training."""
+class TextTraining(Descent):
+    """The text encoder against what sentences say."""
+
+    recipe: Recipe
+    log_every = 50
 
     def __init__(self, recipe: Recipe, seed: int) -> None:
-        super().__init__(recipe, seed)
-        self.model, self.tokenizer = make_text(seed)
+        model, self.tokenizer = make_text(seed)
         torch.default_generator.manual_seed(seed)
-        self.states = StateEncoder(self.model.config.hidden_size, recipe.state_width)
-        self.parameters = [*self.model.parameters(), *self.states.parameters()]
-        self.optimiser = torch.optim.AdamW(self.parameters, recipe.learning_rate, weight_decay=recipe.weight_decay)
+        self.states = StateEncoder(model.config.hidden_size, recipe.state_width)
+        parameters = [*model.parameters(), *self.states.parameters()]
+        optimiser = torch.optim.AdamW(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay)
+        super().__init__(recipe, seed, {"model": model, "states": self.states}, optimiser)
 
-    def parts(self) -> dict[str, Any]:
-        return {"model": self.model, "states": self.states, "optimiser": self.optimiser}
-
-
-def train(state: State, length: Length, folder: Path, stop_at: int | None = None) -> None:
-    """Trains to the end of `length` (or to step `stop_at`); writes checkpoint and learning curve to `folder`."""
-    run_steps(state, length, folder, train_step, LOG_EVERY, stop_at)
-
-
-def train_step(state: State, progress: float) -> tuple[str, dict[str, float]]:
-    """One batch forward and backward, one step of the optimiser."""
-    recipe = state.recipe
-    rng = np.random.default_rng([state.seed, 0, state.step])
-    sentences = [sentence for _ in range(recipe.batch) for sentence in family(rng, recipe.family)]
-    states_B2K = torch.from_numpy(np.stack([encode_state(sentence) for sentence in sentences]))
-    for group in state.optimiser.param_groups:
-        group["lr"] = recipe.rate(state.step, progress)
-    mean_BD = mean_words(state.model, state.tokenizer, [s.text for s in sentences])
-    logits_BB = _similarity(state.states.text(mean_BD), state.states(states_B2K)) / recipe.temperature
-    loss, accuracy = _contrast(logits_BB, states_B2K)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(state.parameters, recipe.clip_norm)
-    state.optimiser.step()
-    state.optimiser.zero_grad()
-    state.step += 1
-    return "", {"loss": float(loss.detach()), "accuracy": accuracy}
+    def loss(self, clock: Clock, progress: float) -> tuple[torch.Tensor, Mapping[str, float]]:
+        """Of one batch of families of sentences."""
+        recipe = self.recipe
+        rng = np.random.default_rng([self.seed, 0, clock.step])
+        sentences = [sentence for _ in range(recipe.batch) for sentence in family(rng, recipe.family)]
+        states_B2K = torch.from_numpy(np.stack([encode_state(sentence) for sentence in sentences]))
+        mean_BD = mean_words(self.model, self.tokenizer, [s.text for s in sentences])
+        logits_BB = _similarity(self.states.text(mean_BD), self.states(states_B2K)) / recipe.temperature
+        loss, accuracy = _contrast(logits_BB, states_B2K)
+        return loss, {"loss": float(loss.detach()), "accuracy": accuracy}
 
 
 def mean_words(model: Any, tokenizer: Any, texts: list[str]) -> torch.Tensor:
@@ -102,10 +88,10 @@ def _contrast(logits_BB: torch.Tensor, states_B2K: torch.Tensor) -> tuple[torch.
     return torch.stack(losses).mean(), float(hit_B.float().mean())
 
 
-def save_model(state: State, folder: Path) -> None:
+def save_model(training: TextTraining, folder: Path) -> None:
     """A folder of transformers: config, tokenizer, and float16 safetensors, which load as float32."""
-    state.model.config.save_pretrained(folder)
-    state.tokenizer.save_pretrained(folder)
+    training.model.config.save_pretrained(folder)
+    training.tokenizer.save_pretrained(folder)
     with atomic_path(folder / "model.safetensors") as temporary:
-        tensors = {name: tensor.half().contiguous() for name, tensor in state.model.state_dict().items()}
+        tensors = {name: tensor.half().contiguous() for name, tensor in training.model.state_dict().items()}
         save_file(tensors, temporary, {"format": "pt"})

@@ -1,0 +1,85 @@
+"""The command of a training that a person runs: its flags, and what happens in which order.
+
+Imports no torch: `--help` is quick.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.core.run import cli
+from stages.core.run.cli import guarded
+from stages.training.clock import Clock, Length
+
+if TYPE_CHECKING:
+    from stages.training.task import Task
+
+Figures = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A training as a command; each function imports what it needs when it is called.
+
+    Attributes:
+        default: length, where neither --steps nor --minutes is given.
+        make: the task of a seed.
+        finish: writes the trained model and its card into --out, and measures it; scores.json gets the figures.
+        evaluate: measures what --evaluate names.
+    """
+
+    default: Length
+    make: "Callable[[int], Task]"
+    finish: "Callable[[Any, Clock, argparse.Namespace], Figures]"
+    evaluate: Callable[[argparse.Namespace], Figures]
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        """Prints figures as JSON; returns 0, or 2 for wrong input."""
+        return guarded(lambda: print(json.dumps(self._figures(arguments), indent=2)))
+
+    def _figures(self, arguments: argparse.Namespace) -> Figures:
+        _set_threads(arguments.threads)
+        if arguments.evaluate:
+            return self.evaluate(arguments)
+        from stages.core.state.cache import atomic_path
+        from stages.training.loop import train
+
+        given = arguments.steps is not None or arguments.minutes is not None
+        length = Length(arguments.steps, arguments.minutes) if given else self.default
+        task = self.make(arguments.seed)
+        clock = train(task, length, arguments.out, resume=arguments.resume)
+        figures = self.finish(task, clock, arguments)
+        with atomic_path(arguments.out / "scores.json") as file:
+            file.write_text(json.dumps(figures, indent=2), encoding="utf-8")
+        return figures
+
+
+def build_parser(module: str, doc: str | None, evaluated: str, default: Length) -> argparse.ArgumentParser:
+    """The flags of every training.
+
+    Args:
+        module: run by `python -m`; `doc` is its docstring.
+        evaluated: what --evaluate takes, FILE or FOLDER.
+        default: where neither --steps nor --minutes is given.
+    """
+    parser = cli.build_parser(doc)
+    action = parser.add_mutually_exclusive_group(required=True)
+    action.add_argument("--out", type=Path, metavar="DIR", help="train, and write everything here")
+    action.add_argument("--evaluate", type=Path, metavar=evaluated, help="print a JSON of held-out figures")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=int, help=f"of training (default: {default})")
+    length.add_argument("--minutes", type=float, help="of training, instead of steps")
+    parser.add_argument("--seed", type=int, default=0, help="of weights and data (default: 0)")
+    parser.add_argument("--resume", action="store_true", help="go on from DIR/checkpoint.pt")
+    parser.add_argument("--threads", type=int, help="of torch (default: torch's own choice)")
+    return parser
+
+
+def _set_threads(threads: int | None) -> None:
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
