@@ -19,8 +19,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -168,39 +167,26 @@ def plain(size: str, folder: Path) -> Iterator[int]:
 
 
 def referee(size: str, folder: Path) -> Iterator[int]:
-    """The trainer's own steps, over and over."""
-    import torch
-
+    """The task's own steps, over and over."""
     from stages.core.state.cache import Stamp
-    from stages.selectors.distributed import World
-    from stages.selectors.order import steps_of
     from stages.selectors.samples import open_video
-    from stages.selectors.state import Learner
-    from stages.selectors.store import Store, ahead
-    from stages.selectors.training import Data, Trainer
+    from stages.selectors.store import Store
+    from stages.selectors.training import Data, SelectorTask
+    from stages.training.clock import Clock
+    from stages.training.processes import World
 
     config = selector("large", batch_size=32, expressions_per_video=8)
-    training = config.training
-    store = Store([open_video(layout(folder), video, ["grid"]) for video in videos()], training, None)
+    store = Store([open_video(layout(folder), video, ["grid"]) for video in videos()], config.training, None)
     model = new_model(size, store.videos[0].read().text[0].words_WD.shape[1]).train()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=config.own.learning_rate, weight_decay=training.weight_decay)
-    learner = Learner(model, optimiser, torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser))
     data = Data(store, store, lambda *_: (0.0, 0.0))
-    header: Any = None  # written with a checkpoint, which the benchmark never makes
-    trainer = Trainer(folder, Stamp("", 0, {}), header, data, config, TOKENS, learner, "cpu", World())
-    epoch = 0
+    header: Any = None  # written at the end of an epoch, which the benchmark never asks for
+    task, clock = SelectorTask(folder, Stamp("", 0, {}), header, data, config, TOKENS, model, "cpu", World()), Clock()
+    done = 0
     while True:
-        steps = steps_of(trainer.expressions, store.sizes, training, epoch)
-        made: Iterator[Any] = ahead(make_passes(trainer, steps, epoch))
-        for step, passes in zip(steps, made, strict=True):
-            count = sum(len(expressions) for _, expressions in step)
-            trainer._step(passes, count)
-            yield count
-        epoch += 1
-
-
-def make_passes(trainer: Any, steps: Sequence[Any], epoch: int) -> Iterator[Callable[[], Any]]:
-    return (partial(trainer._passes, step, epoch) for step in steps)
+        task.step(clock, 0.0)
+        clock.advance(task.epoch_steps(clock.epoch))
+        before, done = done, int(task.epochs.sums["samples"])
+        yield done - before
 
 
 # ------------------------------------------------------------- data

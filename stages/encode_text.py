@@ -36,8 +36,8 @@ def run(job: Job) -> None:
 def make_worker(job: Job, device: str) -> Worker:
     """Loads the encoder; one call a video after that."""
     from stages.core.state.text_file import write_text
-    from stages.selectors.arithmetic import full_float32
     from stages.selectors.text_encoder import TransformersTextEncoder
+    from stages.training.arithmetic import full_float32
 
     full_float32()
     folder = find_weights(job.config, job.dataset, "text").path

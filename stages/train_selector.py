@@ -4,9 +4,9 @@ One job, not sharded.
 Reads:  track and text files of the training split (`selector.sources.train`) and of the split that the data
         set's `selector.validate_on` names (`selector.sources.evaluate`); annotations of both.
 Writes: <cache>/<dataset>/<split>/selector/: best.safetensors; training.json, the finished marker, with the
-        history and the threshold of best J&F; last.pt, from which a killed training goes on to the same
-        bytes; tensorboard/. With --name or --seed, the same in selector/<name>-<seed>/: another architecture or
-        seed beside the configured one, for stages.tools.compare.
+        history and the threshold of best J&F; checkpoint.pt, from which a killed training goes on to the same
+        bytes; curve.jsonl and tensorboard/. With --name or --seed, the same in selector/<name>-<seed>/: another
+        architecture or seed beside the configured one, for stages.tools.compare.
 Why:    everything before it is frozen, so training reads tokens and features and opens no frame.
 
 On several devices of one machine: `torchrun --nproc-per-node 4 -m stages.train_selector --dataset … --split …`.
@@ -39,7 +39,7 @@ def run(job: Job, name: str | None = None, seed: int | None = None) -> None:
         name, seed: over selector.name and selector.training.seed; the training gets a folder of its own.
 
     Raises:
-        ValueError: no ground truth, no track to train on, an upstream file missing, a loss that is no number.
+        ValueError: no ground truth, no track to train on, an upstream file missing, a loss that is not finite.
         CacheError: a training made by another config lies there and `run.on_stale` is "stop".
     """
     from stages.selectors.session import Session, join_inputs

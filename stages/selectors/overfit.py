@@ -8,12 +8,14 @@ from typing import Any
 from stages.core.config.sections import Run, Selector
 from stages.core.run.devices import lease_device
 from stages.core.state.cache import Stamp
-from stages.selectors.arithmetic import full_float32
-from stages.selectors.distributed import World
 from stages.selectors.order import trainable
 from stages.selectors.quality import Measure, TrackQuality
 from stages.selectors.session import Part, check, new_model
-from stages.selectors.training import Data, Trainer, make_learner
+from stages.selectors.training import Data, SelectorTask
+from stages.training.arithmetic import full_float32
+from stages.training.clock import Length
+from stages.training.loop import train
+from stages.training.processes import World
 
 log = logging.getLogger(__name__)
 LEARNT = 0.99  # F1 over the tracks
@@ -43,10 +45,10 @@ def overfit(part: Part, n_videos: int, config: Selector, run: Run, stamp: Stamp,
         model, header = new_model(config, videos, part.inputs(), stamp, device)
         store = part.store(videos, config.training, needs_seen=model.needs_seen)
         data = Data(store, store, TrackQuality(part.layout, part.split, measure))
-        learner = make_learner(model, config)
-        trainer = Trainer(Path(folder), stamp, header, data, config, run.batches.tokens, learner, device, World())
-        progress = trainer.run(stop_at_f1=LEARNT)
-    last = progress.history[-1]
+        where, tokens = Path(folder), run.batches.tokens
+        task = SelectorTask(where, stamp, header, data, config, tokens, model, device, World(), stop_at_f1=LEARNT)
+        train(task, Length(epochs=EPOCHS), where)
+    last = task.epochs.history[-1]
     log.info("overfit: F1 %.3f on %d videos after epoch %d", last["validation"]["f1"], len(videos), last["epoch"])
     return last
 

@@ -1,7 +1,7 @@
 """One training from start to end: is it done, can it go on, or does it start anew.
 
-The folder holds last.pt (state), best.safetensors (the selector), training.json (the finished marker with
-history and threshold) and tensorboard/.
+The folder holds best.safetensors (the selector), training.json (the finished marker with history and threshold) and
+what the training kernel writes: checkpoint.pt, curve.jsonl and tensorboard/.
 """
 
 import logging
@@ -13,24 +13,25 @@ from pathlib import Path
 from stages.core.config.sections import Selector, SelectorTraining
 from stages.core.records import Source, Split, Video
 from stages.core.run.cli import Job
-from stages.core.run.devices import lease_device
 from stages.core.state.cache import CacheError, Stamp, State, inspect, write_json
 from stages.core.state.graph import Layout
 from stages.core.state.text_file import read_text
 from stages.selectors import BEST, MARKER
 from stages.selectors.architectures import Architecture
-from stages.selectors.arithmetic import full_float32
 from stages.selectors.checkpoint import Header
-from stages.selectors.distributed import World, join
 from stages.selectors.inputs import Inputs, join_all, read_inputs
 from stages.selectors.network import Network
 from stages.selectors.order import known_expressions, trainable
 from stages.selectors.quality import Measure, TrackQuality
 from stages.selectors.samples import VideoTracks, open_video
-from stages.selectors.state import FILE, Progress, read_state
 from stages.selectors.store import Store
-from stages.selectors.training import Data, Trainer, make_learner
+from stages.selectors.training import Data, Epochs, SelectorTask
 from stages.selectors.validation import PLAIN_THRESHOLD
+from stages.training import checkpoint, curve
+from stages.training.arithmetic import full_float32
+from stages.training.clock import Length
+from stages.training.loop import train as run_training
+from stages.training.processes import World, processes
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ class Session:
             self._remove()
         elif state in (State.STALE, State.DAMAGED):
             self._start_anew(reason)
-        self._drop_unusable_state()
+        self._drop_unusable_checkpoint()
 
     def train(self, train: Part, validation: Part, measure: Measure) -> None:
         """Trains to the end and writes the marker; under torchrun, together with its other processes.
@@ -105,7 +106,7 @@ class Session:
         if self.is_complete():
             log.info("%s: complete", self.folder)
             return
-        with lease_device(self.job.settings.run) as device, join(device) as world:
+        with processes(self.job.settings.run) as (device, world):
             world.first_decides(self.clear)
             self._train(train, validation, quality, device, world)
 
@@ -118,42 +119,34 @@ class Session:
             validation.store(others, self.config.training, needs_seen=model.needs_seen),
             quality,
         )
-        learner = make_learner(model, self.config)
-        trainer = Trainer(
-            self.folder,
-            self.stamp,
-            header,
-            data,
-            self.config,
-            self.job.settings.run.batches.tokens,
-            learner,
-            device,
-            world,
-        )
-        state = read_state(self.folder)
-        world.first_decides(lambda: None)  # nobody writes while another reads
-        if state is not None:
-            trainer.resume(state)
-        progress = trainer.run()
+        tokens = self.job.settings.run.batches.tokens
+        task = SelectorTask(self.folder, self.stamp, header, data, self.config, tokens, model, device, world)
+        length, resume = Length(epochs=self.config.training.epochs), (self.folder / checkpoint.FILE).exists()
+        run_training(task, length, self.folder, resume=resume, world=world)
         if world.first:
-            self._finish(progress)
+            self._finish(task.epochs)
 
-    def _finish(self, progress: Progress) -> None:
-        best = progress.best
+    def _finish(self, epochs: Epochs) -> None:
+        best = epochs.best
         assert best is not None
-        payload = {"best": best, "threshold": best["validation"]["threshold"], "history": progress.history}
+        payload = {"best": best, "threshold": best["validation"]["threshold"], "history": epochs.history}
         write_json(self.folder / MARKER, payload, self.stamp)
 
-    def _drop_unusable_state(self) -> None:
-        """Keeps last.pt only if it is of this training."""
-        state = read_state(self.folder)
-        if state is None:
-            (self.folder / FILE).unlink(missing_ok=True)
+    def _drop_unusable_checkpoint(self) -> None:
+        """Keeps the checkpoint only if it is of this training."""
+        file = self.folder / checkpoint.FILE
+        try:
+            saved = checkpoint.read(self.folder)
+        except ValueError as error:
+            log.warning("%s: not readable (%r); training starts anew", file, error.__cause__)
+            file.unlink()
             return
-        found = Stamp.loads(state["stamp"])
+        if saved is None:
+            return
+        found = Stamp(**saved.identity)
         if found.fingerprint != self.stamp.fingerprint:
             self._start_anew(self.stamp.difference(found))
-        elif state["progress"]["epoch"] and not (self.folder / BEST).exists():
+        elif saved.clock.epoch and not (self.folder / BEST).exists():
             self._start_anew(f"{BEST} of its finished epochs is gone")
 
     def _start_anew(self, reason: str) -> None:
@@ -165,9 +158,10 @@ class Session:
         self._remove()
 
     def _remove(self) -> None:
-        for name in (MARKER, FILE, BEST):  # the marker first: what a kill leaves is never taken for finished
+        # the marker first: what a kill leaves is never taken for finished
+        for name in (MARKER, checkpoint.FILE, BEST, curve.FILE):
             (self.folder / name).unlink(missing_ok=True)
-        shutil.rmtree(self.folder / "tensorboard", ignore_errors=True)
+        shutil.rmtree(self.folder / curve.TENSORBOARD, ignore_errors=True)
 
 
 def new_model(

@@ -1,42 +1,40 @@
-"""Trains a selector, and goes on exactly where a killed training stopped.
+"""The training of a selector: steps over packed expressions, validation after every epoch, the best one kept.
 
 AdamW, ReduceLROnPlateau on the validation loss, clipped gradients (arXiv 2412.01136). The best epoch is
-the one of highest validation J&F; of equals the one of lower loss, then the earlier.
+the one of highest validation J&F; ties go to the one of lower loss, then the earlier.
 """
 
+import json
 import logging
 import math
-import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from tqdm import tqdm
 
 from stages.core.config.sections import Selector
 from stages.core.state.cache import Stamp
 from stages.selectors import BEST
-from stages.selectors.arithmetic import autocast, deterministic
 from stages.selectors.batch import Batch, chunks, collate
 from stages.selectors.checkpoint import Header, save_selector
-from stages.selectors.distributed import World
 from stages.selectors.network import Network
 from stages.selectors.order import Group, share, steps_of, trainable
 from stages.selectors.quality import Quality
-from stages.selectors.state import Learner, Progress, restore, save_state
 from stages.selectors.store import Store, ahead
-from stages.selectors.training_log import TrainingLog
-from stages.selectors.validation import Validation, validate
+from stages.selectors.validation import validate
+from stages.training.arithmetic import autocast, seed_torch
+from stages.training.clock import Clock
+from stages.training.descent import update
+from stages.training.processes import World
+from stages.training.task import Part, Task
 
 log = logging.getLogger(__name__)
-CHECKPOINT_SECONDS = 60.0  # at most this much is lost to a kill; how often never changes the result
 
 
 @dataclass(frozen=True)
@@ -48,15 +46,40 @@ class Data:
     quality: Quality
 
 
-def make_learner(model: Network, config: Selector) -> Learner:
-    training = config.training
-    optimiser = AdamW(model.parameters(), lr=config.own.learning_rate, weight_decay=training.weight_decay)
-    scheduler = ReduceLROnPlateau(optimiser, factor=training.plateau_factor, patience=training.plateau_patience)
-    return Learner(model, optimiser, scheduler)
+@dataclass
+class Epochs:
+    """What the epochs left.
+
+    Attributes:
+        sums: of the losses in the current epoch by name, and "samples".
+        history: one entry per finished epoch.
+        best: the entry of the best one; None before the first.
+    """
+
+    sums: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, Any] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+        self.sums, self.history, self.best = dict(state["sums"]), list(state["history"]), state["best"]
+
+    def count(self, sums: Mapping[str, float]) -> None:
+        for name, value in sums.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
 
 
-class Trainer:
-    """One training and its folder: last.pt after every epoch and every minute, best.safetensors, TensorBoard."""
+class SelectorTask(Task):
+    """One training of one network.
+
+    Args:
+        folder: best.safetensors is written there.
+        stamp: the identity; `header` is that of the selector that is made.
+        tokens_per_pass: of a forward pass, at most; how many never changes what a step means.
+        stop_at_f1: the training is over at this validation F1.
+    """
 
     def __init__(
         self,
@@ -66,65 +89,116 @@ class Trainer:
         data: Data,
         config: Selector,
         tokens_per_pass: int,
-        learner: Learner,
+        model: Network,
         device: str,
         world: World,
+        stop_at_f1: float = math.inf,
     ) -> None:
-        self.folder, self.stamp, self.header = folder, stamp, header
-        self.data, self.learner, self.device, self.world = data, learner, device, world
+        self.folder, self.stamp, self.header, self.data = folder, stamp, header, data
         self.config, self.training, self.tokens_per_pass = config, config.training, tokens_per_pass
-        self.expressions = trainable(data.train.videos)
-        self.progress = Progress()
+        self.model, self.device, self.world, self.stop_at_f1 = model, device, world, stop_at_f1
+        training = self.training
+        self.optimiser = AdamW(model.parameters(), lr=config.own.learning_rate, weight_decay=training.weight_decay)
+        self.scheduler = ReduceLROnPlateau(
+            self.optimiser, factor=training.plateau_factor, patience=training.plateau_patience
+        )
+        self.epochs = Epochs()
+        self._steps: tuple[int, list[list[Group]]] | None = None  # of which epoch
+        self._passes: Iterator[list[Batch]] = iter(())
+        self._coming: tuple[int, int] | None = None  # epoch and step whose passes come next
 
-    def resume(self, state: dict[str, Any]) -> None:
-        """Goes on from a saved state."""
-        self.progress = restore(state, self.learner)
-        log.info("training goes on after epoch %d, step %d", self.progress.epoch, self.progress.step)
+    def identity(self) -> Mapping[str, Any]:
+        identity: Mapping[str, Any] = json.loads(self.stamp.dumps())
+        return identity
 
-    def run(self, stop_at_f1: float = math.inf) -> Progress:
-        """Trains to the last epoch, to the end of the patience, or to a validation F1.
+    def parts(self) -> Mapping[str, Part]:
+        return {
+            "model": self.model,
+            "optimiser": self.optimiser,
+            "scheduler": self.scheduler,
+            "epochs": self.epochs,
+        }
+
+    def is_over(self, clock: Clock) -> bool:
+        epochs, patience = self.epochs, self.training.patience
+        without_better = clock.epoch - (epochs.best["epoch"] if epochs.best else 0)
+        if patience is not None and without_better >= patience:
+            log.info("no better epoch in %d: training ends after epoch %d", patience, clock.epoch)
+            return True
+        return bool(epochs.history) and epochs.history[-1]["validation"]["f1"] >= self.stop_at_f1
+
+    def epoch_steps(self, epoch: int) -> int:
+        return len(self._steps_of(epoch))
+
+    def step(self, clock: Clock, progress: float) -> Mapping[str, float]:
+        """One optimisation step; its loss is the mean over the samples of all processes.
 
         Raises:
-            ValueError: the loss is not a number any more.
+            ValueError: the loss is not finite.
         """
-        folder = self.folder / "tensorboard" if self.world.first else None
-        with deterministic(), TrainingLog(folder, first=self.progress.epoch) as scalars:
-            while not self._is_over(stop_at_f1):
-                self._train_epoch()
-                self._finish_epoch(scalars)
-        return self.progress
+        passes = self._passes_of(clock)
+        n_samples = sum(len(expressions) for _, expressions in self._steps_of(clock.epoch)[clock.epoch_step])
+        seed_torch(self.training.seed, clock.epoch, clock.epoch_step, self.world.rank)  # of dropout
+        sums = accumulate(self.model, passes, n_samples, self.config, self.device)
+        self.world.add_up([*self.world.gradients(list(self.model.parameters())), sums])
+        update(self.optimiser, self.training.clip_norm)
+        named = dict(zip(self.model.loss_weights(self.config), sums.tolist(), strict=True))
+        if not all(map(math.isfinite, named.values())):
+            raise ValueError(
+                f"the loss is not finite in epoch {clock.epoch + 1}, step {clock.epoch_step + 1} ({named}): lower "
+                "the learning_rate of its section"
+            )
+        self.epochs.count({**named, "samples": n_samples})
+        return {name: value / n_samples for name, value in named.items()}
 
-    def _is_over(self, stop_at_f1: float) -> bool:
-        progress, patience = self.progress, self.training.patience
-        if progress.epoch >= self.training.epochs:
-            return True
-        if patience is not None and progress.epochs_without_better >= patience:
-            log.info("no better epoch in %d: training ends after epoch %d", patience, progress.epoch)
-            return True
-        return bool(progress.history) and progress.history[-1]["validation"]["f1"] >= stop_at_f1
-
-    def _train_epoch(self) -> None:
-        """The steps of the epoch that are not done yet."""
-        progress = self.progress
-        self.learner.model.train()
-        steps = steps_of(self.expressions, self.data.train.sizes, self.training, progress.epoch)
-        left = steps[progress.step :]
-        saved = time.monotonic()
-        bar = tqdm(
-            ahead(partial(self._passes, step, progress.epoch) for step in left),
-            desc=f"epoch {progress.epoch + 1}/{self.training.epochs}",
-            total=len(steps),
-            initial=progress.step,
-            unit="step",
-            disable=not self.world.first,
+    def end_epoch(self, clock: Clock) -> Mapping[str, Any]:
+        """Validates and keeps the best."""
+        found = validate(
+            self.model,
+            self.data.validation,
+            self.data.quality,
+            self.config,
+            self.tokens_per_pass,
+            self.device,
+            self.world,
         )
-        for step, passes in zip(left, bar, strict=True):
-            self._step(passes, sum(len(expressions) for _, expressions in step))
-            if self.world.first and time.monotonic() - saved >= CHECKPOINT_SECONDS:
-                save_state(self.folder, self.stamp, self.learner, progress)
-                saved = time.monotonic()
+        entry = {
+            "epoch": clock.epoch,
+            "learning_rate": self.optimiser.param_groups[0]["lr"],
+            "train": self._mean_losses(),
+            "validation": asdict(found),
+        }
+        self.scheduler.step(found.loss)
+        epochs = self.epochs
+        if epochs.best is None or _rank(entry) > _rank(epochs.best):
+            epochs.best = entry
+            if self.world.first:
+                save_selector(self.folder / BEST, self.model, replace(self.header, threshold=found.threshold))
+        epochs.history.append(entry)
+        epochs.sums = {}
+        words = ", ".join(f"{name} {value:.4f}" for name, value in entry["validation"].items())
+        log.info("epoch %d: loss %.4f; validation %s", clock.epoch, entry["train"]["loss"], words)
+        return entry
 
-    def _passes(self, step: Sequence[Group], epoch: int) -> list[Batch]:
+    @cached_property
+    def _expressions(self) -> list[list[int]]:
+        return trainable(self.data.train.videos)
+
+    def _steps_of(self, epoch: int) -> list[list[Group]]:
+        if self._steps is None or self._steps[0] != epoch:
+            self._steps = epoch, steps_of(self._expressions, self.data.train.sizes, self.training, epoch)
+        return self._steps[1]
+
+    def _passes_of(self, clock: Clock) -> list[Batch]:
+        """Of the step that begins; those of the next one are made meanwhile."""
+        if self._coming != (clock.epoch, clock.epoch_step):
+            left = self._steps_of(clock.epoch)[clock.epoch_step :]
+            self._passes = ahead(partial(self._make_passes, step, clock.epoch) for step in left)
+            self.model.train()
+        self._coming = clock.epoch, clock.epoch_step + 1
+        return next(self._passes)
+
+    def _make_passes(self, step: Sequence[Group], epoch: int) -> list[Batch]:
         """This process' share of a step, in batches that fit into memory; a group is never cut."""
         store = self.data.train
         groups = [
@@ -137,67 +211,10 @@ class Trainer:
             for indices in chunks(sizes, self.tokens_per_pass)
         ]
 
-    def _step(self, passes: Sequence[Batch], n_samples: int) -> None:
-        """One optimisation step; its loss is the mean over the samples of all processes."""
-        model, optimiser = self.learner.model, self.learner.optimiser
-        self._seed()
-        optimiser.zero_grad(set_to_none=True)
-        sums = accumulate(model, passes, n_samples, self.config, self.device)
-        self.world.add_up([*gradients(model, self.world), sums])
-        torch.nn.utils.clip_grad_norm_(model.parameters(), self.training.clip_norm)
-        optimiser.step()
-        self._count(dict(zip(model.loss_weights(self.config), sums.tolist(), strict=True)), n_samples)
-
-    def _seed(self) -> None:
-        """Dropout of a step is drawn from its number: a resumed training needs no random state."""
-        progress, config = self.progress, self.training
-        key = np.random.SeedSequence([config.seed & 0xFFFFFFFF, progress.epoch, progress.step, self.world.rank])
-        torch.manual_seed(int(key.generate_state(1, np.uint64)[0]))
-
-    def _count(self, sums: dict[str, float], n_samples: int) -> None:
-        progress = self.progress
-        if not all(map(math.isfinite, sums.values())):
-            raise ValueError(
-                f"the loss is not finite in epoch {progress.epoch + 1}, step {progress.step + 1} ({sums}): lower "
-                "the learning_rate of its section"
-            )
-        for name, value in (*sums.items(), ("samples", n_samples)):
-            progress.sums[name] = progress.sums.get(name, 0.0) + value
-        progress.step += 1
-
-    def _finish_epoch(self, scalars: TrainingLog) -> None:
-        """Validates, keeps the best, writes the state and the log."""
-        progress, learner = self.progress, self.learner
-        found = validate(
-            learner.model,
-            self.data.validation,
-            self.data.quality,
-            self.config,
-            self.tokens_per_pass,
-            self.device,
-            self.world,
-        )
-        entry = self._entry(found)
-        learner.scheduler.step(found.loss)
-        if progress.best is None or _rank(entry) > _rank(progress.best):
-            progress.best = entry
-            if self.world.first:
-                save_selector(self.folder / BEST, learner.model, replace(self.header, threshold=found.threshold))
-        progress.history.append(entry)
-        progress.epoch, progress.step, progress.sums = progress.epoch + 1, 0, {}
-        if self.world.first:
-            save_state(self.folder, self.stamp, learner, progress)
-            scalars.write(entry)
-
-    def _entry(self, found: Validation) -> dict[str, Any]:
-        sums, weights = self.progress.sums, self.learner.model.loss_weights(self.config)
-        train = {name: sums[name] / sums["samples"] for name in weights}
-        return {
-            "epoch": self.progress.epoch + 1,
-            "learning_rate": self.learner.optimiser.param_groups[0]["lr"],
-            "train": {"loss": sum(weights[name] * value for name, value in train.items()), **train},
-            "validation": asdict(found),
-        }
+    def _mean_losses(self) -> dict[str, float]:
+        sums, weights = self.epochs.sums, self.model.loss_weights(self.config)
+        means = {name: sums[name] / sums["samples"] for name in weights}
+        return {"loss": sum(weights[name] * value for name, value in means.items()), **means}
 
 
 def accumulate(model: Network, passes: Sequence[Batch], n_samples: int, config: Selector, device: str) -> Tensor:
@@ -218,15 +235,5 @@ def accumulate(model: Network, passes: Sequence[Batch], n_samples: int, config: 
     return sums
 
 
-def gradients(model: Network, world: World) -> list[Tensor]:
-    """Of all parameters, zero where this process had no sample; none where there is one process alone."""
-    if world.size == 1:
-        return []
-    for parameter in model.parameters():
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-    return [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-
-
-def _rank(entry: dict[str, Any]) -> tuple[float, float]:
+def _rank(entry: Mapping[str, Any]) -> tuple[float, float]:
     return entry["validation"]["jf"], -entry["validation"]["loss"]

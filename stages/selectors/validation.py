@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from stages.core.config.sections import Selector
 from stages.selectors.batch import Sample, chunks, collate
-from stages.selectors.distributed import World
 from stages.selectors.network import Network
 from stages.selectors.order import known_expressions
 from stages.selectors.quality import Quality
 from stages.selectors.samples import VideoTracks
 from stages.selectors.store import Store
+from stages.training.processes import World
 
 PLAIN_THRESHOLD = 0.5
 GRID = tuple(i / 20 for i in range(1, 20))  # the thresholds that calibration tries

@@ -73,18 +73,19 @@ def run(job: Job, request: Request) -> None:
 
 def compare(job: Job, request: Request, split: Split, videos: Sequence[Video]) -> "Result":
     """Measures everything on the videos."""
-    from tqdm import tqdm
-
     from stages.comparison.measure import Measurer
     from stages.core.run.devices import lease_device
+    from stages.core.run.progress import Progress
 
     settings = job.settings
     ratio, positive_iou = settings.evaluate.boundary_ratio, settings.selector.training.positive_iou
     with lease_device(settings.run) as device:
         contenders = contenders_of(job, request, device)
         measurer = Measurer(job.layout, split, contenders, request.mixes, ratio, positive_iou)
-        for video in tqdm(videos, desc=f"compare {job.dataset}/{job.split}", unit="video"):
-            measurer.add(video)
+        with Progress(f"compare {job.dataset}/{job.split}", len(videos)) as progress:
+            for video in videos:
+                measurer.add(video)
+                progress.more(1)
     return result_of(job, request, split, videos, measurer)
 
 
@@ -97,7 +98,7 @@ def contenders_of(job: Job, request: Request, device: str) -> "list[Contender]":
     from stages.comparison.baselines import baselines
     from stages.comparison.measure import BEST
     from stages.comparison.selectors import open_selectors, parse_asked
-    from stages.selectors.arithmetic import full_float32
+    from stages.training.arithmetic import full_float32
 
     full_float32()
     labels = [label for label in request.thresholds if label != BEST]

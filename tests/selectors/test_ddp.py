@@ -13,15 +13,15 @@ from support.trainings import make_toy, toy_config
 
 from stages.core.config.file import Config
 from stages.core.state.graph import TRAIN_SELECTOR, Layout
-from stages.selectors.distributed import World
-from stages.selectors.state import read_state
+from stages.training.checkpoint import read
+from stages.training.processes import World
 
 GRADIENTS = """
 import sys
 from pathlib import Path
 import torch
 from stages.core.config.loading import load_config
-from stages.selectors.distributed import join
+from stages.training.processes import join
 from test_ddp import joint_gradients
 
 config = load_config(Path(sys.argv[1]))
@@ -37,16 +37,16 @@ with join("cpu") as world:
 KILLED = """
 import os, signal, sys
 from stages import train_selector
-from stages.selectors import training
-training.CHECKPOINT_SECONDS = 0.0
-save, calls = training.save_state, 0
+from stages.training import loop
+loop.CHECKPOINT_SECONDS = 0.0
+save, calls = loop.save, 0
 def save_or_die(*arguments):
     global calls
     calls += 1
-    if calls > 8:
+    if calls > 7:
         os.kill(os.getpid(), signal.SIGKILL)
     save(*arguments)
-training.save_state = save_or_die
+loop.save = save_or_die
 raise SystemExit(train_selector.main(sys.argv[1:]))
 """
 
@@ -60,7 +60,7 @@ def joint_gradients(config: Config, world: World) -> dict[str, list[torch.Tensor
     from stages.selectors.order import Group, share
     from stages.selectors.samples import open_video
     from stages.selectors.store import Store
-    from stages.selectors.training import accumulate, gradients
+    from stages.selectors.training import accumulate
 
     split, selector = open_split(config, "toy", "train"), settings_of(config, "toy").selector
     layout = Layout.of(config, "toy", "train")
@@ -70,12 +70,12 @@ def joint_gradients(config: Config, world: World) -> dict[str, list[torch.Tensor
     n_samples = sum(len(expressions) for _, expressions in step)
     found = {}
     for name in ("sola", "soc"):
-        architecture = Architecture.of(selector.model_copy(update={"name": name}))
-        model = architecture.build(16, 32, seed=0).train()
+        chosen = selector.model_copy(update={"name": name})
+        model = Architecture.of(chosen).build(16, 32, seed=0).train()
         mine = share(step, store.sizes, world.rank, world.size)
         passes = [collate(store.samples(*group)) for group in mine]
-        sums = accumulate(model, passes, n_samples, selector.training, "cpu")
-        world.add_up([*gradients(model, world), sums])
+        sums = accumulate(model, passes, n_samples, chosen, "cpu")
+        world.add_up([*world.gradients(list(model.parameters())), sums])
         found[name] = [*(p.grad for p in model.parameters() if p.grad is not None), sums]
     return found
 
@@ -122,14 +122,14 @@ def test_a_killed_training_of_two_processes_ends_in_the_same_bytes(config: Confi
     script.write_text(KILLED, encoding="utf-8")
     folder = Layout.of(config, "toy", "train").folder(TRAIN_SELECTOR)
     assert torchrun(str(script), *flags).returncode != 0
-    state = read_state(folder)
-    assert state is not None and (state["progress"]["epoch"], state["progress"]["step"]) == (1, 1)
+    found = read(folder)
+    assert found is not None and (found.clock.epoch, found.clock.epoch_step) == (1, 1)
     names = ("best.safetensors", "training.json")
     ends = []
     for _ in range(2):  # going on after the kill, then from the start
         done = torchrun("-m", "stages.train_selector", *flags)
         assert done.returncode == 0, done.stderr
         ends.append([(folder / name).read_bytes() for name in names])
-        for file in (*names, "last.pt"):
+        for file in (*names, "checkpoint.pt"):
             (folder / file).unlink()
     assert ends[0] == ends[1]

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import yaml
+from support.kernel import same
 from support.project import ROOT
 from support.trainings import (
     MODEL,
@@ -31,7 +31,7 @@ from support.trainings import (
 
 from stages import score_tracks, train_selector
 from stages.core.config.file import Config
-from stages.core.config.loading import merge, settings_of
+from stages.core.config.loading import merge, parse_config, settings_of
 from stages.core.media import masks
 from stages.core.state.cache import CacheError, read_json
 from stages.core.state.choices import read_choices, read_threshold
@@ -43,9 +43,9 @@ from stages.selectors.checkpoint import read_header, save_selector
 from stages.selectors.order import Group, foreign_rows, share, steps_of
 from stages.selectors.quality import TrackQuality
 from stages.selectors.samples import VideoTracks, open_video
-from stages.selectors.state import read_state
 from stages.selectors.store import Store
 from stages.selectors.validation import Outcome, best_threshold, precision_recall_f1, summary
+from stages.training.checkpoint import read
 
 EPOCHS = 12
 
@@ -135,16 +135,16 @@ def test_overfit_learns_by_heart_and_leaves_nothing(config: Config, monkeypatch:
 KILLER = """
 import os, signal, sys
 from stages import train_selector
-from stages.selectors import training
-training.CHECKPOINT_SECONDS = 0.0
-save, calls = training.save_state, 0
+from stages.training import loop
+loop.CHECKPOINT_SECONDS = 0.0
+save, calls = loop.save, 0
 def save_or_die(*arguments):
     global calls
     calls += 1
     if calls > int(sys.argv[1]):
         os.kill(os.getpid(), signal.SIGKILL)
     save(*arguments)
-training.save_state = save_or_die
+loop.save = save_or_die
 raise SystemExit(train_selector.main(sys.argv[2:]))
 """
 
@@ -161,7 +161,9 @@ def test_a_killed_training_ends_in_the_same_bytes(config: Config, tmp_path: Path
     train_selector.run(toy_job(config))
     names = ("best.safetensors", "training.json")
     expected = {name: (folder_of(config) / name).read_bytes() for name in names}
-    last = read_state(folder_of(config))
+    last = read(folder_of(config))
+    curve = [json.loads(line)["step"] for line in (folder_of(config) / "curve.jsonl").read_text().splitlines()]
+    assert curve == [12, 20, 24, 36]
     over = tmp_path / "over.yaml"
     document = config.model_dump(mode="json")
     over.write_text(yaml.safe_dump(merge(document, {"paths": {"results": str(tmp_path / "other")}})))
@@ -169,28 +171,22 @@ def test_a_killed_training_ends_in_the_same_bytes(config: Config, tmp_path: Path
     shutil.rmtree(folder_of(config))
     kill_after(5, flags)  # in the first epoch of 12 steps
     assert progress_of(config) == (0, 5)
-    kill_after(12, flags)  # in the second: 7 steps, the end of the first epoch, 4 steps
+    kill_after(11, flags)  # in the second: the last 7 steps of the first epoch, 4 steps
     assert progress_of(config) == (1, 4)
     assert not (folder_of(config) / "training.json").exists()
     train_selector.run(toy_job(config))
     for name in names:
         assert (folder_of(config) / name).read_bytes() == expected[name], name
-    assert same(read_state(folder_of(config)), last)
-
-
-def same(found: object, expected: object) -> bool:
-    """Whether two states are equal to the last bit."""
-    if isinstance(found, dict) and isinstance(expected, dict):
-        return found.keys() == expected.keys() and all(same(found[key], expected[key]) for key in found)
-    if isinstance(found, torch.Tensor) and isinstance(expected, torch.Tensor):
-        return torch.equal(found, expected)
-    return found == expected
+    found = read(folder_of(config))
+    assert found is not None and last is not None
+    assert same(found.parts, last.parts) and found.identity == last.identity
+    assert [json.loads(line)["step"] for line in (folder_of(config) / "curve.jsonl").read_text().splitlines()] == curve
 
 
 def progress_of(config: Config) -> tuple[int, int]:
-    state = read_state(folder_of(config))
-    assert state is not None
-    return state["progress"]["epoch"], state["progress"]["step"]
+    found = read(folder_of(config))
+    assert found is not None
+    return found.clock.epoch, found.clock.epoch_step
 
 
 # ------------------------------------------------------------- another config, damage
@@ -205,7 +201,7 @@ def test_another_config_starts_anew_and_says_what_changed(tmp_path: Path, caplog
     train_selector.run(toy_job(other))
     assert "config.selector.training.seed: 0 → 1" in caplog.text
     assert (folder_of(config) / "best.safetensors").read_bytes() != before
-    # the same for an unfinished one: only last.pt says what it was
+    # the same for an unfinished one: only the checkpoint says what it was
     caplog.clear()
     (folder_of(config) / "training.json").unlink()
     train_selector.run(toy_job(config))
@@ -230,7 +226,7 @@ def test_a_stale_training_stops_where_the_config_says_so(tmp_path: Path) -> None
     document = toy_config(tmp_path, epochs=1, seed=1).model_dump(mode="json")
     document["datasets"]["toy"]["settings"]["run"]["on_stale"] = "stop"
     with pytest.raises(CacheError, match=r"run\.on_stale is 'stop'"):
-        train_selector.run(toy_job(Config.model_validate(document)))
+        train_selector.run(toy_job(parse_config(document)))
     assert (folder_of(config) / "training.json").exists()
 
 
@@ -238,9 +234,9 @@ def test_a_damaged_state_starts_anew_with_a_warning(tmp_path: Path, caplog: pyte
     config = toy_config(tmp_path, epochs=1)
     make_toy(tmp_path, config)
     folder_of(config).mkdir(parents=True)
-    (folder_of(config) / "last.pt").write_bytes(b"PK\x03\x04 cut short")
+    (folder_of(config) / "checkpoint.pt").write_bytes(b"PK\x03\x04 cut short")
     train_selector.run(toy_job(config))
-    assert "last.pt: not readable" in caplog.text
+    assert "checkpoint.pt: not readable" in caplog.text
     assert len(marker(config)["history"]) == 1
 
 
@@ -258,7 +254,7 @@ def test_a_missing_file_is_named(config: Config, stage, source, split: str) -> N
 
 
 def test_a_split_without_ground_truth_is_refused(config: Config, tmp_path: Path) -> None:
-    write_split(tmp_path / "data" / "valid", 2, 0, truth=False)
+    write_split(tmp_path / "data" / "toy" / "valid", 2, 0, truth=False)
     with pytest.raises(ValueError, match="toy/valid has no ground truth"):
         train_selector.run(toy_job(config, "valid"))
 
@@ -475,7 +471,7 @@ def test_scores_are_candidates_in_order_and_do_not_depend_on_batches(trained: Co
             assert all(not c.chosen and c.evidence == {} and c.final is None for c in found)
             scores_N = np.array([c.score for c in found])
             np.testing.assert_array_equal(scores_N, scores_N.astype(np.float32))
-            alone_N = selector.score_all([sample])[0]
+            alone_N = selector.score_all([sample], tokens_per_pass=1)[0]
             np.testing.assert_allclose(scores_N, alone_N, atol=1e-4, rtol=1e-4)
             right += int(((sigmoid(scores_N) > selector.threshold) == sample.labels_N).all())
         assert read_threshold(path) == selector.threshold == marker(trained)["threshold"]
@@ -519,7 +515,7 @@ def test_a_given_selector_is_used_and_a_foreign_one_refused(
     save_selector(given, model, header)
     document = config.model_dump(mode="json")
     document["datasets"]["toy"]["selector"] = {"weights": str(given), "train": None, "validate_on": None}
-    job = toy_job(Config.model_validate(document), "valid_u")
+    job = toy_job(parse_config(document), "valid_u")
     assert selector_file(job.config, "toy") == given
     score_tracks.run(job)
     for video in open_split(config, "toy", "valid_u").videos():

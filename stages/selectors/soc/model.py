@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from stages.core.config.sections import Selector, Tda
-from stages.selectors.arithmetic import no_autocast
 from stages.selectors.batch import Batch
 from stages.selectors.network import Losses, Network, Output
 from stages.selectors.soc.blocks import Attend
@@ -23,6 +22,7 @@ from stages.selectors.soc.settings import SocModel
 from stages.selectors.soc.temporal_encoder import TemporalEncoder
 from stages.selectors.soc.video_slots import VideoSlots
 from stages.selectors.tda import aggregate, masked_softmax
+from stages.training.arithmetic import no_autocast
 
 POOL_TEMPERATURE = 0.5
 

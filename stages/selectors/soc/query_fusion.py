@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.selectors.arithmetic import no_autocast
 from stages.selectors.tda import masked_softmax
+from stages.training.arithmetic import no_autocast
 
 SHARPNESS = 5.0
 WALK = 0.5  # w

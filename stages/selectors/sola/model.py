@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stages.core.config.sections import Selector, Tda
-from stages.selectors.arithmetic import no_autocast
 from stages.selectors.batch import Batch, within
 from stages.selectors.losses import selection_losses
 from stages.selectors.network import Losses, Network, Output
@@ -20,6 +19,7 @@ from stages.selectors.sola.alignment_layer import ObjectLanguageAlignmentLayer
 from stages.selectors.sola.motion_encoder import ShortMotionEncoder
 from stages.selectors.sola.settings import SolaModel
 from stages.selectors.tda import aggregate
+from stages.training.arithmetic import no_autocast
 
 MAX_TEMPORAL_LENGTH = 100  # steps that the temporal position is divided by; fixed in the published code
 STRIDE = 8  # frames a step
