@@ -7,6 +7,7 @@ import pty
 import termios
 import threading
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ class Clock:
         return self.now
 
 
-def progress(total: float, **given: float) -> tuple[Progress, io.StringIO, Clock]:
+def progress(total: float, **given: Any) -> tuple[Progress, io.StringIO, Clock]:
     stream, clock = io.StringIO(), Clock()
     return Progress("build_tracks grid tiny/valid_u", total, stream=stream, clock=clock, **given), stream, clock
 
@@ -116,6 +117,14 @@ def test_another_thread_does_not_move_the_bar() -> None:
         thread.start()
         thread.join()
         assert bar.done == 2
+
+
+def test_a_silent_one_says_nothing() -> None:
+    bar, stream, clock = progress(2, silent=True)
+    with bar:
+        clock.now += 100
+        bar.more(1)
+    assert stream.getvalue() == "" and bar.done == 1
 
 
 def test_outside_a_job_nothing_happens() -> None:

@@ -34,6 +34,7 @@ class Progress:
         title: of the job.
         total: the work, in any unit.
         start: what of it an earlier run has done; it does not count for the time left.
+        silent: nothing is shown, as by a training's other processes.
         stream: stderr, unless given.
         clock: seconds.
     """
@@ -44,11 +45,12 @@ class Progress:
         total: float,
         *,
         start: float = 0.0,
+        silent: bool = False,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.title, self.total, self.start, self.done = title, max(total, 1e-9), start, start
-        self._stream = stream or sys.stderr
+        self._stream, self._silent = stream or sys.stderr, silent
         self._clock, self._began = clock, clock()
         self._last = self._began
         self._spoke = False
@@ -56,7 +58,7 @@ class Progress:
         self._open = ExitStack()
 
     def __enter__(self) -> "Progress":
-        if self._stream.isatty():
+        if self._stream.isatty() and not self._silent:
             bar = tqdm(
                 desc=self.title, total=self.total, initial=self.start, file=self._stream, bar_format=BAR, smoothing=0
             )
@@ -79,7 +81,7 @@ class Progress:
         if self._bar is not None:
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(done - self._bar.n)
-        elif self._is_due():
+        elif not self._silent and self._is_due():
             self._write(", ".join(filter(None, [f"{self._percent()}%", note, self._left()])))
             self._last, self._spoke = self._clock(), True
 

@@ -25,10 +25,10 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
+from stages.core.digests import canonical_json
 from stages.core.media import masks
-from stages.core.state.cache import canonical_json
+from stages.core.run.progress import Progress, steps
 from stages.worlds.shapes.clip import Clip, draw_clip
 from stages.worlds.shapes.grammar import Sentence, sample_sentences
 from stages.worlds.shapes.sample import sample_scene
@@ -110,7 +110,8 @@ def write_split(folder: Path, split: str, count: int, seed: int, n_jobs: int = 1
     """Writes one split: frames, index, and where it has ground truth the masks and scenes."""
     with_truth = split not in WITHOUT_TRUTH
     make = partial(_make_video, folder / "JPEGImages", split, seed)
-    made = list(tqdm(_mapped(make, count, n_jobs), total=count, desc=f"make_shapes {split}", unit="video"))
+    with Progress(f"make_shapes {split}", count) as progress, progress.item(count):
+        made = list(steps(_mapped(make, count, n_jobs), count))
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / "meta_expressions.json", {"videos": {one.video: one.entry for one in made}}, indent=1)
     if with_truth:
