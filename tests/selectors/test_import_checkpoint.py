@@ -5,32 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import test_sola
 import torch
-from test_sola import plain_scores, published_names
+from support.published_sola import PUBLISHED, TEXT, TOKEN, plain_scores, published_state
 from torch import Tensor
 
-from stages.core.config.sections import SolaModel
 from stages.selectors import load
 from stages.selectors.checkpoint import IMPORTED, read_header
-from stages.selectors.sola import Sola
-from stages.tools.import_checkpoint import PLAIN, main
-
-TOKEN, TEXT = 256, 96
-MODEL = SolaModel(hidden_dim=512, n_layers=2, n_heads=8, n_groups=8, n_negatives=32, dropout=0.2, attention_dropout=0.1)
-
-
-def published_state(model: SolaModel = MODEL, seed: int = 0) -> dict[str, Tensor]:
-    """Random everywhere, under the names of the published code."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.device("meta"):
-        shapes = {name: tensor.shape for name, tensor in Sola(TOKEN, TEXT, model, PLAIN).state_dict().items()}
-    assert model.n_layers != 2 or shapes.keys() == published_names()
-    return {
-        name: torch.randn(shape, generator=generator) * (0.05 if len(shape) > 1 else 0.3)
-        + (1.0 if "norm" in name and name.endswith("weight") else 0.0)
-        for name, shape in shapes.items()
-    }
+from stages.tools.import_checkpoint import main
 
 
 def features(n: int, t: int, w: int) -> tuple[Tensor, Tensor]:
@@ -45,13 +26,12 @@ def state() -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("shape", [(5, 40, 7), (1, 9, 3), (3, 1, 2)])
 def test_scores_are_those_of_the_formulas(
-    state: dict[str, Tensor], tmp_path: Path, shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+    state: dict[str, Tensor], tmp_path: Path, shape: tuple[int, int, int]
 ) -> None:
     torch.save(state, tmp_path / "epoch_3.pth")
     assert main([str(tmp_path / "epoch_3.pth"), "--out", str(tmp_path / "selector.safetensors")]) == 0
     tokens_NTC, words_WD = features(*shape)
-    monkeypatch.setattr(test_sola, "MODEL", MODEL)
-    expected_N, _ = plain_scores(state, tokens_NTC, words_WD)
+    expected_N, _ = plain_scores(state, PUBLISHED, tokens_NTC, words_WD)
     found_N = load(tmp_path / "selector.safetensors").score(tokens_NTC, words_WD)
     assert isinstance(found_N, Tensor) and found_N.dtype == torch.float32 and found_N.shape == shape[:1]
     scale = expected_N.abs().max().clamp(min=1)  # float32: 1e-5 of the largest logit where that is above 1
@@ -79,7 +59,7 @@ def test_wrapped_checkpoints_give_the_same_bytes(state: dict[str, Tensor], tmp_p
 
 
 def test_the_header_says_what_was_read_off_the_tensors(tmp_path: Path) -> None:
-    other = MODEL.model_copy(update={"n_layers": 3, "n_negatives": 5, "hidden_dim": 64, "n_heads": 4})
+    other = PUBLISHED.model_copy(update={"n_layers": 3, "n_negatives": 5, "hidden_dim": 64, "n_heads": 4})
     torch.save(published_state(other), tmp_path / "a.pth")
     assert main([str(tmp_path / "a.pth"), "--out", str(tmp_path / "a.safetensors"), "--heads", "4"]) == 0
     header = read_header(tmp_path / "a.safetensors")

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import test_soc
 import torch
+from support.samples import MODELS, C, D, sample, tracks
 from support.trainings import selector_section
-from test_tda import MODELS, C, D
 
 from stages.core.config.sections import Tda
 from stages.selectors import load
@@ -30,12 +29,12 @@ def network(name: str, alpha: float = 0.0) -> tuple[Network, Architecture]:
 
 def questions() -> list[Sample]:
     """Four expressions over the same five tracks of a video, one of them over three of them, and another video."""
-    shared = test_soc.tracks(5, 20)
-    samples = [test_soc.sample(5, 20, w, seed=w, of=shared) for w in (3, 6, 4)]
-    some = test_soc.sample(3, 20, 5, of=shared)
+    shared = tracks(5, 20)
+    samples = [sample(5, 20, w, seed=w, of=shared) for w in (3, 6, 4)]
+    some = sample(3, 20, 5, of=shared)
     rows = np.array([0, 2, 4])
     return [*samples, Sample(shared, rows, some.words_WD, some.mean_D, some.iou_N, some.labels_N, some.seen_NT),
-            test_soc.sample(2, 7, 3)]  # fmt: skip
+            sample(2, 7, 3)]  # fmt: skip
 
 
 @NAMES
@@ -50,7 +49,7 @@ def test_the_file_alone_scores_the_same_elsewhere(name: str, tmp_path: Path) -> 
     selector = load(elsewhere, weights=WEIGHTS)
     assert selector.threshold == 0.35
     samples = questions()
-    found = selector.score_all(samples)
+    found = selector.score_all(samples, tokens_per_pass=10_000)
     with torch.no_grad():
         expected_BN = model.eval()(collate(samples)).logits_BN
     for i, found_N in enumerate(found):

@@ -8,30 +8,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.samples import SOC as MODEL
+from support.samples import C, D, sample, tracks
 from support.trainings import selector_section
 from torch import Tensor
 
 from stages.core.config.sections import Tda
 from stages.selectors.architectures import Architecture
-from stages.selectors.batch import Batch, Sample, TrackFeatures, collate
+from stages.selectors.batch import Batch, Sample, collate
 from stages.selectors.soc.frame_weight import match_entropy, running_mean
 from stages.selectors.soc.losses import contrast, contrastive, gate_loss
 from stages.selectors.soc.model import Soc
 from stages.selectors.soc.query_fusion import SHARPNESS, WALK, fuse, token_shares, walk
-from stages.selectors.soc.settings import SocModel
 
-C, D = 16, 24
-MODEL = SocModel(
-    dim=32,
-    ffn_dim=48,
-    n_heads=4,
-    n_proxies=5,
-    n_encoder_layers=2,
-    n_slots=3,
-    n_slot_layers=2,
-    dropout=0.1,
-    attention_dropout=0.1,
-)
 TOLERANCE = {"atol": 1e-5, "rtol": 1e-5}
 
 
@@ -44,23 +33,6 @@ def build(alpha: float = 0.0, seed: int = 3) -> Soc:
 @pytest.fixture(scope="module")
 def model() -> Soc:
     return build()
-
-
-def tracks(n: int, t: int, seed: int = 0, absent: float = 0.3) -> TrackFeatures:
-    rng = np.random.default_rng([seed, n, t])
-    presence_MT = np.where(rng.random((n, t)) < absent, -2, 3).astype(np.float32)
-    area_MT = (rng.random((n, t)) * (presence_MT > 0)).astype(np.float32)
-    tokens_MTC = rng.normal(size=(n, t, C)).astype(np.float32)
-    return TrackFeatures(tokens_MTC, presence_MT, area_MT, np.arange(t)[None] == rng.integers(0, t, (n, 1)))
-
-
-def sample(n: int, t: int, w: int, seed: int = 0, of: TrackFeatures | None = None, absent: float = 0.3) -> Sample:
-    rng = np.random.default_rng([seed, n, t, w])
-    words_WD = rng.normal(size=(w, D)).astype(np.float32)
-    iou_N = rng.random(n).astype(np.float32)
-    seen_NT = rng.random((n, t)) < 0.5
-    features = tracks(n, t, seed, absent) if of is None else of
-    return Sample(features, np.arange(n), words_WD, words_WD.mean(0), iou_N, iou_N > 0.7, seen_NT)
 
 
 @torch.no_grad()

@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.published_sola import PUBLISHED, plain_scores, published_names
+from support.samples import SOLA as MODEL
 from torch import Tensor
 
 from stages.core.config.sections import Tda
@@ -18,10 +19,8 @@ from stages.selectors.losses import alignment, weighted_bce
 from stages.selectors.scoring import TrainedSelector
 from stages.selectors.sola.masked_norm import masked_group_norm
 from stages.selectors.sola.model import Sola
-from stages.selectors.sola.settings import SolaModel
 
 C, D = 16, 32
-MODEL = SolaModel(hidden_dim=24, n_layers=2, n_heads=4, n_groups=8, n_negatives=5, dropout=0.2, attention_dropout=0.1)
 PLAIN = Tda(alpha=0.0, temperature=1.0)
 TOLERANCE = {"atol": 1e-5, "rtol": 1e-5}
 
@@ -55,59 +54,6 @@ def sample(n: int, t: int, w: int, seed: int = 0) -> Sample:
 # ------------------------------------------------------------- the formulas, written for one sample
 
 
-def plain_scores(p: dict[str, Tensor], x_NTC: Tensor, words_WD: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits (N,) and pooled tokens (N, D) of one unpadded sample, straight from the formulas."""
-    x = x_NTC.transpose(1, 2)
-    for conv, stride in ((0, 2), (4, 2), (8, 2), (12, 1), (16, 1)):
-        x = plain_conv(p, conv, x, stride, 1)
-        weight, bias = (p[f"short_motion_encoder.{conv + 1}.{name}"] for name in ("weight", "bias"))
-        x = F.leaky_relu(F.group_norm(x, MODEL.n_groups, weight, bias), 0.01)
-    x = plain_conv(p, 20, x, 1, 0).transpose(1, 2)
-    steps = x.shape[1]
-    phase = 2 * math.pi * (torch.arange(steps)[:, None] / 100) @ p["positional_encoding_gaussian_matrix"]
-    position = torch.cat([phase.sin(), phase.cos()], -1)
-    language = torch.cat([words_WD, p["negative_token.weight"]])
-    for i in range(MODEL.n_layers):
-        x = plain_layer({k.split(".", 2)[2]: v for k, v in p.items() if k.startswith(f"object_lang_align_layers.{i}.")},
-                        x, position, language)  # fmt: skip
-    score_NS = torch.stack([torch.stack([(language @ token).mean() for token in track]) for track in x])
-    z_ND = (x * score_NS.softmax(-1)[..., None]).sum(1)
-    return (z_ND @ language.T).mean(-1), z_ND
-
-
-def plain_conv(p: dict[str, Tensor], index: int, x: Tensor, stride: int, padding: int) -> Tensor:
-    weight = p[f"short_motion_encoder.{index}.weight"]
-    rows = weight.reshape(len(weight), -1)
-    rows = (rows - rows.mean(1, keepdim=True)) / (rows.std(1, keepdim=True) + 1e-5)
-    return F.conv1d(x, rows.reshape(weight.shape), p[f"short_motion_encoder.{index}.bias"], stride, padding)
-
-
-def plain_layer(p: dict[str, Tensor], x_NSD: Tensor, position: Tensor, language: Tensor) -> Tensor:
-    n, s, d = x_NSD.shape
-    out = torch.empty_like(x_NSD)
-    for t in range(s):  # over the tracks of one step
-        y_ND = x_NSD[:, t]
-        out[:, t] = plain_norm(p, 0, y_ND + plain_attention(p, "obj_attn", y_ND, y_ND, y_ND))
-    for i in range(n):  # over the steps of one track
-        placed = out[i] + position
-        out[i] = plain_norm(p, 1, out[i] + plain_attention(p, "motion_attn", placed, placed, out[i]))
-    tokens = out.reshape(n * s, d)
-    tokens = plain_norm(p, 2, tokens + plain_attention(p, "object2lang_attn", tokens, language, language))
-    return tokens.reshape(n, s, d)
-
-
-def plain_norm(p: dict[str, Tensor], index: int, x_LD: Tensor) -> Tensor:
-    return F.group_norm(x_LD.T[None], MODEL.n_groups, p[f"norm.{index}.weight"], p[f"norm.{index}.bias"])[0].T
-
-
-def plain_attention(p: dict[str, Tensor], name: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    projected = [x @ p[f"{name}.{r}_proj.weight"].T + p[f"{name}.{r}_proj.bias"] for r, x in zip("qkv", (q, k, v))]
-    heads = []
-    for q_h, k_h, v_h in zip(*(x.chunk(MODEL.n_heads, dim=1) for x in projected)):
-        heads.append((q_h @ k_h.T / math.sqrt(q_h.shape[1])).softmax(-1) @ v_h)
-    return torch.cat(heads, 1) @ p[f"{name}.out_proj.weight"].T + p[f"{name}.out_proj.bias"]
-
-
 def score(model: Sola, samples: list[Sample]) -> list[Tensor]:
     with torch.no_grad():
         logits_BN = model(collate(samples)).logits_BN
@@ -122,7 +68,7 @@ def test_scores_follow_the_formulas(model: Sola, shape: tuple[int, int, int]) ->
     s = sample(*shape)
     found = model(collate([s]))
     expected_N, expected_ND = plain_scores(
-        model.state_dict(), torch.from_numpy(s.tracks.tokens_MTC), torch.from_numpy(s.words_WD)
+        model.state_dict(), MODEL, torch.from_numpy(s.tracks.tokens_MTC), torch.from_numpy(s.words_WD)
     )
     torch.testing.assert_close(found.logits_BN[0], expected_N, **TOLERANCE)
     torch.testing.assert_close(found.pooled_BND[0], expected_ND, **TOLERANCE)
@@ -208,26 +154,9 @@ def test_group_norm_takes_its_statistics_over_the_tracks(model: Sola) -> None:
 # ------------------------------------------------------------- the checkpoint's names
 
 
-def published_names() -> set[str]:
-    names = {"negative_token.weight", "positional_encoding_gaussian_matrix"}
-    for index in (0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 20):
-        names |= {f"short_motion_encoder.{index}.{kind}" for kind in ("weight", "bias")}
-    for i in range(2):
-        layer = f"object_lang_align_layers.{i}"
-        for attention in ("obj_attn", "motion_attn", "object2lang_attn"):
-            for r in "qkv":
-                names |= {f"{layer}.{attention}.{r}_proj.{kind}" for kind in ("weight", "bias")}
-            names |= {f"{layer}.{attention}.out_proj.{kind}" for kind in ("weight", "bias")}
-        names |= {f"{layer}.norm.{k}.{kind}" for k in range(3) for kind in ("weight", "bias")}
-    return names
-
-
 def test_names_and_size_are_those_of_the_published_model() -> None:
-    published = SolaModel(
-        hidden_dim=512, n_layers=2, n_heads=8, n_groups=8, n_negatives=32, dropout=0.2, attention_dropout=0.1
-    )
     with torch.device("meta"):
-        model = Sola(256, 1024, published, PLAIN)
+        model = Sola(256, 1024, PUBLISHED, PLAIN)
     assert set(model.state_dict()) == published_names()
     assert sum(p.numel() for p in model.parameters()) == 32_980_480  # the paper says 32.9 M
     assert model.state_dict()["positional_encoding_gaussian_matrix"].shape == (1, 512)
@@ -313,7 +242,7 @@ def test_a_saved_selector_scores_the_same(model: Sola, tmp_path) -> None:
     assert found_N.dtype == np.float32
     assert selector.score(s.tracks.tokens_MTC[:0], s.words_WD).shape == (0,)
     mixed = [sample(3, 7, 2), Sample(s.tracks, np.zeros(0, int), s.words_WD, s.mean_D), s]
-    assert [len(x) for x in selector.score_all(mixed)] == [3, 0, 4]
+    assert [len(x) for x in selector.score_all(mixed, tokens_per_pass=10_000)] == [3, 0, 4]
     with pytest.raises(ValueError, match=r"widths \(16, 32\); got \(16, 8\)"):
         selector.score(s.tracks.tokens_MTC, s.words_WD[:, :8])
 
@@ -331,7 +260,7 @@ def test_a_wrong_checkpoint_is_refused_by_name(model: Sola, tmp_path) -> None:
     with pytest.raises(ValueError, match="not a selector of this project"):
         TrainedSelector(path, "cpu", {}, "")
     save_selector(path, model, header(name="gnn"))
-    with pytest.raises(ValueError, match=r"architecture 'gnn'; this code knows sola, soc"):
+    with pytest.raises(ValueError, match=r"no selector 'gnn'; known: sola, soc"):
         TrainedSelector(path, "cpu", {}, "")
     save_selector(path, model, header(text_dim=64))
     with pytest.raises(ValueError, match="do not fit its header"):

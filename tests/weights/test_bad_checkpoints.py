@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file, save
 from sam2.modeling.sam2_base import SAM2Base
 from support.project import make_config
+from support.published_sola import published_state
 from support.sam2 import CONFIG, micro_weights, sam2_model
-from test_import_checkpoint import published_state
 
 from stages.core.config.file import Model
 from stages.core.config.loading import settings_of
@@ -48,7 +48,7 @@ def sam2_pt(folder: Path) -> Path:
 def load_dino(file: Path) -> Any:
     model = Model(hub=None, revision=None, files=[], seed=0, path=None, license=None)
     settings = settings_of(make_config(file.parent), "shapes").prompts.gdino
-    return load_detector(Weights(file.parent, "x", model), settings, "cpu")
+    return load_detector(Weights(file.parent, "x", model), settings, "cpu", 8)
 
 
 def selector_pth(folder: Path) -> Path:

@@ -1,0 +1,39 @@
+"""Random tracks and samples to score, and a small model of either architecture that fits them."""
+
+import numpy as np
+
+from stages.selectors.batch import Sample, TrackFeatures
+from stages.selectors.soc.settings import SocModel
+from stages.selectors.sola.settings import SolaModel
+
+C, D = 16, 24  # widths of a token and of a word
+SOLA = SolaModel(hidden_dim=24, n_layers=2, n_heads=4, n_groups=8, n_negatives=5, dropout=0.2, attention_dropout=0.1)
+SOC = SocModel(
+    dim=32,
+    ffn_dim=48,
+    n_heads=4,
+    n_proxies=5,
+    n_encoder_layers=2,
+    n_slots=3,
+    n_slot_layers=2,
+    dropout=0.1,
+    attention_dropout=0.1,
+)
+MODELS = {"sola": SOLA, "soc": SOC}
+
+
+def tracks(n: int, t: int, seed: int = 0, absent: float = 0.3) -> TrackFeatures:
+    rng = np.random.default_rng([seed, n, t])
+    presence_MT = np.where(rng.random((n, t)) < absent, -2, 3).astype(np.float32)
+    area_MT = (rng.random((n, t)) * (presence_MT > 0)).astype(np.float32)
+    tokens_MTC = rng.normal(size=(n, t, C)).astype(np.float32)
+    return TrackFeatures(tokens_MTC, presence_MT, area_MT, np.arange(t)[None] == rng.integers(0, t, (n, 1)))
+
+
+def sample(n: int, t: int, w: int, seed: int = 0, of: TrackFeatures | None = None, absent: float = 0.3) -> Sample:
+    rng = np.random.default_rng([seed, n, t, w])
+    words_WD = rng.normal(size=(w, D)).astype(np.float32)
+    iou_N = rng.random(n).astype(np.float32)
+    seen_NT = rng.random((n, t)) < 0.5
+    features = tracks(n, t, seed, absent) if of is None else of
+    return Sample(features, np.arange(n), words_WD, words_WD.mean(0), iou_N, iou_N > 0.7, seen_NT)
