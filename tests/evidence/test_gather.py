@@ -29,6 +29,7 @@ from stages.core.records import TrackId
 from stages.core.state.cache import CacheError, Stamp, read_json, read_stamp, write_json
 from stages.core.state.evidence_file import ExpressionEvidence, asked_path, read_evidence
 from stages.core.state.graph import GATHER_EVIDENCE
+from stages.core.state.weights import RECORD_STAGE, RECORD_VERSION
 from stages.evidence.kinds import judge as kind
 from stages.evidence.prompts import ask
 from stages.evidence.views.numbered import draw_outlined
@@ -82,7 +83,10 @@ def test_both_ways_are_asked_and_every_number_says_where_it_comes_from(project, 
                 said = entry.provenance[way]
                 assert (said["log_odds"], said["mass"]) == (reply.log_odds, reply.mass)
     assert read_evidence(file_of(project, "empty")) == {"0": ExpressionEvidence(())}
-    assert read_json(file_of(project), "gather_evidence", 1)["history"]["batches"]["questions"] == 3
+    assert (
+        read_json(file_of(project), GATHER_EVIDENCE.name, GATHER_EVIDENCE.version)["history"]["batches"]["questions"]
+        == 3
+    )
 
 
 def test_a_track_is_drawn_only_where_it_is_visible(project):
@@ -156,9 +160,9 @@ def test_other_weights_or_another_prompt_ask_anew(project, monkeypatch):
     asked = gather(project, monkeypatch)
     assert asked is not None and len(asked) == N_QUESTIONS
     record = next((project / "weights").rglob("record.json"))
-    raw = json.loads(record.read_text())
-    raw["files"]["model.safetensors"]["sha256"] = "another"
-    record.write_text(json.dumps(raw))
+    raw = read_json(record, RECORD_STAGE, RECORD_VERSION)
+    files = raw["files"] | {"model.safetensors": raw["files"]["model.safetensors"] | {"sha256": "another"}}
+    write_json(record, {"path": raw["path"], "files": files}, Stamp(RECORD_STAGE, RECORD_VERSION, {}))
     asked = gather(project, monkeypatch)
     assert asked is not None and len(asked) == N_QUESTIONS
 

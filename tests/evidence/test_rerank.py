@@ -174,9 +174,7 @@ def test_decisions_of_the_older_layout_are_made_again_with_one_line(project, cap
 
 def test_scores_of_the_older_layout_say_so(project):
     path = layout_of(project).file(SCORE_TRACKS, "v")
-    raw = json.loads(path.read_text())
-    raw["stamp"]["version"] = SCORE_TRACKS.version - 1
-    path.write_text(json.dumps(raw))
+    write_json(path, {"expressions": {}}, Stamp(SCORE_TRACKS.name, SCORE_TRACKS.version - 1, {}))
     layout_of(project).file(GATHER_EVIDENCE, "v", "judge").unlink()
     assert "layout version" in reason_alone(project)
 

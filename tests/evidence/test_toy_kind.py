@@ -101,6 +101,21 @@ def test_a_kind_that_is_not_listed_is_refused_at_load(project):
         make_config(project, OVER)
 
 
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ({"kind": "sise", "usual": 1.0}, "evidence.small: kind: one of judge, size"),
+        ({"usual": 1.0}, "evidence.small: kind: one of judge, size"),
+        ({"kind": "size"}, r"evidence\.small\.size\.usual: missing"),
+        ({"kind": "size", "usual": 1.0, "keyframes": 4}, "keyframes: unknown key"),
+        ({"kind": "size", "usual": True}, "needs a number"),
+    ],
+)
+def test_an_entry_is_held_against_the_keys_of_its_kind(project, entry, reason):
+    with EVIDENCE.extended_by(TOY), pytest.raises(ConfigError, match=reason):
+        make_config(project, {**OVER, "evidence": {**OVER["evidence"], "small": entry}})
+
+
 @pytest.mark.parametrize("name", ["a/b", "..", "", "Judge", "a-b"])
 def test_a_name_that_no_folder_can_have_is_refused_at_load(project, name):
     with pytest.raises(ConfigError, match=r"evidence: .*lower-case letters, digits and '_'"):

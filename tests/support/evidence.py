@@ -18,7 +18,7 @@ from stages.core.state.cache import Stamp, write_json
 from stages.core.state.choices import Candidate, read_choices, write_choices
 from stages.core.state.graph import BUILD_TRACKS, EXTRACT_FRAMES, RERANK_TRACKS, SCORE_TRACKS, Layout
 from stages.core.state.track_file import Tracks, write_tracks
-from stages.core.state.weights import record_path
+from stages.core.state.weights import RECORD_STAGE, RECORD_VERSION, record_path
 from stages.evidence.backends import transformers
 from stages.evidence.questions import Judge, Question, Reply
 
@@ -55,7 +55,7 @@ def write_project(root: Path, mllm: Path) -> None:
     write_index(root, CAPTIONS)
     files = {path.name: {"size": path.stat().st_size, "sha256": path.name} for path in mllm.iterdir()}
     record = record_path(make_config(root), "micro", "mllm")
-    write_json(record, {"path": str(mllm), "files": files}, Stamp("fetch_weights", 1, {}))
+    write_json(record, {"path": str(mllm), "files": files}, Stamp(RECORD_STAGE, RECORD_VERSION, {}))
     layout = layout_of(root)
     for video, n_tracks in zip(VIDEOS, ({"grid": 3, "gdino": 1}, {"grid": 0, "gdino": 0}), strict=True):
         write_frames(layout, video)
@@ -84,7 +84,7 @@ def write_frames(layout: Layout, video: str) -> None:
     for t, name in enumerate(frame_names()):
         Image.fromarray(picture(t, SIZE)).save(layout.frames(video) / f"{name}.png")
     facts = {"frames": frame_names(), "suffix": ".png", "size": SIZE, "timestamps": None, "digest": "d"}
-    write_json(layout.file(EXTRACT_FRAMES, video), facts, Stamp("extract_frames", 1, {}))
+    write_json(layout.file(EXTRACT_FRAMES, video), facts, Stamp("extract_frames", EXTRACT_FRAMES.version, {}))
 
 
 def write_source(layout: Layout, video: str, source: str, n: int, absent_at: int | None = None) -> None:

@@ -6,10 +6,11 @@ of a model, and each evidence its kind's keys. A table that changes gives other 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import or_
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, create_model
+from pydantic import Discriminator, Field, Tag, create_model
 
 from stages.core.config.file import Config, Dataset, GroundingDinoModel, Model, Models, Preset, Sam2Model
 from stages.core.config.section import Parts, Positive, Section
@@ -102,16 +103,23 @@ def _cap() -> Any:
 
 def _entry(kinds: tuple[EvidenceKind, ...]) -> Any:
     """An entry of `evidence`: the keys of the kind that it says it is of."""
-    entries = [
-        _extended(
+    entries = {
+        kind.name: _extended(
             kind.settings, {"kind": (_one_of([kind.name]), Field(description="Its kind"))}, f"{kind.name}_evidence"
         )
         for kind in kinds
-    ]
-    union: Any = entries[0]
-    for entry in entries[1:]:
-        union = union | entry
-    return Annotated[union, Field(discriminator="kind")] if len(entries) > 1 else union
+    }
+    if len(entries) == 1:
+        return next(iter(entries.values()))
+    # Chosen by a function: pydantic takes no field that a validator may change, and `Section` has one of all fields.
+    known = f"kind: one of {', '.join(entries)}"
+    chosen = Discriminator(_kind_of, custom_error_type="kind", custom_error_message=known)
+    tagged: list[Any] = [Annotated[entry, Tag(name)] for name, entry in entries.items()]
+    return Annotated[reduce(or_, tagged), chosen]
+
+
+def _kind_of(entry: Any) -> Any:
+    return entry.get("kind") if isinstance(entry, Mapping) else getattr(entry, "kind", None)
 
 
 def _extended(base: type[Section], fields: Mapping[str, Any], name: str = "") -> Any:
