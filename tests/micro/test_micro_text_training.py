@@ -154,12 +154,14 @@ def test_resume_refuses_another_training_damage_and_nothing(tmp_path):
 def test_the_command_writes_a_folder_that_the_pipeline_reads(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("stages.micro.training.text.probes.PROBE_STEPS", 2)
     out = tmp_path / "out"
-    assert command.main(["--out", str(out), "--steps", "1", "--scenes", "3"]) == 0
+    assert command.main(["--out", str(out), "--steps", "1", "--scenes", "12"]) == 0
     scores = json.loads((out / "scores.json").read_text())
     assert json.loads(capsys.readouterr().out).keys() == scores.keys() == {"trained", "untrained"}
     assert "1 steps" in (out / "card.md").read_text()
-    assert command.main(["--evaluate", str(out), "--scenes", "3"]) == 0
+    assert command.main(["--evaluate", str(out), "--scenes", "12"]) == 0
     assert json.loads(capsys.readouterr().out).keys() == scores["trained"].keys()
+    assert command.main(["--evaluate", str(out), "--scenes", "1"]) == 2
+    assert "give --scenes a larger number" in capsys.readouterr().err
 
 
 def test_the_pipeline_reads_what_was_trained(tmp_path):

@@ -120,5 +120,9 @@ def _logits(weight_KD: torch.Tensor, x_BWD: torch.Tensor, absent_BW: torch.Tenso
 
 def _most_common(answers: Sequence[str | None], n_taught: int) -> float:
     taught = [a for a in answers[:n_taught] if a is not None]
+    if not taught:
+        raise ValueError(
+            "too few held-out scenes: some question is asked of no sentence; give --scenes a larger number"
+        )
     commonest = max(sorted(set(taught)), key=taught.count)
     return round(float(np.mean([a == commonest for a in answers[n_taught:] if a is not None])), 4)
