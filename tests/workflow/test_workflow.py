@@ -146,7 +146,10 @@ def test_the_report_is_written(workspace: Path) -> None:
     done = snakemake(workspace, "--report=report.zip", VALID_U)
     assert done.returncode == 0, done.stderr
     with zipfile.ZipFile(workspace / "report.zip") as archive:
-        assert any(name.endswith("report.html") for name in archive.namelist())
+        (page,) = (name for name in archive.namelist() if name.endswith("report.html"))
+        text = archive.read(page).decode()
+    for file in ("metrics.json", "per_expression.csv", "overlays/video1/0.mp4"):
+        assert f'"labels": {{"file": "{file}"}}' in text
 
 
 def test_a_comparison_stands_beside_the_results(workspace: Path) -> None:
