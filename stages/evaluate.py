@@ -16,11 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stages.core.digests import digest
 from stages.core.records import Expression, Split, Video
 from stages.core.run import progress
 from stages.core.run.cli import Job, run_stage
 from stages.core.run.runner import run_shard
-from stages.core.state.cache import Stamp, digest, write_json
+from stages.core.state.cache import Stamp, write_json
 from stages.core.state.choices import Candidate, confidence, predicted_masks, read_answers
 from stages.core.state.fingerprints import annotations_digest, upstream
 from stages.core.state.frames import open_frames

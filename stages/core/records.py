@@ -126,11 +126,16 @@ class Split(Protocol):
         has_truth: whether `annotations` gives the referred masks.
         protocol: how the set's authors score it: "mevis", "ytvos", "davis17", "revos", "long_rvos", "a2d",
             "jhmdb", or "none".
+        as_shown: frames are what a player or viewer shows (upright, square pixels, tone-mapped); otherwise they are
+            as stored, since masks fit the stored pixels.
+        left_out: why single expressions or names of the index cannot be used, one sentence each; the others can.
     """
 
     name: str
     has_truth: bool
     protocol: str
+    as_shown: bool
+    left_out: Sequence[str]
 
     def videos(self) -> list[Video]:
         """All videos, in the order of the index."""

@@ -212,6 +212,8 @@ class Format:
             of them changes, frames are checked again.
         counts: of the published set.
         split_folders: whether a split is the folder <root>/<split>.
+        listing: (root, split) → a digest of names, sizes and times of what else the frames are made from, which changes
+            when one of these files does; None where the index files say it all.
     """
 
     name: str
@@ -219,6 +221,7 @@ class Format:
     index_files: tuple[str, ...]
     counts: Counts = field(default_factory=dict, hash=False)
     split_folders: bool = False
+    listing: Callable[[Path, str], str] | None = None
 
     def check(self) -> None:
         if not self.index_files:

@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.core.state.cache import CacheError, Stamp, digest, read_json, write_json
+from stages.core.digests import digest
+from stages.core.state.cache import CacheError, Stamp, read_json, write_json
 from stages.core.state.evidence_file import asked_path
-from stages.core.state.folders import remove_leftovers
 from stages.core.state.graph import GATHER_EVIDENCE
+from stages.core.state.temporary import remove_leftovers
 from stages.evidence.questions import Judge, Question, Reply
 
 log = logging.getLogger(__name__)

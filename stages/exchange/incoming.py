@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from stages.core.digests import digest
 from stages.core.media import masks
 from stages.core.records import Rle, Split, Video
-from stages.core.state.cache import digest
 from stages.core.state.frames import FrameFolder
 from stages.exchange.archives import Archive
 from stages.exchange.layouts import ZipLayout, layouts_of

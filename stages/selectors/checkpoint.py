@@ -18,7 +18,8 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
-from stages.core.state.cache import atomic_path, canonical_json
+from stages.core.digests import canonical_json
+from stages.core.state.cache import atomic_path
 from stages.selectors.architectures import Architecture
 from stages.selectors.network import Network
 

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages.core.digests import digest
 from stages.core.records import Source, Video
-from stages.core.state.cache import CacheError, Stamp, digest, mend, read_stamp
+from stages.core.state.cache import CacheError, Stamp, mend, read_stamp
 from stages.core.state.graph import BUILD_TRACKS, ENCODE_TEXT, Layout
 
 

@@ -18,6 +18,7 @@ from support.project import CONFIG, ROOT, make_config
 from stages.core.config.file import Config
 from stages.core.config.loading import ConfigError, load_config, section, section_digest, settings_of
 from stages.core.config.sections import Batches, Settings
+from stages.core.digests import flatten
 from stages.core.media import masks
 from stages.core.records import Expression, Video, check_id
 from stages.core.run.cli import Job
@@ -29,7 +30,6 @@ from stages.core.state.cache import (
     State,
     atomic_path,
     create_h5,
-    flatten,
     inspect,
     open_h5,
     read_json,

@@ -11,9 +11,9 @@ from support.trees_pngs import SIZE, labels, write_frames, write_labels
 from support.trees_ytvos import LEFT, RIGHT, ROWS, TRAIN, plant_train, plant_valid, write_index
 
 from stages.core.config.loading import load_config
+from stages.core.digests import digest
 from stages.core.media import masks
 from stages.core.records import Expression, Video
-from stages.core.state.cache import digest
 from stages.core.state.fingerprints import expressions_digest
 from stages.datasets import open_split as open_configured
 from stages.datasets.palette import label_masks, read_labels

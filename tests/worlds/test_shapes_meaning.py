@@ -7,7 +7,7 @@ import numpy as np
 from support.shapes_reader import read
 from support.shapes_scenes import line, scene, thing
 
-from stages.core.state.cache import digest
+from stages.core.digests import digest
 from stages.worlds.shapes.facts import facts_of
 from stages.worlds.shapes.grammar import KINDS, Sentence
 from stages.worlds.shapes.meaning import Description, Judge, Looks, kind_of, needs_motion

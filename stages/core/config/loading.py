@@ -15,7 +15,7 @@ from stages.core.config.file import Config, Dataset, Model, Models
 from stages.core.config.model import config_model, settings_model
 from stages.core.config.places import check_places
 from stages.core.config.sections import Settings
-from stages.core.state.cache import digest
+from stages.core.digests import digest
 
 M = TypeVar("M", bound=BaseModel)
 

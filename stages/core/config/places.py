@@ -37,11 +37,9 @@ def check_places(config: Config) -> None:
             places are the same; names both keys and both paths.
     """
     roots = {name: _resolved(getattr(config.paths, name)) for name in ("results", "cache", "weights")}
-    for one, other in combinations(roots, 2):
-        if roots[one] == roots[other]:
-            raise ValueError(
-                f"paths.{one} and paths.{other} are the same folder, {roots[one]}; give one of them another"
-            )
+    for one, two in combinations(roots, 2):
+        if roots[one] == roots[two]:
+            raise ValueError(f"paths.{one} and paths.{two} are the same folder, {roots[one]}; give one of them another")
     places = list(_places(config))
     for place in (place for place in places if place.written):
         for other in places:

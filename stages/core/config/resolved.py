@@ -6,7 +6,8 @@ import yaml
 
 from stages.core.config.file import Config
 from stages.core.config.loading import settings_of
-from stages.core.state.cache import atomic_path, digest
+from stages.core.digests import digest
+from stages.core.state.cache import atomic_path
 
 
 def save_config(config: Config) -> Path:

@@ -171,6 +171,10 @@ class Render(Section):
     max_side: Positive = Field(description="Longest side of overlays in pixels")
     opacity: Unit = Field(description="Of the mask's tint")
     crf: Annotated[int, Field(ge=0, le=51)] = Field(description="H.264 quality of overlays; lower is better")
+    captions: bool = Field(description="Write the sentence below the picture of overlays")
+    font: str | None = Field(
+        description="Font file that goes first in overlays; null = by script, among the fonts that are installed"
+    )
 
 
 class Settings(Section):

@@ -1,17 +1,16 @@
-"""Masks and captions drawn on frames: pure functions on arrays, for people and for the MLLM to look at.
+"""Masks drawn on frames: pure functions on arrays, for people and for the MLLM to look at.
 
 Legend: H height, W width, 3 RGB. Every function returns a new image; an empty mask leaves it as it was.
 """
 
 from collections.abc import Sequence
-from functools import cache, lru_cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from stages.core.media import masks
+from stages.core.media import fonts, masks
 from stages.core.media.display import shrink
 from stages.core.records import Rle
 
@@ -32,7 +31,7 @@ COLOURS: tuple[Colour, ...] = (
 )
 BLACK: Colour = (0, 0, 0)
 WHITE: Colour = (255, 255, 255)
-MAX_CAPTION_LINES = 6
+SMALL = 480  # pixels of the longest side up to which a picture is enlarged to be drawn on
 
 
 def colour_of(number: int) -> Colour:
@@ -61,11 +60,41 @@ def outline(frame_HW3: Image3, mask_HW: Bool, colour: Colour, width: int) -> Ima
 
 def draw_answer(frame_HW3: Image3, rle: Rle, max_side: int | None, opacity: float) -> Image3:
     """The frame, no side above `max_side`, with the mask tinted and outlined."""
-    image_HW3 = shrink(frame_HW3, max_side)
-    height, width = image_HW3.shape[:2]
-    mask_HW = np.asarray(Image.fromarray(masks.decode(rle)).resize((width, height), Image.Resampling.NEAREST))
-    tinted_HW3 = tint(image_HW3, mask_HW, colour_of(0), opacity)
-    return outline(tinted_HW3, mask_HW, colour_of(0), max(1, round(max(height, width) / 400)))
+    height, width = shrink(frame_HW3, max_side).shape[:2]
+    return draw_objects(frame_HW3, [(0, rle)], (height, width), opacity)
+
+
+def draw_objects(
+    frame_HW3: Image3, objects: Sequence[tuple[int, Rle]], size: tuple[int, int], opacity: float
+) -> Image3:
+    """The frame at `size` = (height, width) with masks tinted and outlined, each in its number's colour."""
+    height, width = size
+    image_HW3 = np.asarray(Image.fromarray(frame_HW3).resize((width, height), Image.Resampling.LANCZOS))
+    resized = [(colour_of(number), _resized(rle, size)) for number, rle in objects]
+    for colour, mask_HW in resized:
+        image_HW3 = tint(image_HW3, mask_HW, colour, opacity)
+    for colour, mask_HW in resized:  # over all tints, so that each object shows its whole border
+        image_HW3 = outline(image_HW3, mask_HW, colour, max(1, round(max(height, width) / 400)))
+    return image_HW3
+
+
+def viewing_size(size: tuple[int, int], max_side: int) -> tuple[int, int]:
+    """(height, width) at which a picture is drawn on: small ones enlarged by a whole factor, large ones shrunk.
+
+    In a picture of few pixels an outline would cover what it is about.
+    """
+    height, width = size
+    longest = max(size)
+    if longest > max_side:
+        scale = max_side / longest
+        return max(1, round(height * scale)), max(1, round(width * scale))
+    factor = max(1, min(SMALL, max_side) // longest)
+    return height * factor, width * factor
+
+
+def _resized(rle: Rle, size: tuple[int, int]) -> Bool:
+    mask = Image.fromarray(masks.decode(rle)).resize((size[1], size[0]), Image.Resampling.NEAREST)
+    return np.asarray(mask)
 
 
 def draw_numbered(frame_HW3: Image3, rles: Sequence[Rle], numbers: Sequence[int], width: int) -> Image3:
@@ -105,57 +134,6 @@ def interior_point(mask_HW: Bool) -> tuple[int, int]:
     return int(x) - 1, int(y) - 1
 
 
-def add_caption(frame_HW3: Image3, text: str) -> Image3:
-    """The frame with a bar below it that holds the text: (H + bar, W, 3).
-
-    The bar's height depends on the width and the text alone. Long texts wrap, and end in an ellipsis
-    after six lines; letters that PIL's own font lacks show as boxes.
-    """
-    bar_HW3 = _caption_bar(text, frame_HW3.shape[1])
-    return np.concatenate([frame_HW3, bar_HW3])
-
-
-@cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
-
-
-@lru_cache(maxsize=8)
-def _caption_bar(text: str, width: int) -> Image3:
-    size = min(28, max(11, width // 36))
-    margin, line_height = size // 2, round(size * 1.35)
-    lines = _wrap(_printable(text), _font(size), width - 2 * margin)
-    image = Image.new("RGB", (width, 2 * margin + line_height * len(lines)), BLACK)
-    draw = ImageDraw.Draw(image)
-    for row, line in enumerate(lines):
-        draw.text((margin, margin + row * line_height), line, WHITE, _font(size))
-    return np.asarray(image)
-
-
-def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
-    """Lines of at most `width` pixels, broken at blanks; words that are wider break anywhere."""
-    lines = [""]
-    for word in text.split():
-        if font.getlength(f"{lines[-1]} {word}".strip()) <= width:
-            lines[-1] = f"{lines[-1]} {word}".strip()
-            continue
-        if lines[-1]:
-            lines.append("")
-        for letter in word:
-            if lines[-1] and font.getlength(lines[-1] + letter) > width:
-                lines.append("")
-            lines[-1] += letter
-    if len(lines) > MAX_CAPTION_LINES:
-        lines = [*lines[: MAX_CAPTION_LINES - 1], lines[MAX_CAPTION_LINES - 1][:-1] + "…"]
-    return lines
-
-
-def _printable(text: str) -> str:
-    """The text on one line, without what a font cannot be asked for (control characters, half surrogates)."""
-    sound = text.encode("utf-8", "replace").decode("utf-8")
-    return "".join(letter if letter.isprintable() else " " for letter in sound)
-
-
 def _badge(image_HW3: Image3, mask_HW: Bool, number: int, taken_HW: Bool) -> Image3:
     """Draws the number on its colour; keeps off the badges in `taken_HW` where the mask leaves room, and enters itself."""
     height, width = mask_HW.shape
@@ -163,13 +141,16 @@ def _badge(image_HW3: Image3, mask_HW: Bool, number: int, taken_HW: Bool) -> Ima
     free_HW = mask_HW & ~taken_HW
     x, y = interior_point(free_HW if free_HW.any() else mask_HW)
     colour, text = colour_of(number), str(number)
-    half_h, half_w = round(size * 0.7), max(round(size * 0.7), round(_font(size).getlength(text) / 2 + size * 0.3))
+    half_h, half_w = (
+        round(size * 0.7),
+        max(round(size * 0.7), round(fonts.load(None, size).getlength(text) / 2 + size * 0.3)),
+    )
     x, y = _clamp(x, half_w, width), _clamp(y, half_h, height)
     image = Image.fromarray(image_HW3)
     draw = ImageDraw.Draw(image)
     ink = BLACK if np.dot(colour, (0.299, 0.587, 0.114)) > 128 else WHITE
     draw.rounded_rectangle((x - half_w, y - half_h, x + half_w, y + half_h), size // 3, colour, ink, max(1, size // 12))
-    draw.text((x, y), text, ink, _font(size), anchor="mm")
+    draw.text((x, y), text, ink, fonts.load(None, size), anchor="mm")
     taken_HW[max(0, y - 2 * half_h) : y + 2 * half_h, max(0, x - 2 * half_w) : x + 2 * half_w] = True
     return np.asarray(image)
 

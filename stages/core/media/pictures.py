@@ -8,12 +8,16 @@
 Legend: H height, W width, 3 RGB.
 """
 
+import hashlib
+import io
 import struct
 import zlib
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from stages.core.media.display import lay_over_white
 
@@ -33,6 +37,67 @@ BROKEN = (
 ORIENTATION = 0x0112  # EXIF tag; 1 = upright
 DEEP, TRANSPARENT, TURNED = "16 bits scaled to 8", "transparency laid over white", "turned upright (EXIF)"
 STILL = ("MPO",)  # kinds whose further pictures are views of the same moment
+
+
+class PictureFacts(NamedTuple):
+    """What is known of a picture file that was read to its end.
+
+    Attributes:
+        size: (height, width) as shown.
+        sha256: of the file's bytes, in hex.
+        n_bytes: of the file.
+        changes: what `convert("RGB")` alone would show wrong, in words.
+    """
+
+    size: tuple[int, int]
+    sha256: str
+    n_bytes: int
+    changes: tuple[str, ...]
+
+
+def inspect_picture(path: Path, *, upright: bool) -> PictureFacts:
+    """Reads a picture file to its end; raises ValueError, naming it, where that fails."""
+    content = read_bytes(path)
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()
+            steps = changes(image, upright=upright)
+            height, width = to_rgb(image, upright=True).shape[:2] if TURNED in steps else (image.height, image.width)
+    except BROKEN as error:
+        raise unreadable(path, error) from error
+    return PictureFacts((height, width), hashlib.sha256(content).hexdigest(), len(content), steps)
+
+
+def show_picture(path: Path, *, upright: bool) -> NDArray[np.uint8]:
+    """A picture file as a viewer shows it, (H, W, 3); raises ValueError, naming it, where it cannot be read."""
+    content = read_bytes(path)
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()
+            changes(image, upright=upright)  # refuses what has no sound meaning
+            return to_rgb(image, upright=upright)
+    except BROKEN as error:
+        raise unreadable(path, error) from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a frame's file; raises ValueError where it is missing or none (a pipe would be waited for)."""
+    if not path.is_file():
+        if path.is_symlink() and not path.exists():
+            raise ValueError(f"{path}: a link to {path.readlink()}, which is not there; restore that file")
+        reason = "is no file (a folder, pipe or device)" if path.exists() else "is missing"
+        raise ValueError(f"{path}: frame {reason}; restore it and run extract_frames again")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path}: frame is not readable ({error.strerror}); check its rights and its disk") from error
+
+
+def unreadable(path: Path, error: Exception) -> ValueError:
+    reason = str(error)
+    if isinstance(error, UnidentifiedImageError):
+        reason = "no picture of a known kind" if path.stat().st_size else "the file is empty"
+    return ValueError(f"{path}: frame is not readable ({reason}); replace it")
 
 
 def changes(image: Image.Image, *, upright: bool) -> tuple[str, ...]:
@@ -57,7 +122,7 @@ def changes(image: Image.Image, *, upright: bool) -> tuple[str, ...]:
 
 
 def to_rgb(image: Image.Image, *, upright: bool = False) -> NDArray[np.uint8]:
-    """A picture as (H, W, 3) RGB uint8, writable."""
+    """A loaded picture as (H, W, 3) RGB uint8, writable."""
     if upright:
         image = ImageOps.exif_transpose(image)
     if _is_deep(image):

@@ -3,6 +3,7 @@
 Legend: H height, W width, 3 RGB.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from itertools import pairwise
@@ -10,17 +11,29 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.container import OutputContainer
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from stages.core.media.sound import Sound
+
 TICKS = 120_000  # a second: frames at 23.976, 24, 25, 29.97, 30, 50 or 60 fps last whole numbers of them
 
 # Found by encoding one clip 80 times: with mbtree on, x264 wrote up to nine different files on one machine.
-X264_OPTIONS = {"preset": "veryfast", "x264-params": "mbtree=0:cpu-independent=1"}
+# Without B-frames packets are in the order of presentation, and so the last one's duration is the last frame's.
+X264_OPTIONS = {"preset": "veryfast", "x264-params": "mbtree=0:cpu-independent=1:bframes=0"}
 
 
-def write_h264(path: Path, images_HW3: Iterable[NDArray[np.uint8]], times: Sequence[float], *, crf: int = 23) -> None:
+def write_h264(
+    path: Path,
+    images_HW3: Iterable[NDArray[np.uint8]],
+    times: Sequence[float],
+    *,
+    crf: int = 23,
+    end: float | None = None,
+    sound: Sound | None = None,
+) -> None:
     """Writes an MP4 that plays everywhere: H.264, yuv420p, BT.709, index at the front, no metadata.
 
     One encoder thread and no date: the same frames give the same bytes. An odd side is repeated by one
@@ -28,17 +41,20 @@ def write_h264(path: Path, images_HW3: Iterable[NDArray[np.uint8]], times: Seque
 
     Args:
         images_HW3: (H, W, 3) RGB uint8, all of one size; consumed one at a time.
-        times: seconds, rising, one a frame (see `times_at`); the last frame lasts as long as the one before.
+        times: seconds, rising, one a frame (see `times_at`).
         crf: H.264 quality, 0 to 51, lower is better.
+        end: when the last frame gives way, in seconds; None: it lasts as long as the one before.
+        sound: goes along as AAC; what is longer than the frames is left out.
 
     Raises:
         ValueError: no frame, frames of several sizes, or times that do not rise or do not match the frames.
     """
-    ticks, n_frames = _ticks(path, times), 0
+    ticks, n_frames = _ticks(path, times, end), 0
     with av.open(
         f"file:{path}", "w", format="mp4", options={"movflags": "faststart", "fflags": "bitexact"}
     ) as container:
         stream = container.add_stream("libx264", options={"crf": str(crf), **X264_OPTIONS})
+        track = None if sound is None else _SoundTrack(container, sound)
         for index, image_HW3 in enumerate(images_HW3):
             if index == len(times):
                 raise ValueError(f"{path}: more frames than the {len(times)} times given")
@@ -51,11 +67,48 @@ def write_h264(path: Path, images_HW3: Iterable[NDArray[np.uint8]], times: Seque
                 )
             frame.pts, frame.time_base = ticks[index], Fraction(1, TICKS)
             frame.duration = ticks[index + 1] - ticks[index]
-            container.mux(stream.encode(frame))
+            _mux(container, stream, frame, ticks)
+            if track is not None:
+                track.write_until(ticks[index + 1] / TICKS)
             n_frames = index + 1
         if n_frames != len(times):
             raise ValueError(f"{path}: {len(times)} times given for {n_frames} frames")
-        container.mux(stream.encode(None))
+        _mux(container, stream, None, ticks)
+        if track is not None:
+            track.close()
+
+
+def _mux(container: OutputContainer, stream: VideoStream, frame: av.VideoFrame | None, ticks: Sequence[int]) -> None:
+    for packet in stream.encode(frame):
+        assert packet.pts is not None
+        index = bisect_left(ticks, packet.pts)
+        packet.duration = ticks[index + 1] - ticks[index]
+        container.mux(packet)
+
+
+class _SoundTrack:
+    """The AAC stream beside the frames, written as far as they are."""
+
+    def __init__(self, container: OutputContainer, sound: Sound) -> None:
+        self._container, self._sound = container, sound
+        self._stream = container.add_stream("aac", rate=sound.rate, layout=sound.layout)
+        self._stream.codec_context.thread_count = 1
+        self._position = 0  # samples
+
+    def write_until(self, time: float) -> None:
+        while self._position < time * self._sound.rate:
+            samples_CN = next(self._sound.chunks, None)
+            if samples_CN is None:
+                return
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples_CN), "fltp", self._sound.layout)
+            frame.sample_rate, frame.pts = self._sound.rate, self._position
+            frame.time_base = Fraction(1, self._sound.rate)
+            self._container.mux(self._stream.encode(frame))
+            self._position += samples_CN.shape[1]
+
+    def close(self) -> None:
+        if self._position:
+            self._container.mux(self._stream.encode(None))
 
 
 def times_at(fps: float, n_frames: int) -> list[float]:
@@ -63,7 +116,7 @@ def times_at(fps: float, n_frames: int) -> list[float]:
     return [index / fps for index in range(n_frames)]
 
 
-def _ticks(path: Path, times: Sequence[float]) -> list[int]:
+def _ticks(path: Path, times: Sequence[float], end: float | None) -> list[int]:
     """Start of every frame from 0, and the end of the last one."""
     if not times:
         raise ValueError(f"{path}: a video needs at least one frame")
@@ -71,7 +124,8 @@ def _ticks(path: Path, times: Sequence[float]) -> list[int]:
     if any(after <= before for before, after in pairwise(ticks)):
         raise ValueError(f"{path}: frame times must rise by at least 1/{TICKS} s from frame to frame")
     last = ticks[-1] - ticks[-2] if len(ticks) > 1 else TICKS // 25
-    return [*ticks, ticks[-1] + last]
+    stop = ticks[-1] if end is None else round((end - times[0]) * TICKS)
+    return [*ticks, stop if stop > ticks[-1] else ticks[-1] + last]
 
 
 def _set_up(stream: VideoStream, frame: av.VideoFrame, ticks: Sequence[int]) -> None:

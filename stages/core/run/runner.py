@@ -21,8 +21,8 @@ from stages.core.run.cli import Job
 from stages.core.run.devices import lease_device
 from stages.core.run.progress import Progress
 from stages.core.state.cache import CacheError, Stamp, State, inspect, write_json
-from stages.core.state.folders import remove_leftovers
 from stages.core.state.graph import Stage
+from stages.core.state.temporary import DiskFull, remove_leftovers
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +155,7 @@ class _recording:
         if error is None:
             self.record.unlink(missing_ok=True)
             return True
-        if not isinstance(error, Exception) or isinstance(error, StaleError):
+        if not isinstance(error, Exception) or isinstance(error, (StaleError, DiskFull)):
             return False
         expected = isinstance(error, (ValueError, OSError))
         reason = str(error) if expected else f"{type(error).__name__}: {error}"

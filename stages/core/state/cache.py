@@ -5,9 +5,9 @@ complete. Every file carries a `Stamp` that says what made it. Readers name the 
 with it, and the mend.
 """
 
-import hashlib
 import json
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,8 +17,13 @@ from typing import Any
 
 import h5py
 import hdf5plugin  # registers zstd with HDF5
+import numpy as np
+
+from stages.core.digests import canonical_json, digest, flatten
+from stages.core.state.temporary import disk_full, temporary_beside
 
 ZSTD: Mapping[str, Any] = hdf5plugin.Zstd(clevel=3)
+CONTENT = "content_digest"  # key of a JSON file: of everything else in it
 
 
 class CacheError(ValueError):
@@ -61,29 +66,15 @@ class Stamp:
 
     @classmethod
     def loads(cls, text: str) -> "Stamp":
-        raw = json.loads(text)
-        return cls(raw["stage"], raw["version"], raw["ingredients"])
+        return cls.of(json.loads(text))
 
-
-def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no blanks: equal values give equal bytes."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def digest(value: Any) -> str:
-    """16 hex digits of the sha256 over the canonical JSON of `value`."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
-
-
-def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} → {"a.b": 1}."""
-    flat: dict[str, Any] = {}
-    for key, item in value.items():
-        if isinstance(item, Mapping):
-            flat |= flatten(item, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = item
-    return flat
+    @classmethod
+    def of(cls, raw: Any) -> "Stamp":
+        """From its JSON value; raises KeyError or TypeError where it is none."""
+        stage, version, ingredients = raw["stage"], raw["version"], raw["ingredients"]
+        if not (isinstance(stage, str) and type(version) is int and isinstance(ingredients, dict)):
+            raise TypeError("a stamp has a stage, a version and ingredients")
+        return cls(stage, version, ingredients)
 
 
 @contextmanager
@@ -91,13 +82,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`; on success it is fsynced and renamed to `path`.
 
     Raises:
-        CacheError: the folder cannot be written.
+        CacheError: the folder cannot be written, or a folder is in the place of the file.
+        DiskFull: there is no room.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        if full := disk_full(error, path):
+            raise full from error
         raise CacheError(f"{path.parent}: cannot be created ({error.strerror}); check its rights or `paths`") from error
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     try:
         yield temporary
         with temporary.open("rb") as handle:
@@ -105,6 +99,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except PermissionError as error:
         raise CacheError(f"{path}: not writable ({error.strerror}); check its rights or `paths`") from error
+    except IsADirectoryError as error:
+        raise CacheError(
+            f"{path}: a folder is in the place of a file; clear it: `rm -r {shlex.quote(str(path))}`"
+        ) from error
+    except (OSError, RuntimeError) as error:
+        if full := disk_full(error, path):
+            raise full from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -113,14 +115,24 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def create_h5(path: Path, stamp: Stamp, history: Mapping[str, Any] | None = None) -> Iterator[h5py.File]:
     """A new HDF5 cache file; equal content gives equal bytes (no time stamps).
 
-    `history` is what the file was made with beside its stamp: what moves no result, such as batch sizes.
+    Its format keeps checksums of all that is not a dataset; `stages.core.state.h5_arrays` adds those of datasets, and
+    text is stored as bytes, since HDF5's own strings lie outside of both. The file is built in memory: the library
+    prints what a full disk tells it, goes on, and reads zeros back.
+
+    Args:
+        history: what the file was made with beside its stamp: what moves no result, such as batch sizes.
     """
-    with atomic_path(path) as temporary, h5py.File(temporary, "w", libver=("v110", "v110")) as file:
-        file.attrs["stamp"] = stamp.dumps()
-        if history is not None:
-            file.attrs["history"] = canonical_json(history)
-        yield file
-        file.attrs["complete"] = True
+    in_memory = {"driver": "core", "backing_store": False, "block_size": 1 << 20}
+    with atomic_path(path) as temporary:
+        with h5py.File(temporary.name, "w", libver=("v110", "v110"), **in_memory) as file:
+            file.attrs["stamp"] = np.bytes_(stamp.dumps().encode())
+            if history is not None:
+                file.attrs["history"] = np.bytes_(canonical_json(history).encode())
+            yield file
+            file.attrs["complete"] = True
+            file.flush()
+            image = file.id.get_file_image()
+        temporary.write_bytes(image)
 
 
 @contextmanager
@@ -128,26 +140,23 @@ def open_h5(path: Path, stage: str, version: int) -> Iterator[h5py.File]:
     """Opens a finished HDF5 cache file of `stage` for reading.
 
     Raises:
-        CacheError: it is missing, cut short, of another stage or of another layout version.
+        CacheError: it is missing, cut short, of another stage or of another layout version; or, while it is read, its
+            content is not what was written.
+        OSError: it cannot be read at this moment, whatever it holds.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            if not file.attrs.get("complete", False):
-                raise CacheError(f"{path}: was never finished; {mend(stage)}")
-            check_version(path, Stamp.loads(file.attrs["stamp"]), stage, version)
-            yield file
-    except FileNotFoundError as error:
-        raise CacheError(f"{path}: does not exist; {mend(stage)}") from error
-    except (OSError, KeyError) as error:
-        raise CacheError(f"{path}: damaged ({error}); {mend(stage)}") from error
+    with _reading(path, stage), h5py.File(path, "r", locking=False) as file:
+        check_version(path, _h5_stamp(file, path, stage), stage, version)
+        yield file
 
 
 def write_json(
     path: Path, payload: Mapping[str, Any], stamp: Stamp | None = None, history: Mapping[str, Any] | None = None
 ) -> None:
-    """Writes `payload` atomically, with stamp and history (see `create_h5`) under these keys."""
-    head = {} if stamp is None else {"stamp": json.loads(stamp.dumps())}
-    document = {**head, **({} if history is None else {"history": history}), **payload}
+    """Writes `payload` atomically. With a stamp also: the stamp, history (see `create_h5`), and a digest of it all."""
+    document = dict(payload)
+    if stamp is not None:
+        document = {"stamp": json.loads(stamp.dumps()), **({} if history is None else {"history": history}), **payload}
+        document = {CONTENT: digest(json.loads(canonical_json(document))), **document}
     with atomic_path(path) as temporary:
         temporary.write_text(
             json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
@@ -155,25 +164,66 @@ def write_json(
 
 
 def read_json(path: Path, stage: str, version: int) -> dict[str, Any]:
-    """Reads a finished JSON cache file of `stage`; raises CacheError as `open_h5` does."""
+    """Reads a finished JSON cache file of `stage`; raises as `open_h5` does."""
     document = _load_json(path, stage)
     check_version(path, _stamp_of(document, path, stage), stage, version)
+    _check_digest(document, path, stage)
     return document
 
 
 def read_stamp(path: Path, stage: str) -> Stamp:
-    """The stamp of a finished cache file; raises CacheError where there is none."""
+    """The stamp of a finished cache file; raises as `open_h5` does. Of HDF5 nothing else is read."""
     if path.suffix == ".json":
-        return _stamp_of(_load_json(path, stage), path, stage)
+        document = _load_json(path, stage)
+        stamp = _stamp_of(document, path, stage)
+        if CONTENT in document:  # older layouts have none: their stamp says so
+            _check_digest(document, path, stage)
+        return stamp
+    with _reading(path, stage), h5py.File(path, "r", locking=False) as file:
+        return _h5_stamp(file, path, stage)
+
+
+def verify(path: Path, stage: str) -> None:
+    """Reads all content of a finished cache file against its checksums; raises as `open_h5` does."""
+    if path.suffix == ".json":
+        _check_digest(_load_json(path, stage), path, stage)
+        return
+
+    def read(_: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Dataset):
+            item[()]
+
+    with _reading(path, stage), h5py.File(path, "r", locking=False) as file:
+        file.visititems(read)
+
+
+@contextmanager
+def _reading(path: Path, stage: str) -> Iterator[None]:
+    """Tells what is damaged from what cannot be read now: only the first is made again."""
+    if path.exists() and not path.is_file():
+        raise CacheError(f"{path}: damaged (not a file); {mend(stage)}")  # reading a pipe would wait for ever
     try:
-        with h5py.File(path, "r") as file:
-            if not file.attrs.get("complete", False):
-                raise CacheError(f"{path}: was never finished; {mend(stage)}")
-            return Stamp.loads(file.attrs["stamp"])
+        yield
+    except CacheError:
+        raise
     except FileNotFoundError as error:
         raise CacheError(f"{path}: does not exist; {mend(stage)}") from error
-    except (OSError, KeyError, ValueError) as error:
+    except OSError as error:
+        if error.errno:  # locks, rights, a server that is away: nothing is said about the content
+            reason = error.strerror or os.strerror(error.errno)
+            raise OSError(
+                error.errno, f"{path}: cannot be read at this moment ({reason}); it is left as it is"
+            ) from error
         raise CacheError(f"{path}: damaged ({error}); {mend(stage)}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError, RecursionError) as error:
+        raise CacheError(f"{path}: damaged ({type(error).__name__}: {error}); {mend(stage)}") from error
+
+
+def _h5_stamp(file: h5py.File, path: Path, stage: str) -> Stamp:
+    if not file.attrs.get("complete", False):
+        raise CacheError(f"{path}: was never finished; {mend(stage)}")
+    text = file.attrs["stamp"]
+    return Stamp.loads(text.decode() if isinstance(text, bytes) else text)
 
 
 class State(Enum):
@@ -184,16 +234,23 @@ class State(Enum):
 
 
 def inspect(path: Path, expected: Stamp) -> tuple[State, str]:
-    """The state of a cache file against what would make it now, and the reason in words."""
-    if not path.exists():
+    """The state of a cache file against what would make it now, and the reason in words.
+
+    The content of a file that looks complete is read against its checksums.
+
+    Raises:
+        OSError: the file cannot be read at this moment.
+    """
+    if not path.exists() and not path.is_symlink():
         return State.MISSING, "not made yet"
     try:
         found = read_stamp(path, expected.stage)
+        if found.fingerprint != expected.fingerprint:
+            return State.STALE, expected.difference(found)
+        verify(path, expected.stage)
     except CacheError as error:
         return State.DAMAGED, str(error)
-    if found.fingerprint == expected.fingerprint:
-        return State.COMPLETE, "complete"
-    return State.STALE, expected.difference(found)
+    return State.COMPLETE, "complete"
 
 
 def check_version(path: Path, found: Stamp, stage: str, version: int) -> None:
@@ -208,20 +265,22 @@ def mend(stage: str) -> str:
 
 
 def _load_json(path: Path, stage: str) -> dict[str, Any]:
-    try:
+    with _reading(path, stage):
         document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CacheError(f"{path}: does not exist; {mend(stage)}") from error
-    except (OSError, ValueError) as error:
-        raise CacheError(f"{path}: damaged ({error}); {mend(stage)}") from error
-    if not isinstance(document, dict):
-        raise CacheError(f"{path}: damaged (not an object); {mend(stage)}")
-    return document
+        if not isinstance(document, dict):
+            raise CacheError(f"{path}: damaged (not an object); {mend(stage)}")
+        return document
 
 
 def _stamp_of(document: Mapping[str, Any], path: Path, stage: str) -> Stamp:
     try:
         raw = document["stamp"]
-        return Stamp(raw["stage"], raw["version"], raw["ingredients"])
+        return Stamp.of(raw)
     except (KeyError, TypeError) as error:
         raise CacheError(f"{path}: damaged (no stamp); {mend(stage)}") from error
+
+
+def _check_digest(document: Mapping[str, Any], path: Path, stage: str) -> None:
+    content = {key: value for key, value in document.items() if key != CONTENT}
+    if document.get(CONTENT) != digest(content):
+        raise CacheError(f"{path}: damaged (its content is not what was written); {mend(stage)}")

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
+from stages.core.digests import digest
 from stages.core.records import MaskSequence, Source, Video
-from stages.core.state.cache import digest, read_stamp
+from stages.core.state.cache import read_stamp
 from stages.core.state.graph import Layout, Stage
 
 

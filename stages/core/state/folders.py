@@ -4,12 +4,15 @@ A folder cannot be written atomically, so a JSON record beside it (`<video>.json
 that it is whole. The record goes before the folder is touched and comes back last.
 """
 
-import os
-import re
+import errno
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+
+from stages.core.state.temporary import disk_full, remove, remove_leftovers, temporary_beside
+
+SWAPS = 5  # attempts to take a folder's place
 
 
 @contextmanager
@@ -21,27 +24,35 @@ def replaced_folder(folder: Path, record: Path) -> Iterator[Path]:
 
     Args:
         record: the file that vouches for the folder; removed before the swap, written by the caller after it.
+
+    Raises:
+        DiskFull: there is no room.
     """
     remove_leftovers(folder)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    temporary.mkdir(parents=True)
+    temporary = temporary_beside(folder)
     try:
+        temporary.mkdir(parents=True)
         yield temporary
         record.unlink(missing_ok=True)
-        _remove(folder)
-        temporary.rename(folder)
+        _swap(temporary, folder)
+    except OSError as error:
+        if full := disk_full(error, folder):
+            raise full from error
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Removes what killed runs left half made of a folder or file: one process works on a video at a time."""
-    if not folder.parent.is_dir():
-        return
-    pattern = re.compile(rf"\.{re.escape(folder.name)}\.\d+\.tmp")
-    for entry in folder.parent.iterdir():
-        if pattern.fullmatch(entry.name):
-            _remove(entry)
+def _swap(temporary: Path, folder: Path) -> None:
+    """Puts a folder in another's place; somebody who works on the same video may do so at the same moment."""
+    for attempt in range(SWAPS):
+        remove(folder)
+        try:
+            temporary.rename(folder)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or attempt == SWAPS - 1:
+                raise
 
 
 def check_disjoint(videos: Iterable[str], suffix: str) -> None:
@@ -73,10 +84,3 @@ def _refuse(video: str, other: str) -> None:
     raise ValueError(
         f"videos {other!r} and {video!r} would overwrite each other in the cache; rename one in the data set's index"
     )
-
-
-def _remove(path: Path) -> None:
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-    elif path.exists():
-        shutil.rmtree(path)

@@ -1,15 +1,18 @@
 """The frame folders of the cache: what extract_frames leaves and every later stage reads."""
 
+import io
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from stages.core.state.cache import CacheError, read_json
+from stages.core.state.cache import CacheError, mend, read_json
 from stages.core.state.graph import EXTRACT_FRAMES, Layout
+from stages.core.state.vouched import Vouched, find_damage, vouch
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,10 @@ class FrameFolder:
         size: (height, width) in pixels.
         timestamps: seconds from the video's start, one a frame; None where the data set ships frames.
         digest: of the frames' names and bytes; enters the fingerprint of everything made from them.
+        start: time of the first frame in the clock of the video file, in seconds.
+        end: seconds from the video's start at which the last frame gives way; None where that is not known.
+        pixels: what was done to the pixels, in words (stages.core.media.display).
+        vouched: what the manifest says of every frame's file; () where it is not held against it.
     """
 
     directory: Path
@@ -31,6 +38,10 @@ class FrameFolder:
     size: tuple[int, int]
     timestamps: tuple[float, ...] | None
     digest: str
+    start: float = 0.0
+    end: float | None = None
+    pixels: tuple[str, ...] = ()
+    vouched: tuple[Vouched, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -38,9 +49,24 @@ class FrameFolder:
     def path(self, index: int) -> Path:
         return self.directory / f"{self.names[index]}{self.suffix}"
 
+    def damage(self, manifest: Path) -> str:
+        """What is wrong with the folder, in words; "" where it holds what its manifest lists."""
+        files = {f"{name}{self.suffix}": vouched for name, vouched in zip(self.names, self.vouched, strict=True)}
+        return find_damage(self.directory, files, manifest)
+
     def load(self, index: int) -> NDArray[np.uint8]:
-        """Frame `index` as (H, W, 3) RGB uint8."""
-        return load_image(self.path(index))
+        """Frame `index` as (H, W, 3) RGB uint8.
+
+        Raises:
+            ValueError: it is missing or cannot be decoded to its end; CacheError where its bytes are not those that
+                extract_frames left.
+        """
+        path = self.path(index)
+        content = _content(path)
+        if self.vouched and vouch(content) != self.vouched[index]:
+            _mark(path)
+            raise CacheError(f"{path}: is not what extract_frames left there; {mend(EXTRACT_FRAMES.name)}")
+        return _decode(path, content)
 
     def load_all(self, indices: Sequence[int]) -> list[NDArray[np.uint8]]:
         return [self.load(index) for index in indices]
@@ -64,6 +90,10 @@ def open_frames(layout: Layout, video: str) -> FrameFolder:
             size=(int(height), int(width)),
             timestamps=None if timestamps is None else tuple(timestamps),
             digest=raw["digest"],
+            start=raw.get("start", 0.0),
+            end=raw.get("end"),
+            pixels=tuple(raw.get("pixels", ())),
+            vouched=tuple(Vouched(int(size), str(sha256)) for size, sha256 in raw.get("files", ())),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CacheError(f"{path}: damaged ({error!r}); run `python -m stages.extract_frames` again") from error
@@ -75,10 +105,29 @@ def load_image(path: Path) -> NDArray[np.uint8]:
     Raises:
         ValueError: it is missing or cannot be decoded to its end.
     """
+    return _decode(path, _content(path))
+
+
+def _content(path: Path) -> bytes:
+    from stages.core.media.pictures import read_bytes  # late: `--help` need not wait for Pillow
+
+    return read_bytes(path)
+
+
+def _decode(path: Path, content: bytes) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    from stages.core.media.pictures import BROKEN, to_rgb, unreadable
+
     try:
-        with Image.open(path) as image:
-            return np.array(image.convert("RGB"))  # writable: torch warns of read-only arrays
-    except FileNotFoundError as error:
-        raise ValueError(f"{path}: frame is missing; restore it and run extract_frames again") from error
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"{path}: frame is not readable ({error}); replace it") from error
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()
+            return to_rgb(image)
+    except BROKEN as error:
+        raise unreadable(path, error) from error
+
+
+def _mark(path: Path) -> None:
+    """Gives a damaged frame a new time of change, by which extract_frames finds it (see `stages.core.state.vouched`)."""
+    with suppress(OSError, NotImplementedError):
+        os.utime(path, follow_symlinks=False)

@@ -65,7 +65,7 @@ class Stage:
 TRACK_KEYS = (*(key for key in Tracks.model_fields if key != "max_tracks"), "max_tracks.{branch}")
 TRAINING_KEYS = ("name", "sources", "{selector}", "tda", "training")
 
-EXTRACT_FRAMES = Stage("extract_frames", "frames", ".json", 1, ("frames",))
+EXTRACT_FRAMES = Stage("extract_frames", "frames", ".json", 2, ("frames",))
 GENERATE_PROMPTS = Stage("generate_prompts", "prompts", ".h5", 2, ("prompts.{branch}",), per="source", device=None)
 BUILD_TRACKS = Stage(
     "build_tracks",
@@ -77,15 +77,15 @@ BUILD_TRACKS = Stage(
     per="source",
     device=True,
 )
-ENCODE_TEXT = Stage("encode_text", "text", ".h5", 1, ("text",), fixed_roles=("text",), device=True)
+ENCODE_TEXT = Stage("encode_text", "text", ".h5", 2, ("text",), fixed_roles=("text",), device=True)
 TRAIN_SELECTOR = Stage(
     "train_selector", "selector", ".json", 2, tuple(f"selector.{key}" for key in TRAINING_KEYS), device=True
 )
 SCORE_TRACKS = Stage("score_tracks", "scores", ".json", 3, ("selector.sources.evaluate",), device=True)
 GATHER_EVIDENCE = Stage("gather_evidence", "evidence", ".json", 1, ("evidence.{branch}",), per="evidence", device=None)
 RERANK_TRACKS = Stage("rerank_tracks", "decisions", ".json", 2, ("rerank", "selector.threshold"))
-EVALUATE = Stage("evaluate", "evaluation", ".json", 2, ("evaluate",))
-RENDER_PREDICTIONS = Stage("render_predictions", "render", ".json", 1, ("render",))
+EVALUATE = Stage("evaluate", "evaluation", ".json", 3, ("evaluate",))
+RENDER_PREDICTIONS = Stage("render_predictions", "render", ".json", 2, ("render",))
 
 STAGES: Mapping[str, Stage] = {
     stage.name: stage

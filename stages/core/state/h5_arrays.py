@@ -1,4 +1,7 @@
-"""Arrays, strings, sizes and RLEs in HDF5: chunked and compressed, and sound where there is nothing to write."""
+"""Arrays, strings, sizes and RLEs in HDF5: chunked, compressed and with checksums.
+
+HDF5 reads no chunk whose checksum (Fletcher-32, of the compressed bytes) is wrong.
+"""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,16 +14,27 @@ from stages.core.records import Rle
 from stages.core.state.cache import ZSTD
 
 
-def write_array(group: h5py.Group, name: str, data: NDArray[np.generic], rows: int) -> None:
-    """Writes an array compressed, in chunks of at most `rows` along its first axis."""
+def write_array(group: h5py.Group, name: str, data: NDArray[np.generic], rows: int | None = None) -> None:
+    """Writes an array compressed, in chunks of at most `rows` along its first axis; None = one chunk."""
     if data.size == 0:  # HDF5 has no chunks of length 0
         group.create_dataset(name, data=data)
-    else:
-        group.create_dataset(name, data=data, chunks=(min(rows, data.shape[0]), *data.shape[1:]), **ZSTD)
+        return
+    chunks = (min(rows or data.shape[0], data.shape[0]), *data.shape[1:])
+    group.create_dataset(name, data=data, chunks=chunks, fletcher32=True, **ZSTD)
 
 
 def write_strings(group: h5py.Group, name: str, texts: Sequence[str]) -> None:
-    group.create_dataset(name, data=list(texts), dtype=h5py.string_dtype(), shape=(len(texts),))
+    """Writes texts end to end as UTF-8: HDF5 keeps no checksum of strings of its own."""
+    encoded = [text.encode() for text in texts]
+    inner = group.create_group(name)
+    write_array(inner, "utf8", np.frombuffer(b"".join(encoded), np.uint8))
+    write_array(inner, "offset", np.cumsum([0, *map(len, encoded)], dtype=np.int64))
+
+
+def read_strings(group: h5py.Group, name: str) -> list[str]:
+    """What `write_strings` wrote."""
+    flat, offset = group[name]["utf8"][:].tobytes(), group[name]["offset"][:]
+    return [flat[a:b].decode() for a, b in pairwise(offset)]
 
 
 def read_size(file: h5py.File) -> tuple[int, int]:

@@ -26,7 +26,7 @@ from stages.core.media import masks
 from stages.core.records import Rle
 from stages.core.state.cache import Stamp, create_h5, open_h5
 from stages.core.state.graph import GENERATE_PROMPTS
-from stages.core.state.h5_arrays import read_rles, read_size, write_rles, write_strings
+from stages.core.state.h5_arrays import read_rles, read_size, read_strings, write_array, write_rles, write_strings
 
 NAN = float("nan")
 SERVES_ALL = -1  # a prompt of no expression in particular
@@ -75,17 +75,17 @@ def write_prompts(
     with create_h5(path, stamp, history) as file:
         file.attrs["size"] = size
         group = file.create_group("prompts")
-        group["frame"] = np.array([p.frame for p in prompts], np.int32)
-        group["expression"] = np.array([p.expression for p in prompts], np.int32)
-        group["area"] = masks.area([p.mask for p in prompts])
-        group["box"] = np.array([p.box for p in prompts], np.float32).reshape(-1, 4)
+        write_array(group, "frame", np.array([p.frame for p in prompts], np.int32))
+        write_array(group, "expression", np.array([p.expression for p in prompts], np.int32))
+        write_array(group, "area", masks.area([p.mask for p in prompts]))
+        write_array(group, "box", np.array([p.box for p in prompts], np.float32).reshape(-1, 4))
         for name in NUMBERS:
-            group[name] = np.array([getattr(p, name) for p in prompts], np.float32)
+            write_array(group, name, np.array([getattr(p, name) for p in prompts], np.float32))
         for name in STRINGS:
             write_strings(group, name, [getattr(p, name) for p in prompts])
         scores = file.create_group("token_scores")
-        scores["values"] = np.array([s for p in prompts for s in p.token_scores], np.float32)
-        scores["offset"] = np.cumsum([0, *(len(p.token_scores) for p in prompts)], dtype=np.int64)
+        write_array(scores, "values", np.array([s for p in prompts for s in p.token_scores], np.float32))
+        write_array(scores, "offset", np.cumsum([0, *(len(p.token_scores) for p in prompts)], dtype=np.int64))
         write_rles(file.create_group("rle"), [p.mask for p in prompts])
 
 
@@ -94,7 +94,7 @@ def read_prompts(path: Path) -> list[Prompt]:
     with open_h5(path, GENERATE_PROMPTS.name, GENERATE_PROMPTS.version) as file:
         rles = read_rles(file["rle"], read_size(file))
         columns = {name: file["prompts"][name][:] for name in ("frame", "expression", "box", *NUMBERS)}
-        strings = {name: file["prompts"][name].asstr()[:] for name in STRINGS}
+        strings = {name: read_strings(file["prompts"], name) for name in STRINGS}
         values, offset = file["token_scores/values"][:], file["token_scores/offset"][:]
     return [
         Prompt(

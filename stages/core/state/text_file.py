@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from stages.core.records import Video
 from stages.core.state.cache import CacheError, Stamp, create_h5, mend, open_h5
 from stages.core.state.graph import ENCODE_TEXT
-from stages.core.state.h5_arrays import write_array, write_strings
+from stages.core.state.h5_arrays import read_strings, write_array, write_strings
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ def write_text(path: Path, stamp: Stamp, video: Video, features: Sequence[TextFe
     with create_h5(path, stamp) as file:
         words = file.create_group("words")
         write_array(words, "values", values.astype(np.float32), 64)
-        words["offset"] = np.cumsum([0, *(len(f.words_WD) for f in features)], dtype=np.int64)
-        file["mean"] = np.array([f.mean_D for f in features], np.float32).reshape(len(features), width)
+        write_array(words, "offset", np.cumsum([0, *(len(f.words_WD) for f in features)], dtype=np.int64))
+        write_array(file, "mean", np.array([f.mean_D for f in features], np.float32).reshape(len(features), width))
         write_strings(file, "expressions", [expression.id for expression in video.expressions])
 
 
@@ -57,7 +57,7 @@ def read_text(path: Path, video: Video) -> list[TextFeatures]:
     """
     with open_h5(path, ENCODE_TEXT.name, ENCODE_TEXT.version) as file:
         values, offset, mean_ED = file["words/values"][:], file["words/offset"][:], file["mean"][:]
-        found = list(file["expressions"].asstr()[:])
+        found = read_strings(file, "expressions")
     if found != [expression.id for expression in video.expressions]:
         raise CacheError(f"{path}: holds other expressions than the index; {mend(ENCODE_TEXT.name)}")
     return [TextFeatures(values[a:b], mean_ED[e]) for e, (a, b) in enumerate(pairwise(offset))]

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from stages.core.records import Rle
 from stages.core.state.cache import Stamp, create_h5, open_h5
 from stages.core.state.graph import BUILD_TRACKS
-from stages.core.state.h5_arrays import read_rles, read_size, write_array, write_rles, write_strings
+from stages.core.state.h5_arrays import read_rles, read_size, read_strings, write_array, write_rles, write_strings
 
 LABELS = ("iou", "precision", "recall")
 Column = Literal["obj_ptr", "score", "iou", "area", "bbox", "prompt_frame", "prompt_id"]  # of /tracks
@@ -96,8 +96,8 @@ def write_tracks(
         write_array(group, "iou", tracks.iou_NT.astype(np.float16), 64)
         write_array(group, "area", tracks.area_NT.astype(np.uint32), 64)
         write_array(group, "bbox", tracks.bbox_NT4.astype(np.uint16), 64)
-        group["prompt_frame"] = tracks.prompt_frame_N.astype(np.int16)
-        group["prompt_id"] = tracks.prompt_id_N.astype(np.int32)
+        write_array(group, "prompt_frame", tracks.prompt_frame_N.astype(np.int16))
+        write_array(group, "prompt_id", tracks.prompt_id_N.astype(np.int32))
         write_rles(file.create_group("rle"), [rle for row in rles_NT for rle in row])
         _write_expressions(file.create_group("expr"), tracks.expression_tracks)
         if tracks.labels is not None:
@@ -105,7 +105,7 @@ def write_tracks(
         if history is not None:
             group = file.create_group("history")
             group.attrs.update(history.counts)
-            group["merged"] = np.array(history.merged, np.int32).reshape(-1, 2)
+            write_array(group, "merged", np.array(history.merged, np.int32).reshape(-1, 2))
 
 
 def read_history(path: Path) -> History | None:
@@ -183,16 +183,16 @@ def read_masks(path: Path, tracks: Sequence[int]) -> list[list[Rle]]:
 
 
 def _write_expressions(group: h5py.Group, expression_tracks: Sequence[NDArray[np.int32]]) -> None:
-    group["ptr"] = np.cumsum([0, *map(len, expression_tracks)], dtype=np.int32)
-    group["track"] = np.concatenate([np.zeros(0, np.int32), *expression_tracks]).astype(np.int32)
+    write_array(group, "ptr", np.cumsum([0, *map(len, expression_tracks)], dtype=np.int32))
+    write_array(group, "track", np.concatenate([np.zeros(0, np.int32), *expression_tracks]).astype(np.int32))
 
 
 def _write_labels(group: h5py.Group, labels: Labels) -> None:
     write_strings(group, "annotation", labels.annotations)
     for name in LABELS:
-        group[name] = getattr(labels, f"{name}_NA").astype(np.float32)
+        write_array(group, name, getattr(labels, f"{name}_NA").astype(np.float32))
 
 
 def _read_labels(group: h5py.Group) -> Labels:
     values = {f"{name}_NA": group[name][:] for name in LABELS}
-    return Labels(annotations=tuple(group["annotation"].asstr()[:]), **values)
+    return Labels(annotations=tuple(read_strings(group, "annotation")), **values)

@@ -11,10 +11,11 @@ from typing import Any
 
 from stages.core.config.file import Config, Model
 from stages.core.config.loading import model_of, settings_of
-from stages.core.state.cache import digest, read_json
+from stages.core.digests import digest
+from stages.core.state.cache import read_json
 from stages.core.state.graph import Stage
 
-RECORD_STAGE, RECORD_VERSION = "fetch_weights", 1
+RECORD_STAGE, RECORD_VERSION = "fetch_weights", 2
 
 
 @dataclass(frozen=True)
