@@ -15,10 +15,10 @@ from stages.core.config.sections import Tda
 from stages.selectors.architectures import Architecture
 from stages.selectors.batch import Batch, Sample, TrackFeatures, chunks, collate
 from stages.selectors.checkpoint import Header, read_header, save_selector
-from stages.selectors.losses import alignment, weighted_bce
+from stages.selectors.losses import weighted_bce
 from stages.selectors.scoring import TrainedSelector
-from stages.selectors.sola.masked_norm import masked_group_norm
-from stages.selectors.sola.model import Sola
+from stages.selectors.sola.losses import alignment
+from stages.selectors.sola.model import Sola, masked_group_norm
 
 C, D = 16, 32
 PLAIN = Tda(alpha=0.0, temperature=1.0)

@@ -1,7 +1,7 @@
-"""SOLA: language-aligned track selection (arXiv 2412.01136), over padded batches.
+"""SOLA on one page: language-aligned track selection (arXiv 2412.01136), over padded batches.
 
-Legend: B samples, M tracks, V scenes, N tracks of a scene, T frames, S = ⌈T/8⌉ steps, C = 256 channels of an
-object token, W words, K words and negatives, D text width.
+Legend: B samples, M tracks or rows, V scenes, N tracks of a scene, T frames, S = ⌈T/8⌉ steps, C = 256 channels of an
+object token, W words, K words and negatives, D text width, L elements of a row.
 """
 
 import math
@@ -12,17 +12,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stages.core.config.sections import Selector, Tda
+from stages.selectors.attention import Attention
 from stages.selectors.batch import Batch, within
-from stages.selectors.losses import selection_losses
 from stages.selectors.network import Losses, Network, Output
-from stages.selectors.sola.alignment_layer import ObjectLanguageAlignmentLayer
-from stages.selectors.sola.motion_encoder import ShortMotionEncoder
+from stages.selectors.sola.losses import selection_losses
 from stages.selectors.sola.settings import SolaModel
 from stages.selectors.tda import aggregate
 from stages.training.arithmetic import no_autocast
 
 MAX_TEMPORAL_LENGTH = 100  # steps that the temporal position is divided by; fixed in the published code
 STRIDE = 8  # frames a step
+EPSILON = 1e-5  # added to the standard deviation of a filter, as in the reference code
 
 
 class Sola(Network):
@@ -120,3 +120,131 @@ def _check_widths(text_dim: int, config: SolaModel) -> None:
         raise ValueError(f"selector.sola.n_groups = {config.n_groups} does not divide hidden_dim = {config.hidden_dim}")
     if text_dim % 2:
         raise ValueError(f"a text width of {text_dim} is odd: positions need sine and cosine halves")
+
+
+class ShortMotionEncoder(nn.Sequential):
+    """Five convolutions with GroupNorm, LeakyReLU and dropout, and a last 1×1 one (SOLA, arXiv 2412.01136).
+
+    A Sequential, so that parameters bear the names of the published checkpoints. Its forward keeps what
+    lies beyond a track's own length at zero in every layer: each convolution then pads as it would have
+    padded the track alone.
+    """
+
+    def __init__(self, token_dim: int, text_dim: int, config: SolaModel) -> None:
+        hidden = config.hidden_dim
+        layers: list[nn.Module] = []
+        for channels_in, channels_out, stride in (
+            (token_dim, hidden, 2),
+            (hidden, hidden, 2),
+            (hidden, hidden, 2),
+            (hidden, text_dim, 1),
+            (text_dim, text_dim, 1),
+        ):
+            layers += [
+                WeightStandardisedConv1d(channels_in, channels_out, kernel_size=3, stride=stride, padding=1),
+                nn.GroupNorm(config.n_groups, channels_out),
+                nn.LeakyReLU(),
+                nn.Dropout(config.dropout),
+            ]
+        super().__init__(*layers, WeightStandardisedConv1d(text_dim, text_dim, kernel_size=1))
+
+    def forward(self, x_MTC: Tensor, length_M: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """(M, T, C) and frames of each track → (M, S, D), zero beyond the track, and its steps (M).
+
+        A length of 0 marks a padded track.
+        """
+        x_MCT = (x_MTC * within(length_M, x_MTC.shape[1])[:, :, None]).transpose(1, 2)
+        for layer in self:
+            if isinstance(layer, WeightStandardisedConv1d):
+                stride = layer.stride[0]
+                x_MCT, length_M = layer(x_MCT), (length_M + stride - 1) // stride
+            elif isinstance(layer, nn.GroupNorm):
+                mask_MT = within(length_M, x_MCT.shape[2])
+                x_MCT = masked_group_norm(layer, x_MCT.transpose(1, 2), mask_MT).transpose(1, 2)
+            else:
+                x_MCT = layer(x_MCT)  # LeakyReLU and dropout keep zeros
+        x_MSD = x_MCT.transpose(1, 2).to(x_MTC.dtype)  # autocast ends with the last convolution
+        return x_MSD * within(length_M, x_MSD.shape[1])[:, :, None], length_M
+
+
+class WeightStandardisedConv1d(nn.Conv1d):
+    """Conv1d whose every filter has mean 0 and (unbiased) standard deviation 1 when it is applied.
+
+    Qiao et al., arXiv 1903.10520.
+    """
+
+    def forward(self, x_MCT: Tensor) -> Tensor:
+        """(M, C, T) → (M, C', T')."""
+        centred = self.weight - self.weight.mean(dim=(1, 2), keepdim=True)
+        deviation = centred.flatten(1).std(dim=1)[:, None, None]
+        return F.conv1d(x_MCT, centred / (deviation + EPSILON), self.bias, self.stride, self.padding)
+
+
+class ObjectLanguageAlignmentLayer(nn.Module):
+    """Inter-object, motion and object-to-language attention, each with a residual and a GroupNorm.
+
+    arXiv 2412.01136. Only the object tokens change; the words pass unchanged.
+    """
+
+    def __init__(self, dim: int, config: SolaModel) -> None:
+        super().__init__()
+        self.obj_attn = Attention(dim, config.n_heads, config.attention_dropout)
+        self.motion_attn = Attention(dim, config.n_heads, config.attention_dropout)
+        self.object2lang_attn = Attention(dim, config.n_heads, config.attention_dropout)
+        self.norm = nn.ModuleList(nn.GroupNorm(config.n_groups, dim) for _ in range(3))
+
+    def forward(
+        self, x_BNSD: Tensor, position_SD: Tensor, words_BWD: Tensor, mask_BNS: Tensor, word_mask_BW: Tensor
+    ) -> Tensor:
+        """The new object tokens (B, N, S, D), zero at padding."""
+        return self.listen(self.relate(x_BNSD, position_SD, mask_BNS), words_BWD, mask_BNS, word_mask_BW)
+
+    def relate(self, x_BNSD: Tensor, position_SD: Tensor, mask_BNS: Tensor) -> Tensor:
+        """The half that knows no words: over the tracks of one step, then over the steps of one track."""
+        b, n, s, _ = x_BNSD.shape
+        x_BSND = self._inter_object(x_BNSD.transpose(1, 2).flatten(0, 1), mask_BNS.transpose(1, 2).flatten(0, 1))
+        x_BNSD = x_BSND.unflatten(0, (b, s)).transpose(1, 2)
+        x_MSD = self._motion(x_BNSD.flatten(0, 1), position_SD, mask_BNS.flatten(0, 1))
+        return x_MSD.unflatten(0, (b, n))
+
+    def listen(self, x_BNSD: Tensor, words_BWD: Tensor, mask_BNS: Tensor, word_mask_BW: Tensor) -> Tensor:
+        """All tokens of all tracks attend the words and the negatives."""
+        _, n, s, _ = x_BNSD.shape
+        x_BLD, mask_BL = x_BNSD.flatten(1, 2), mask_BNS.flatten(1)
+        heard_BLD = self.object2lang_attn(x_BLD, words_BWD, words_BWD, word_mask_BW)
+        return self._norm(2, x_BLD + heard_BLD, mask_BL).unflatten(1, (n, s))
+
+    def _inter_object(self, x_MND: Tensor, mask_MN: Tensor) -> Tensor:
+        """Over the tracks of one time step."""
+        return self._norm(0, x_MND + self.obj_attn(x_MND, x_MND, x_MND, mask_MN), mask_MN)
+
+    def _motion(self, x_MSD: Tensor, position_SD: Tensor, mask_MS: Tensor) -> Tensor:
+        """Over the steps of one track; positions enter queries and keys, not values."""
+        placed_MSD = x_MSD + position_SD
+        return self._norm(1, x_MSD + self.motion_attn(placed_MSD, placed_MSD, x_MSD, mask_MS), mask_MS)
+
+    def _norm(self, index: int, x_MLD: Tensor, mask_ML: Tensor) -> Tensor:
+        norm = self.norm[index]
+        assert isinstance(norm, nn.GroupNorm)
+        return masked_group_norm(norm, x_MLD, mask_ML)
+
+
+def masked_group_norm(norm: nn.GroupNorm, x_MLD: Tensor, mask_ML: Tensor) -> Tensor:
+    """`norm` over the real positions of each row (Wu and He, arXiv 1803.08494).
+
+    Args:
+        mask_ML: bool, True where a position is real.
+
+    Returns:
+        (M, L, D), zero at padding; a row without a real position is all zero. Of the precision of the
+        norm's weights: statistics of a few thousand bfloat16 values would be rounded to three digits.
+    """
+    m, length, d = x_MLD.shape
+    x_MLGK = x_MLD.to(norm.weight.dtype).reshape(m, length, norm.num_groups, d // norm.num_groups)
+    keep_ML11 = mask_ML[:, :, None, None].to(x_MLGK.dtype)
+    count_M111 = (keep_ML11.sum(1, keepdim=True) * x_MLGK.shape[-1]).clamp(min=1)
+    mean_M1G1 = (x_MLGK * keep_ML11).sum((1, 3), keepdim=True) / count_M111
+    centred_MLGK = (x_MLGK - mean_M1G1) * keep_ML11
+    variance_M1G1 = centred_MLGK.square().sum((1, 3), keepdim=True) / count_M111
+    normed_MLD = (centred_MLGK * torch.rsqrt(variance_M1G1 + norm.eps)).reshape(m, length, d)
+    return (normed_MLD * norm.weight + norm.bias) * mask_ML[:, :, None]
