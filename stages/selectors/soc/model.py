@@ -27,8 +27,7 @@ CERTAINTY = 1.0  # one minus the normalised entropy of the mask's pixels, which 
 LONGEST_WAVE = 10000.0
 MATCH_TEMPERATURE, MATCH_SCALE = 0.1, 5.0
 CHANGE_SHARE, CERTAINTY_SHARE = 0.5, 1.0  # the second is λ
-SHARPNESS = 5.0
-WALK = 0.5  # w
+SHARPNESS, WALK = 5.0, 0.5  # the second is w
 
 
 class Soc(Network):
