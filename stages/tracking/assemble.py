@@ -56,7 +56,7 @@ def assemble(
 
 
 def merged_prompts(chains: Sequence[Sequence[Choice]]) -> list[tuple[int, int]]:
-    """Prompts that another's track serves: (row, row that was tracked)."""
+    """Prompts served by another prompt's track: (row, row that was tracked)."""
     return [(choice.row, choice.tracked) for chain in chains for choice in chain if choice.row != choice.tracked]
 
 

@@ -1,4 +1,4 @@
-"""The memory banks of the tracks of a round: what each has seen, by slot.
+"""The memory banks of the tracks of a round: what each of them has seen, by slot.
 
 Legend: N tracks, B tracks of a bucket, S slots, M memories read, L = h·w tokens of a memory, D = 64 channels
 of a memory, P pointers read, C = 256 channels of a pointer.
@@ -16,13 +16,13 @@ MEMORY_DTYPE = torch.bfloat16  # in every precision, on every device, as the sto
 
 
 class Recalled(NamedTuple):
-    """What the tracks of a bucket read at a frame: as much each, so that no attention mask is needed.
+    """What the tracks of a bucket read at a frame: the same number each, so that no attention mask is needed.
 
     Attributes:
         memory_BMLD: bfloat16; the prompt's first.
-        age_BM: int64, 0 = the prompt, else frames between.
+        age_BM: int64, distance in frames; 0 = the prompt.
         pointer_BPC: float32; the prompt's first.
-        pointer_age_BP: int64, frames between, the prompt's too.
+        pointer_age_BP: int64, distance in frames, the prompt's too.
     """
 
     memory_BMLD: Tensor
@@ -55,7 +55,7 @@ class Bank:
         self._pointer_NSC[rows, self._slots(tracks, frame, self.reach.pointer)] = pointer_BC
 
     def bucket(self, track: int, frame: int, *, reverse: bool) -> tuple[int, int]:
-        """How many memories and pointers a track reads at `frame`, beside the prompt's."""
+        """How many memories and pointers a track reads at `frame`, besides the prompt's."""
         return (
             len(self.ages(track, frame, self.reach.memory, reverse=reverse)),
             len(self.ages(track, frame, self.reach.pointer, reverse=reverse)),

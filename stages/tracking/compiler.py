@@ -13,7 +13,7 @@ RECOMPILE_LIMIT = 64  # batch sizes 1, 2, 4 … for every layer
 class Compiler:
     """Compiles functions with a backend of torch.compile, or leaves them as they are (None).
 
-    Compiled code is made for one batch size, so that batches are padded to a power of two.
+    Compiled code is for one batch size, so batches are padded to a power of two.
     """
 
     backend: str | None
@@ -31,5 +31,5 @@ class Compiler:
         return call
 
     def padded(self, n: int, limit: int) -> int:
-        """Batch size for `n` tracks where batches hold `limit` at most."""
+        """Batch size for `n` tracks where a batch holds at most `limit`."""
         return n if self.backend is None else min(limit, 1 << (n - 1).bit_length())

@@ -1,7 +1,7 @@
 """A frame's features conditioned on the memories of many tracks: SAM2's memory attention, in lock step.
 
 The sam2 package's own modules and weights, arranged for a batch of tracks on one frame. What does not depend
-on the track is computed once a frame: the first layer's self-attention and queries. Everything but the
+on the track is computed once per frame: the first layer's self-attention and queries. Everything but the
 cross-attention itself runs on all tracks together; the cross-attention runs bucket by bucket, because tracks
 of different age read different numbers of memories. Pointer tokens come last and are not rotated.
 
@@ -69,18 +69,18 @@ class Conditioner:
         normed, cross = layer.norm2(x_BLC), layer.cross_attn_image
         place = normed + position_1LC if layer.pos_enc_at_cross_attn_queries else normed
         q = rotate(project(cross, "q_proj", place), self.rotation_LF)
-        found, start = [], 0
+        attended_bLC, start = [], 0
         for memory_bKD, position_bKD, n_pointers in keys:
             b = len(memory_bKD)
             own_q = q.expand(b, -1, -1, -1) if len(q) == 1 else q[start : start + b]
             k = project(cross, "k_proj", memory_bKD + position_bKD if layer.pos_enc_at_cross_attn_keys else memory_bKD)
             k = rotate(k, self.rotation_LF, n_pointers)
             if is_absorbed(cross, q):
-                found.append(attend_absorbed(cross, own_q, k, memory_bKD))
+                attended_bLC.append(attend_absorbed(cross, own_q, k, memory_bKD))
             else:
-                found.append(attend(cross, own_q, k, project(cross, "v_proj", memory_bKD)))
+                attended_bLC.append(attend(cross, own_q, k, project(cross, "v_proj", memory_bKD)))
             start += b
-        return x_BLC + torch.cat(found)
+        return x_BLC + torch.cat(attended_bLC)
 
 
 def pointer_positions(model: SAM2Base, n_frames: int) -> Tensor:
@@ -111,7 +111,7 @@ def feed_forward(layer: Any, x_BLC: Tensor) -> Tensor:
 
 
 def project(attention: Attention, name: str, x_BLC: Tensor) -> Tensor:
-    """One of an attention's projections, as heads: (B, heads, L, channels a head)."""
+    """One of an attention's projections, as heads: (B, heads, L, channels per head)."""
     return attention._separate_heads(getattr(attention, name)(x_BLC), attention.num_heads)
 
 

@@ -1,8 +1,8 @@
 """Image features: every frame of a video encoded once, kept where there is room.
 
 A frame goes to the first place with room: the device, the host's memory, a temporary file. Sweeps run over
-the whole video again and again, so that a frame keeps its place: forgetting the oldest would always forget
-the one needed next. Budgets are of bytes; what a video needs beyond them costs disk, not memory.
+the whole video again and again, so a frame keeps its place: dropping the oldest would always drop
+the one needed next. Budgets are in bytes; what a video needs beyond them costs disk, not memory.
 
 Legend: C = 256 channels, h × w = stride 16, S = side of the model's square input.
 """
@@ -36,7 +36,7 @@ class Features(NamedTuple):
 
 
 class FeatureStore:
-    """Features by frame within budgets of device and host memory; what does not fit lies in a temporary file.
+    """Features by frame within budgets of device and host memory; what does not fit is stored in a temporary file.
 
     Args:
         budget: bytes on the device, on the host. A model on the CPU uses the host's alone.
@@ -138,7 +138,7 @@ class VideoFeatures:
         return self._store.get(frame)
 
     def close(self) -> None:
-        """Frees what is kept; the frames cannot be asked for any more."""
+        """Frees what is kept; no frame can be asked for afterwards."""
         self._decoder.shutdown(cancel_futures=True)
         self._store.close()
 

@@ -1,4 +1,4 @@
-"""The greedy selection of tracks (SOLA, arXiv 2412.01136): big prompts first, each object once.
+"""The greedy selection of tracks (SOLA, arXiv 2412.01136): largest prompts first, each object once.
 
 Pure logic. A `GreedyChain` says which prompts to track next and drops those that the new tracks cover.
 Chains do not depend on each other: a round asks each of them once and tracks all of their batches together,
@@ -46,16 +46,16 @@ class Choice:
 class GreedyChain:
     """One run of the selection over some prompts of a video.
 
-    Ask `next_batch`, track it, tell `cover`; until `next_batch` gives None. Prompts without a pixel are
-    passed over.
+    Call `next_batch`, track the batch, give its tracks to `cover`; repeat until `next_batch` returns None.
+    Prompts without a pixel are skipped.
 
     Args:
         prompts: all prompts of the file.
         rows: those of them that this chain selects from.
-        per_pass: prompts of a batch, at most.
-        covered_iou: a prompt left whose IoU with a new track, in the prompt's frame, exceeds this is
+        per_pass: at most this many prompts per batch.
+        covered_iou: a remaining prompt whose IoU with a new track, in the prompt's frame, exceeds this is
             dropped; None = every prompt becomes a track.
-        cap: tracks of the chain, at most; None = no limit.
+        cap: at most this many tracks; None = no limit.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class GreedyChain:
         cap: int | None,
     ) -> None:
         area = masks.area([prompts[row].mask for row in rows]).astype(int)
-        # Falling area, ties by row: what is left, always in the order of choice.
+        # What is left, in the order of choice: by falling area; ties go to the lower row.
         self._left = [rows[i] for i in np.argsort(-area, kind="stable") if area[i] > 0]
         self._prompts = prompts
         self._per_pass = per_pass
@@ -81,7 +81,7 @@ class GreedyChain:
         return min(len(self._left), self._room)
 
     def next_batch(self) -> Batch | None:
-        """The biggest prompt left and the next biggest of its frame; they are no longer left."""
+        """The largest remaining prompt and the next largest of its frame; they no longer remain."""
         if not self._left or self._room == 0:
             return None
         frame = self._prompts[self._left[0]].frame
@@ -148,9 +148,11 @@ def run_chains(
         with progress.part(1 - (left + len(tracked_of)) / total, 1 - left / total):
             masklet_of |= _track_new(flat, tracked_of, prompts, track)
         for chain, own, choices in zip(chains, batches, chosen):
-            found = [Choice(row, tracked_of[row], masklet_of[tracked_of[row]]) for batch in own for row in batch.rows]
-            chain.cover([choice.masklet for choice in found])
-            choices += found
+            selected = [
+                Choice(row, tracked_of[row], masklet_of[tracked_of[row]]) for batch in own for row in batch.rows
+            ]
+            chain.cover([choice.masklet for choice in selected])
+            choices += selected
     return chosen
 
 
@@ -160,9 +162,13 @@ def _track_new(
     """Tracks the rows that serve themselves."""
     todo = [(batch.frame, [row for row in batch.rows if tracked_of[row] == row]) for batch in batches]
     todo = [(frame, rows) for frame, rows in todo if rows]
-    found = track([PromptBatch(frame, [prompts[row].mask for row in rows]) for frame, rows in todo]) if todo else []
-    assert [len(masklets) for masklets in found] == [len(rows) for _, rows in todo]
-    return {row: masklet for (_, rows), masklets in zip(todo, found) for row, masklet in zip(rows, masklets)}
+    masklets_of_batch = (
+        track([PromptBatch(frame, [prompts[row].mask for row in rows]) for frame, rows in todo]) if todo else []
+    )
+    assert [len(masklets) for masklets in masklets_of_batch] == [len(rows) for _, rows in todo]
+    return {
+        row: masklet for (_, rows), masklets in zip(todo, masklets_of_batch) for row, masklet in zip(rows, masklets)
+    }
 
 
 def rows_of_chains(prompts: Sequence[Prompt], n_expressions: int) -> list[list[int]]:

@@ -1,7 +1,7 @@
 """SAM2's heads for a batch of tracks on one frame: prompt, mask decoder, memory encoder.
 
 The sam2 package's own modules. Against the stock predictor only waste is gone: of three candidate masks only
-the chosen one is enlarged, constants are made once, and what depends on the frame alone is computed once.
+the chosen one is enlarged, constants are computed once, and so is what depends on the frame alone.
 
 Legend: B tracks, M = 3 candidate masks, C = 256 channels, h × w = stride 16, L = h·w, D = 64 channels of a
 memory, S = side of the model's square input, H × W = size of the video.
@@ -30,7 +30,7 @@ class Prediction(NamedTuple):
         pointer_BC: float32 object pointers.
         score_B1: object-score logits.
         iou_B: predicted IoU of the chosen mask.
-        memory_BLD: for the bank.
+        memory_BLD: for the memory bank.
     """
 
     logits_B1hw: Tensor
@@ -48,7 +48,7 @@ class Heads:
     """The heads of `model`, which is taken over: its memory encoder is laid out channels last.
 
     Raises:
-        ValueError: a flag of the model couples tracks or changes what is remembered.
+        ValueError: a flag of the model couples tracks or changes what is stored in memory.
     """
 
     def __init__(self, model: SAM2VideoPredictor, compiler: Compiler) -> None:

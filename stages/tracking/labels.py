@@ -70,13 +70,13 @@ def _at(key: str, annotation: MaskSequence, t: int, n_frames: int, size: tuple[i
     if len(annotation) != n_frames:
         raise ValueError(
             f"annotation {key!r} has {len(annotation)} frames, the video has {n_frames}: "
-            "extract all frames (frames.fps, frames.max_frames), or mend the annotation file"
+            "extract all frames (frames.fps, frames.max_frames), or fix the annotation file"
         )
     rle = annotation[t]
     if rle is not None and tuple(rle["size"]) != size:
         raise ValueError(
             f"annotation {key!r}, frame {t}: mask of size {tuple(rle['size'])}, the frames are {size}: "
-            "keep the native size (frames.max_side), or mend the annotation file"
+            "keep the native size (frames.max_side), or fix the annotation file"
         )
     return rle
 

@@ -1,6 +1,6 @@
-"""The engine: all tracks of a video advance a frame together, on features encoded once.
+"""The engine: all tracks of a video advance together, frame by frame, on features encoded once.
 
-The tracks are those of the stock predictor with one state a prompt frame (`stages.tracking.stock`): each has
+The tracks are those of the stock predictor with one state per prompt frame (`stages.tracking.stock`): each has
 its own memories, prompt frame and direction; the whole forward sweep runs before the backward sweep, which
 reads forward memories next to a prompt. What sets it apart from the stock predictor changes no number beyond
 the rounding of sums: docs/tracking.md has the design and the faults that its tests put in on purpose.
@@ -46,7 +46,7 @@ class LockstepTracker:
     """`Tracker` in lock step. Keeps the features of the last video.
 
     Args:
-        batch: tracks computed together, at most; halves when the device has no memory for them.
+        batch: at most this many tracks computed together; halves when the device runs out of memory.
         budget: bytes of features kept on the device, on the host.
         compiler: a backend of torch.compile; None = nothing is compiled.
     """
@@ -78,15 +78,15 @@ class LockstepTracker:
         """Tracks all prompts of all batches together; see `Tracker`."""
         prompts = [(batch.frame, rle) for batch in batches for rle in batch.masks]
         with torch.inference_mode(), autocast(self._device.type, self.precision), attention_kernels(self._device):
-            found = iter(self._round(self._open(frames), frames, prompts) if prompts else [])
-        return [[next(found) for _ in batch.masks] for batch in batches]
+            masklets = iter(self._round(self._open(frames), frames, prompts) if prompts else [])
+        return [[next(masklets) for _ in batch.masks] for batch in batches]
 
     def _round(self, video: VideoFeatures, frames: FrameFolder, prompts: Sequence[tuple[int, Rle]]) -> list[Masklet]:
         start = time.perf_counter()
         with Recorder(len(prompts), len(frames), frames.size) as recorder:
             Round(self.heads, video, prompts, len(frames), self.batches, recorder, self.runtime).run()
             with self.runtime.phase("masks"):
-                found = recorder.masklets()
+                masklets = recorder.masklets()
         counts, work = self.runtime.counts, len(prompts) * len(frames)
         counts["rounds"] += 1
         counts["object_frames"] += work
@@ -96,7 +96,7 @@ class LockstepTracker:
         log.info(
             "round %d: %d tracks, %d frames, %.1f object-frames/s", counts["rounds"], len(prompts), len(frames), rate
         )
-        return found
+        return masklets
 
     def _open(self, frames: FrameFolder) -> VideoFeatures:
         if self._video is None or self._frames != frames:

@@ -24,7 +24,7 @@ class ModelFrames:
     def __init__(self, frames: FrameFolder, side: int, device: torch.device, keep: int = CACHED_FRAMES) -> None:
         self.frames, self.side, self.device, self.keep = frames, side, device, keep
         self._resized: dict[int, torch.Tensor] = {}
-        # On a GPU torch multiplies by the reciprocal of a plain number, which rounds otherwise.
+        # On a GPU torch multiplies by the reciprocal of a plain number, which rounds differently.
         self._white = torch.tensor(255.0, dtype=torch.float64, device=device)
         self._mean_311 = torch.tensor(MEAN, device=device)[:, None, None]
         self._std_311 = torch.tensor(STD, device=device)[:, None, None]

@@ -1,4 +1,4 @@
-"""What a track reads at a frame, and in which slot of its bank that lies (SAM 2, arXiv 2408.00714, section 4).
+"""What a track reads at a frame, and which slot of its memory bank holds it (SAM 2, arXiv 2408.00714, section 4).
 
 A track has one prompt frame, is followed forward from it to the end, then backward to frame 0. At a frame it
 reads the prompt's memory and those of up to `reach` frames that it just passed; object pointers likewise, with
@@ -24,7 +24,7 @@ class Reach:
 
 
 def recalled_ages(prompt: int, frame: int, n_frames: int, reach: int, *, reverse: bool) -> tuple[int, ...]:
-    """Distances to the frames read beside the prompt, nearest first.
+    """Distances to the frames read besides the prompt's, nearest first.
 
     The prompt's own place is left empty: its memory has the position of a prompt, not of an age.
     """
@@ -40,7 +40,7 @@ def is_active(prompt: int, frame: int, *, reverse: bool) -> bool:
 
 
 def slot_of(prompt: int, frame: int, reach: int) -> int:
-    """Where the memory of `frame` lies in the bank of a track with `prompt`."""
+    """The slot for the memory of `frame` in the bank of a track with `prompt`."""
     after = frame - prompt
     return after if 0 <= after < reach else reach + frame % reach
 

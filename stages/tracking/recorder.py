@@ -25,7 +25,7 @@ ENLARGED = 8  # masks at the video's size at a time: 17 MB of float32 at 540 × 
 
 
 class Recorder:
-    """The outputs of N tracks. A context: leaving it waits for the worker, or drops what waits after an error."""
+    """The outputs of N tracks. A context: leaving it waits for the worker or, after an error, drops what is pending."""
 
     def __init__(self, n: int, n_frames: int, size: tuple[int, int]) -> None:
         self._size = size
@@ -41,15 +41,15 @@ class Recorder:
     ) -> None:
         self._worker.shutdown(cancel_futures=error is not None)
 
-    def record(self, tracks: Sequence[int], frame: int, found: Prediction) -> None:
+    def record(self, tracks: Sequence[int], frame: int, prediction: Prediction) -> None:
         """Takes what `frame` gave some tracks; raises what the worker raised before."""
-        outputs = (found.logits_B1hw, found.pointer_BC, found.score_B1, found.iou_B)
+        outputs = (prediction.logits_B1hw, prediction.pointer_BC, prediction.score_B1, prediction.iou_B)
         self._pending.append(self._worker.submit(self._keep, list(tracks), frame, *outputs))
         while len(self._pending) > PENDING:
             self._pending.popleft().result()
 
     def masklets(self) -> list[Masklet]:
-        """One a track; every track must have been recorded in every frame."""
+        """One per track; every track must have been recorded in every frame."""
         while self._pending:
             self._pending.popleft().result()
         return self._collected.masklets()

@@ -1,7 +1,7 @@
 """Prompts of one object that several expressions found: one track may serve them all (`tracks.share_prompts`).
 
-Not the published scheme: it follows each expression's prompts apart, though detectors draw nearly the same
-mask for many expressions. Outputs differ by what such masks differ; docs/tracking.md says how to measure it.
+Not the published scheme: it tracks each expression's prompts separately, though detectors draw nearly the same
+mask for many expressions. Outputs differ as far as such masks do; docs/tracking.md says how to measure it.
 """
 
 from collections import defaultdict
@@ -12,11 +12,11 @@ from stages.core.state.prompt_file import Prompt
 
 
 class SharedPrompts:
-    """Says which prompt's track serves a prompt.
+    """Decides which prompt's track serves a prompt.
 
     Args:
         prompts: all of the video's file.
-        iou: masks of one frame at or above it are one prompt; None = every prompt is tracked itself.
+        iou: masks of one frame whose IoU reaches it are one prompt; None = every prompt is tracked itself.
     """
 
     def __init__(self, prompts: Sequence[Prompt], iou: float | None) -> None:

@@ -1,6 +1,6 @@
-"""The reference engine: the sam2 package's own video predictor, used as its authors mean it to be used.
+"""The reference engine: the sam2 package's own video predictor, used as its authors intend.
 
-One prompt frame a state (with mixed prompt frames it would track an object before its prompt); the whole
+One prompt frame per state (with mixed prompt frames it would track an object before its prompt); the whole
 forward sweep first, then the reverse sweep, which reads forward memories next to the prompt frame; never
 non-overlap constraints. It is slow: it encodes every frame again for each batch of prompts. What differs
 from a plain use changes no number: frames are decoded when needed, memories out of reach are dropped, and
@@ -77,11 +77,11 @@ class StockTracker:
         if self._frames != frames:
             self.runtime, self.predictor.encodes = Runtime(), 0
         with self.runtime.phase("track"):
-            found = [self.propagate(frames, batch.frame, batch.masks) for batch in progress.steps(batches)]
+            masklets = [self.propagate(frames, batch.frame, batch.masks) for batch in progress.steps(batches)]
         self.runtime.counts["rounds"] += 1
-        self.runtime.counts["object_frames"] += sum(map(len, found)) * len(frames)
+        self.runtime.counts["object_frames"] += sum(map(len, masklets)) * len(frames)
         self.runtime.counts["encodes"] = self.predictor.encodes
-        return found
+        return masklets
 
     def propagate(self, frames: FrameFolder, frame_index: int, masks: Sequence[Rle]) -> list[Masklet]:
         """Tracks masks of one frame, given at video size, forward and back."""
@@ -128,7 +128,7 @@ def record(collected: Collected, state: State, frame: int, masks_NHW: NDArray[np
 
 @contextmanager
 def without_progress_bars() -> Iterator[None]:
-    """While it is open the package draws none; else there would be two per batch of prompts."""
+    """While it is open the package draws none; otherwise there would be two per batch of prompts."""
     drawn = sam2_video_predictor.tqdm
     sam2_video_predictor.tqdm = functools.partial(drawn, disable=True)
     try:

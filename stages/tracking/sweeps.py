@@ -76,17 +76,17 @@ class Round:
 
     def _begin(self, tracks: Sequence[int], frame: int, features: Features) -> None:
         def compute(part: Sequence[int]) -> Prediction:
-            found = self.heads.prompt(features, [masks_of.decode(self.masks[n]) for n in self._padded(part)])
-            return found.first(len(part))
+            prediction = self.heads.prompt(features, [masks_of.decode(self.masks[n]) for n in self._padded(part)])
+            return prediction.first(len(part))
 
-        for part, found in self.batches.run(tracks, compute):
-            self._keep(part, frame, found)
+        for part, prediction in self.batches.run(tracks, compute):
+            self._keep(part, frame, prediction)
             if self._conditioner is None:
-                position = self.heads.memory_position(found.memory_BLD, features)
+                position = self.heads.memory_position(prediction.memory_BLD, features)
                 self._conditioner = Conditioner(self.heads.model, self.n_frames, position, self.heads.compiler)
 
     def _follow(self, tracks: Sequence[int], frame: int, features: Features, reverse: bool) -> None:
-        """In buckets of tracks that read as much; a batch may hold several."""
+        """In buckets of tracks that read the same number of memories; a batch may hold several."""
 
         def bucket(track: int) -> tuple[int, int]:
             return self.bank.bucket(track, frame, reverse=reverse)
@@ -96,8 +96,8 @@ class Round:
             recalled = [self.bank.read(group, frame, reverse=reverse) for group in buckets]
             return self.heads.follow(features, self._conditioned(features, recalled)).first(len(part))
 
-        for part, found in self.batches.run(sorted(tracks, key=bucket), compute):
-            self._keep(part, frame, found)
+        for part, prediction in self.batches.run(sorted(tracks, key=bucket), compute):
+            self._keep(part, frame, prediction)
 
     def _padded(self, part: Sequence[int]) -> list[int]:
         """With the last track repeated up to a size that compiled code is made for."""
@@ -108,9 +108,9 @@ class Round:
         assert self._conditioner is not None and self.video.position_1LC is not None
         return self._conditioner(tokens(features), self.video.position_1LC, recalled)
 
-    def _keep(self, tracks: Sequence[int], frame: int, found: Prediction) -> None:
-        self.bank.write(tracks, frame, found.memory_BLD, found.pointer_BC)
-        self.recorder.record(tracks, frame, found)
+    def _keep(self, tracks: Sequence[int], frame: int, prediction: Prediction) -> None:
+        self.bank.write(tracks, frame, prediction.memory_BLD, prediction.pointer_BC)
+        self.recorder.record(tracks, frame, prediction)
 
 
 def tokens(features: Features) -> Tensor:

@@ -24,7 +24,7 @@ class Masklet:
     """One object through a video.
 
     Attributes:
-        rles_T: a mask a frame at video size; empty where the object is absent.
+        rles_T: one mask per frame at video size; empty where the object is absent.
         tokens_TC: float32, SAM2's object pointers.
         score_T: float32 object-score logits, ≤ 0 = absent. On the prompt frame a dummy: ±10 says whether
             the prompt has a pixel at the model's size.
@@ -47,7 +47,7 @@ class Collected:
         self.iou_NT = np.zeros((n, n_frames), np.float32)
 
     def masklets(self) -> list[Masklet]:
-        """One per track; every track must have been tracked in every frame."""
+        """One per track; every track must have a mask in every frame."""
         masklets: list[Masklet] = []
         for n, row in enumerate(self.rles_NT):
             rles_T = [rle for rle in row if rle is not None]
@@ -66,7 +66,7 @@ class PromptBatch:
 
 @dataclass
 class Runtime:
-    """What tracking a video took so far.
+    """What tracking a video has taken so far.
 
     Attributes:
         counts: rounds (calls of `track`), encodes (frames through the image encoder), object_frames (tracks
@@ -85,7 +85,7 @@ class Runtime:
 
 
 class Tracker(Protocol):
-    """A tracking engine (`tracks.engine`). Keeps what it knows of the last video, until the next."""
+    """A tracking engine (`tracks.engine`). Keeps its state of a video until the next."""
 
     @property
     def runtime(self) -> Runtime:
