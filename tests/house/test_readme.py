@@ -1,4 +1,4 @@
-"""The README's commands, tried: a dry run of every snakemake line, --help of every stage it names, its links."""
+"""The README's commands, tried: a dry run of everything that runs the workflow, its links, its map, its make targets."""
 
 import os
 import re
@@ -13,8 +13,9 @@ from support.project import ROOT
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 LINES = [line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines()]
-WORKFLOW = [line for line in LINES if line.startswith("snakemake")]
-STAGES = sorted(set(re.findall(r"python -m (stages\.\w+)", TEXT)))
+WORKFLOW = [line for line in LINES if line.startswith(("snakemake ", "referee run ", "referee demo"))]
+FIRST = "snakemake --cores 8 --resources gpu=4 -- results/mevis/valid_u"
+MAP = next(block for block in BLOCKS if "stages/__main__.py" in block)
 
 
 @pytest.fixture(scope="module")
@@ -27,30 +28,47 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_readme_has_commands() -> None:
-    assert len(WORKFLOW) >= 7 and len(STAGES) >= 2
+    assert WORKFLOW[0] == FIRST, "the main job, as users write it"
+    assert len(WORKFLOW) >= 7
 
 
 @pytest.mark.parametrize("line", WORKFLOW)
 def test_workflow_commands_plan(line: str, workspace: Path) -> None:
-    words = [word for word in shlex.split(line) if word != "-n"]
+    program, *words = [word for word in shlex.split(line) if word != "-n"]
     if "--report" in words:
         pytest.skip("a report needs finished results: tests/workflow/test_workflow.py writes one")
+    if program == "snakemake":
+        command = ["-m", "snakemake", "--dry-run", *words]  # behind "--" it would be a target
+    else:
+        command = ["-m", "stages", *words, "--dry-run"]
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    command = [sys.executable, "-m", *words, "--dry-run"]
-    done = subprocess.run(command, cwd=workspace, capture_output=True, text=True, env=environment)
+    done = subprocess.run([sys.executable, *command], cwd=workspace, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^total\s+\d+$", done.stdout + done.stderr, re.MULTILINE)
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_named_stages_exist(stage: str) -> None:
-    done = subprocess.run([sys.executable, "-m", stage, "--help"], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+def test_the_main_job_is_the_same_in_both_ways(workspace: Path) -> None:
+    """What `referee run` plans for the second line is what snakemake plans for the first."""
+    program, *words = WORKFLOW[1].split()
+    assert program == "referee"
+    plans = []
+    for command in (["-m", "snakemake", "--dry-run", *FIRST.split()[1:]], ["-m", "stages", *words, "--dry-run"]):
+        done = subprocess.run([sys.executable, *command], cwd=workspace, capture_output=True, text=True)
+        plans.append(sorted(re.findall(r"^(\w+ +\d+)$", done.stdout + done.stderr, re.MULTILINE)))
+    assert plans[0] == plans[1] and len(plans[0]) > 10
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(((?!http)[^)#]+)\)", TEXT))))
-def test_links_lead_somewhere(target: str) -> None:
-    assert (ROOT / target).exists()
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"(?:^|  )((?:\w|/)+(?:/|\.\w+)|Snakefile)(?=  )", MAP, re.M))))
+def test_the_map_shows_what_is_there(path: str) -> None:
+    place = ROOT / path
+    assert place.is_dir() if path.endswith("/") else place.is_file()
+
+
+def test_the_map_shows_every_package() -> None:
+    missing = [
+        path.parent.name for path in (ROOT / "stages").glob("*/__init__.py") if f"stages/{path.parent.name}/" not in MAP
+    ]
+    assert not missing
 
 
 def test_make_targets_exist() -> None:
