@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from stages.core.config.sections import Run
 from stages.core.run.devices import lease_device
+from stages.core.run.slots import visible_slots
 
 T = TypeVar("T")
 PATIENCE = timedelta(hours=2)  # of the others, while one of them measures its share of the validation split
@@ -104,8 +105,7 @@ def refuse_crowding(device: str) -> None:
     ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if device == "cpu" or ranks == 1:
         return
-    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # counts without initialising CUDA
-    devices = torch.cuda.device_count()
+    devices = len(visible_slots())
     if 0 < devices < ranks:
         raise ValueError(
             f"torchrun started {ranks} processes on this machine, which has {devices} visible CUDA devices: "
@@ -119,8 +119,8 @@ def join(device: str) -> Iterator[World]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield World()
         return
-    if device == "cuda":  # one leased device is number 0; a scheduler's devices are visible to every process
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    if device == "cuda":  # the leased one, which is all that this process sees
+        torch.cuda.set_device(0)
     dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield World(dist.get_rank(), dist.get_world_size())

@@ -1,10 +1,7 @@
-"""The cache, shards, device leases, masks, config: what every stage stands on."""
+"""The cache, shards, masks, config: what every stage stands on."""
 
 import json
-import multiprocessing
 import os
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -13,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.project import CONFIG, ROOT, make_config
+from support.project import CONFIG, make_config
 
 from stages.core.config.file import Config
 from stages.core.config.loading import ConfigError, load_config, section, section_digest, settings_of
@@ -22,7 +19,6 @@ from stages.core.digests import flatten
 from stages.core.media import masks
 from stages.core.records import Expression, Video, check_id
 from stages.core.run.cli import Job
-from stages.core.run.devices import lease_slot, scheduler_chose, visible_devices
 from stages.core.run.runner import Finish, StaleError, run_shard, shard
 from stages.core.state.cache import (
     CacheError,
@@ -290,50 +286,6 @@ def test_stale_files_can_stop_the_job(tmp_path: Path) -> None:
     run(make_job(config), [make_video("a")], Recorder())
     with pytest.raises(StaleError, match="input: x → y"):
         run(make_job(config), [make_video("a")], Recorder(), ingredient="y")
-
-
-# ---------------------------------------------------------------- devices
-
-
-def hold(slots: list[str], folder: Path, queue: "multiprocessing.Queue[tuple[str, float, float]]") -> None:
-    with lease_slot(slots, folder) as slot:
-        start = time.monotonic()
-        time.sleep(0.4)
-        queue.put((slot, start, time.monotonic()))
-
-
-def test_four_jobs_never_share_two_devices(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    jobs = [context.Process(target=hold, args=(["0", "1"], tmp_path, queue)) for _ in range(4)]
-    for job in jobs:
-        job.start()
-    held = [queue.get(timeout=60) for _ in jobs]
-    for job in jobs:
-        job.join()
-    assert {slot for slot, _, _ in held} == {"0", "1"}
-    for i, (slot, start, end) in enumerate(held):
-        for other, other_start, other_end in held[i + 1 :]:
-            assert slot != other or end <= other_start or other_end <= start, "two jobs held one device"
-
-
-def test_a_killed_job_frees_its_device(tmp_path: Path) -> None:
-    code = (
-        "import sys, time; from pathlib import Path; from stages.core.run.devices import lease_slot\n"
-        f"with lease_slot(['0'], Path({str(tmp_path)!r})): print('held', flush=True); time.sleep(60)"
-    )
-    job = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE)
-    assert job.stdout is not None and job.stdout.readline() == b"held\n"
-    job.kill()
-    job.wait()
-    with lease_slot(["0"], tmp_path) as slot:
-        assert slot == "0"
-
-
-def test_leases_stay_inside_what_is_visible() -> None:
-    assert visible_devices({"CUDA_VISIBLE_DEVICES": "2,GPU-ab"}, 8) == ["2", "GPU-ab"]
-    assert visible_devices({}, 2) == ["0", "1"]
-    assert scheduler_chose({"SLURM_JOB_GPUS": "3"}) and not scheduler_chose({"CUDA_VISIBLE_DEVICES": "0"})
 
 
 # ---------------------------------------------------------------- config

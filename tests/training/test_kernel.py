@@ -16,7 +16,8 @@ from support.kernel import Toy, ToyRecipe, kill_before, same, train_and_die
 from support.project import ROOT
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from stages.training import checkpoint, curve, loop
+from stages.core.run.slots import Slot
+from stages.training import checkpoint, curve, loop, processes
 from stages.training.arithmetic import deterministic
 from stages.training.checkpoint import read
 from stages.training.clock import Clock, Length
@@ -280,11 +281,11 @@ def test_two_processes_are_one_training(tmp_path: Path) -> None:
 
 def test_more_processes_than_devices_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(processes, "visible_slots", lambda: [Slot(str(i), str(i)) for i in range(2)])
     with pytest.raises(ValueError, match=r"4 processes .* 2 visible CUDA devices: start it with --nproc-per-node 2"):
         refuse_crowding("auto")
     refuse_crowding("cpu")  # the CPU is shared
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(processes, "visible_slots", lambda: [Slot(str(i), str(i)) for i in range(4)])
     refuse_crowding("cuda")
 
 

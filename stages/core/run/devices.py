@@ -1,88 +1,162 @@
 """Leasing one of a machine's devices to one job.
 
-Snakemake counts `gpu` but assigns none: two jobs of one machine would both take device 0. A job takes
-the first free slot among the visible devices, by an advisory lock that the kernel drops when the
-process ends, however it ends. Where the scheduler already chose (Slurm sets the job's devices), nothing
-is leased.
+Snakemake counts `gpu` but assigns none: two jobs of one machine, or of one allocation of several devices, would
+all take device 0. A job takes the first free slot among the devices it may use, by an advisory lock that the
+kernel drops when the process ends, however it ends. A slot is a whole device, or a MIG slice of one. A single
+device that a scheduler gave is taken as it is: whether it is shared was the scheduler's choice.
+
+Which devices those are: stages/core/run/slots.py.
 """
 
 import fcntl
 import logging
 import os
+import stat
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from stages.core.config.section import Device
 from stages.core.config.sections import Run
+from stages.core.run.slots import ORDER, PCI_ORDER, VISIBLE, Slot, scheduler_chose, visible_slots
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 0.2
-SCHEDULER_VARIABLES = ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "PBS_GPUFILE", "SGE_HGR_gpu")
 
 
 @contextmanager
 def lease_device(run: Run) -> Iterator[str]:
-    """Yields "cuda" or "cpu"; with "cuda" exactly one device is visible to this process.
+    """Yields "cuda" or "cpu"; with "cuda" exactly one device is visible to this process, with "cpu" none is.
 
     Must run before CUDA is initialised: it sets CUDA_VISIBLE_DEVICES. Also pins torch's CPU threads to
     `run.threads`: their number decides how sums are split, and so the last bits of a result.
 
     Raises:
-        ValueError: `cuda` was asked for and there is none.
+        ValueError: `cuda` was asked for, and there is no device or CUDA does not start.
     """
-    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # else the question whether there is a device initialises CUDA
     import torch  # late: stages without a model start faster
 
     torch.set_num_threads(run.threads)
-    if run.device == "cpu" or (run.device == "auto" and not torch.cuda.is_available()):
-        yield "cpu"
-        return
-    if not torch.cuda.is_available():
-        raise ValueError("run.device is 'cuda', but torch finds no CUDA device; set it to auto or cpu")
-    if scheduler_chose(os.environ):
-        yield "cuda"
-        return
-    with lease_slot(visible_devices(os.environ, torch.cuda.device_count()), lock_folder()) as slot:
-        os.environ["CUDA_VISIBLE_DEVICES"] = slot
-        log.info("leased device %s", slot)
-        yield "cuda"
+    slots = visible_slots() if run.device != "cpu" else []
+    with lease(run.device, slots, os.environ, torch.cuda.init, lock_folder()) as device:
+        yield device
 
 
 @contextmanager
-def lease_slot(slots: Sequence[str], folder: Path) -> Iterator[str]:
-    """Waits for a free slot and holds it; a slot is never held twice on one machine."""
-    folder.mkdir(parents=True, exist_ok=True)
+def lease(
+    wanted: Device,
+    slots: Sequence[Slot],
+    environment: MutableMapping[str, str],
+    start: Callable[[], None],
+    folder: Path,
+) -> Iterator[str]:
+    """`lease_device` among `slots`.
+
+    Args:
+        environment: is changed: CUDA_VISIBLE_DEVICES names the slot, and stays so, because CUDA does not look again;
+            with "cpu" it is empty inside.
+        start: initialises CUDA; raises RuntimeError where that fails, such as with a driver too old for the build.
+        folder: of the lock files.
+    """
+    if wanted == "cpu" or (wanted == "auto" and not slots):
+        with _hidden(environment):
+            yield "cpu"
+        return
+    if not slots:
+        raise ValueError(f"run.device is 'cuda', but there is no CUDA device{_why(environment)}; set it to auto or cpu")
+    with lease_slot(slots, folder) if _must_lock(slots, environment) else _given(slots[0]) as slot:
+        environment.setdefault(ORDER, PCI_ORDER)
+        environment[VISIBLE] = slot.name
+        reason = _failure(start)
+        if reason is None:
+            log.info("using device %s", slot.name)
+            yield "cuda"
+            return
+    if wanted == "cuda":
+        raise ValueError(f"run.device is 'cuda', but CUDA does not start: {reason}; set it to auto or cpu")
+    log.warning("run.device is auto, and CUDA does not start: models run on the CPU (%s)", reason)
+    with _hidden(environment):
+        yield "cpu"
+
+
+@contextmanager
+def lease_slot(slots: Sequence[Slot], folder: Path) -> Iterator[Slot]:
+    """Waits for a free slot and holds it; a slot is never held twice on one machine.
+
+    Raises:
+        ValueError: the folder of lock files is not this user's.
+    """
+    _own(folder)
     waiting = False
     while True:
         for slot in slots:
-            with (folder / f"{slot.replace('/', '_')}.lock").open("a") as handle:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
+            with (folder / f"{slot.lock.replace('/', '_')}.lock").open("a") as handle:
+                if not _locked(handle.fileno(), Path(handle.name)):
                     continue
                 yield slot
                 return
         if not waiting:
-            log.info("all of the devices %s are taken; waiting for one", ", ".join(slots))
+            log.info("all of the devices %s are taken; waiting for one", ", ".join(slot.name for slot in slots))
             waiting = True
         time.sleep(POLL_SECONDS)
 
 
-def visible_devices(environment: Mapping[str, str], count: int) -> list[str]:
-    """The devices this process may use: the inherited CUDA_VISIBLE_DEVICES, or all `count`."""
-    inherited = environment.get("CUDA_VISIBLE_DEVICES")
-    if inherited is None:
-        return [str(index) for index in range(count)]
-    return [name.strip() for name in inherited.split(",") if name.strip()]
-
-
-def scheduler_chose(environment: Mapping[str, str]) -> bool:
-    """Whether a cluster scheduler already gave this job its own devices."""
-    return any(environment.get(name) for name in SCHEDULER_VARIABLES)
-
-
 def lock_folder() -> Path:
-    """Machine-local, one a user: devices are a machine's, the cache may be shared between machines."""
-    return Path(tempfile.gettempdir()) / f"referee-devices-{os.getuid()}"
+    """One per machine and user. Not below TMPDIR, which schedulers set per job: jobs of one machine share it."""
+    shared = Path("/tmp")
+    return (shared if os.access(shared, os.W_OK) else Path(tempfile.gettempdir())) / f"referee-devices-{os.getuid()}"
+
+
+@contextmanager
+def _hidden(environment: MutableMapping[str, str]) -> Iterator[None]:
+    """No device is visible: some libraries put tensors on one wherever there is one, asked or not."""
+    before = environment.get(VISIBLE)
+    environment[VISIBLE] = ""
+    try:
+        yield
+    finally:
+        if before is None:
+            environment.pop(VISIBLE, None)
+        else:
+            environment[VISIBLE] = before
+
+
+@contextmanager
+def _given(slot: Slot) -> Iterator[Slot]:
+    yield slot
+
+
+def _must_lock(slots: Sequence[Slot], environment: Mapping[str, str]) -> bool:
+    return len(slots) > 1 or not scheduler_chose(environment)
+
+
+def _failure(start: Callable[[], None]) -> str | None:
+    try:
+        start()
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for CUDA
+        return " ".join(str(error).split()) or type(error).__name__
+    return None
+
+
+def _why(environment: Mapping[str, str]) -> str:
+    return f" in {VISIBLE}={environment[VISIBLE]!r}" if VISIBLE in environment else ""
+
+
+def _own(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    facts = folder.lstat()
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():
+        raise ValueError(f"{folder}: holds the locks of devices, and belongs to another user: have it removed")
+
+
+def _locked(handle: int, path: Path) -> bool:
+    """Whether this process holds the lock, of the file that is still there: cleaners of /tmp may have removed it."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        there = path.stat()
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    os.utime(handle)
+    return (there.st_dev, there.st_ino) == (os.fstat(handle).st_dev, os.fstat(handle).st_ino)
