@@ -1,9 +1,9 @@
-"""The embedded data set: generated clips of moving shapes with sentences that are true of them.
+"""The embedded data set: generated clips of moving shapes, with true sentences about them.
 
-scene.py    what a clip holds           facts.py      courses, and what of them can be seen
-motion.py   courses of one object       words.py      what is said of one object: true, false or unclear
-pairs.py    courses of two              relations.py  what is said of two
-sample.py   random scenes               clauses.py    how all that is worded
+scene.py    what a clip holds           facts.py      trajectories, and what of them is visible
+motion.py   trajectories of one object  words.py      statements about one object: true, false or unclear
+pairs.py    trajectories of two         relations.py  statements about two
+sample.py   random scenes               clauses.py    how the statements are worded
 outlines.py exact masks                 meaning.py    which objects a description fits
 background.py, draw.py   frames         grammar.py    sentences and what they refer to
 clip.py     clips in memory             write.py      the MeViS v2 layout

@@ -1,6 +1,6 @@
 """What objects are drawn before and behind: backgrounds, walls, light and noise.
 
-Pixels pass through interpolation and are only nearly the same on every machine; masks never depend on them.
+Pixels are interpolated and may differ slightly between machines; masks never depend on them.
 
 Legend: T frames, H height, W width.
 """
@@ -21,7 +21,7 @@ def canvas(rng: Generator, size: Size, before: Image | None = None) -> Image:
     """(H + 2 PAD, W + 2 PAD, 3): soft clouds of a dull colour with a faint pattern, or a wall of bricks.
 
     Args:
-        before: the canvas that the wall stands before, and stands out from.
+        before: the canvas behind the wall, from which it must stand out.
     """
     import cv2
 
@@ -56,7 +56,7 @@ def _pattern(rng: Generator, height: int, width: int) -> NDArray[np.float32]:
 
 
 def _bricks(height: int, width: int) -> NDArray[np.float32]:
-    """(H, W) −1 in the joints, else 0."""
+    """(H, W) −1 in the joints, 0 elsewhere."""
     y_H1, x_1W = np.ogrid[:height, :width]
     joint_HW = (y_H1 % 6 == 0) | ((x_1W + 5 * (y_H1 // 6 % 2)) % 10 == 0)
     return -joint_HW.astype(np.float32)
@@ -75,7 +75,7 @@ def looked_at(canvas_HW3: Image, camera_T2: Float, size: Size) -> Image:
 
 @dataclass(frozen=True)
 class Lens:
-    """What befalls the picture on its way: blur, changes of light, noise."""
+    """What the lens adds to the picture: blur, changes of light, noise."""
 
     blur: float
     gain_T: Float
@@ -86,7 +86,7 @@ class Lens:
         u_T = np.linspace(0, 1, scene.n_frames)
         kind, depth = rng.random(), rng.uniform(0.06, 0.2)
         gain_T = np.full(scene.n_frames, rng.uniform(0.9, 1.08))
-        if kind < 0.3:  # it dawns or dusks
+        if kind < 0.3:  # it gets lighter or darker
             gain_T *= 1 + depth * (2 * u_T - 1) * rng.choice([-1, 1])
         elif kind < 0.55:  # a cloud passes
             gain_T *= 1 - depth * np.exp(-(((u_T - rng.random()) / 0.2) ** 2))

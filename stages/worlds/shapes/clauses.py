@@ -1,4 +1,4 @@
-"""The clauses that sentences are made of: how they are worded, and what decides whether they hold.
+"""The clauses that sentences are made of: how they are worded, and when they hold.
 
 A wording is a template of the whole phrase, in the singular and in the plural: {noun} takes "red star", {number}
 "two", {other} the landmark of a relation, "the small square".
@@ -16,26 +16,26 @@ Wordings = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Clause:
-    """Of one object."""
+    """A statement about one object."""
 
     wordings: Wordings
     means: Callable[[Facts], Truth]
     kind: str = "motion"
-    unwatched: bool = False  # may be said of an object that is out of sight for long
+    unwatched: bool = False  # may be said of an object that is long out of sight
 
     @property
     def of_motion(self) -> bool:
         return self.kind == "motion"
 
     def holds(self, facts: Facts) -> Truth:
-        """Of a motion that can hardly be watched, nothing is said to be true."""
+        """A motion that can hardly be watched is never true."""
         truth = self.means(facts)
         return None if truth and self.of_motion and not (self.unwatched or facts.in_plain_sight) else truth
 
 
 @dataclass(frozen=True)
 class Relation:
-    """Of an object to a landmark; `mutual` ones are of two objects, said of both at once."""
+    """A relation of an object to a landmark; `mutual` ones hold between two objects and refer to both."""
 
     wordings: Wordings
     means: Callable[[SceneFacts, int, int], Truth]
@@ -51,16 +51,16 @@ class Relation:
 
 @dataclass(frozen=True)
 class Order:
-    """Of the one among several that does something first, or last."""
+    """The one among several that does something first, or last."""
 
-    clause: str  # the one that all of them fulfil or not
+    clause: str  # what they do
     time: Callable[[Facts], int]  # the frame in which it happens
     last: bool
     wordings: Wordings
 
 
 def _that(singular: str, plural: str, *phrases: str) -> Wordings:
-    """Wordings with "that" and a verb, and with phrases that know no number."""
+    """Wordings with "that" and a verb, and with phrases that are the same in both numbers."""
     pairs = [(f"the {{noun}} that {singular}", f"the {{number}} {{noun}} that {plural}")]
     return (*pairs, *((f"the {{noun}} {phrase}", f"the {{number}} {{noun}} {phrase}") for phrase in phrases))
 

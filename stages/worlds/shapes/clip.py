@@ -33,13 +33,13 @@ class Clip:
 def sample_clip(
     rng: Generator, n_frames: int = 12, size: Size = (128, 128), n_objects: int | None = None, pace: float = 1.5
 ) -> Clip:
-    """A random clip: a piece of a longer scene.
+    """A random clip: cut from a longer scene.
 
     Args:
         n_frames: of the clip, 1 or more.
         size: (height, width) of the frames, 112 or more.
         n_objects: 2 to 8; None = as often as in the data set. Some may be out of sight for the whole clip.
-        pace: the scene lasts this many times longer, 16 frames at least; the clip is cut out anywhere.
+        pace: the scene lasts this many times longer, 16 frames at least; the clip is cut from a random place.
     """
     length = max(SHORTEST, 16, round(pace * n_frames))
     scene = sample_scene(rng, length, size, n_objects)

@@ -1,4 +1,4 @@
-"""Draws frames: shaded, textured objects behind walls before a background.
+"""Draws frames: shaded, textured objects behind walls, in front of a background.
 
 Legend: N objects from the farthest to the nearest, T frames, H height, W width, S side of an object's window.
 """
@@ -57,7 +57,7 @@ def _skin(thing: Thing, window: Window) -> Image:
 
 
 def _marks(texture: str, u_TSS: NDArray[np.float32], v_TSS: NDArray[np.float32], radius: float) -> Bool:
-    """(T, S, S) where the second colour is; stripes, dots and checks are a few pixels wide at any radius."""
+    """(T, S, S) True where the second colour is; stripes, dots and checks are a few pixels wide at any radius."""
     period = max(5.5, 0.5 * radius)
     if texture == "striped":
         return (u_TSS / period) % 1 < 0.45
@@ -68,5 +68,5 @@ def _marks(texture: str, u_TSS: NDArray[np.float32], v_TSS: NDArray[np.float32],
 
 
 def _second(base_3: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A tone that leaves the object's colour word true: darker, or lighter for what is dark."""
+    """A tone that leaves the object's colour word true: darker, or lighter for dark colours."""
     return base_3 * np.float32(0.45) if base_3.mean() > 60 else base_3 + np.float32(105)

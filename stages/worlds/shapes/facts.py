@@ -1,4 +1,4 @@
-"""What words look at: courses of the objects, and what of them can be seen when.
+"""What the words are judged by: trajectories of the objects, and when they are visible.
 
 Legend: N objects from the farthest to the nearest, T frames, S = T − 1 steps.
 """
@@ -13,7 +13,7 @@ from stages.worlds.shapes.outlines import Bool, footprints, visible_masks, wall_
 from stages.worlds.shapes.scene import Float, Scene, Size
 
 Truth = bool | None
-CHORDS = 8  # straight pieces in which a course is looked at for its bends
+CHORDS = 8  # straight pieces by which the bends of a trajectory are measured
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Facts:
     """Of one object, by frame.
 
     Attributes:
-        world_T2, image_T2: centres where nothing is seen of the camera's drift, and in the image.
-        coverage_T: share of the object that lies in the image, hidden or not.
-        sight_T: share of it that is seen.
+        world_T2, image_T2: centres in the world, without the camera's drift, and in the image.
+        coverage_T: share of the object inside the image, hidden or not.
+        sight_T: share of it that is visible.
         walled_T: share of it that a wall hides.
         spin_shows: whether one would see it spin.
     """
@@ -44,12 +44,12 @@ class Facts:
 
     @property
     def speed_S(self) -> Float:
-        """Pixels a frame."""
+        """Pixels per frame."""
         return np.hypot(*self.steps_S2.T)
 
     @property
     def travel(self) -> float:
-        """Pixels in all."""
+        """Total length of the path in pixels."""
         return float(self.speed_S.sum())
 
     @property
@@ -59,7 +59,7 @@ class Facts:
 
     @property
     def shown_T(self) -> Bool:
-        """Where half of what is in the image is seen."""
+        """Where at least half of its part in the image is visible."""
         return (self.coverage_T > 0) & (self.sight_T >= 0.5 * self.coverage_T)
 
     @property
@@ -69,7 +69,7 @@ class Facts:
         return bool(present_T.mean() >= 0.35 and self.shown_T[present_T].mean() >= 0.75)
 
     def turns(self) -> Float:
-        """Signed angles in degrees between pieces of the course, an eighth of the clip each; NaN where it stands."""
+        """Signed angles in degrees between pieces of the trajectory, an eighth of the clip each; NaN where it stands."""
         marks = np.round(np.linspace(0, len(self.world_T2) - 1, CHORDS + 1)).astype(int)
         return turns(np.diff(self.world_T2[marks], axis=0))
 
@@ -110,7 +110,7 @@ def facts_of(scene: Scene) -> SceneFacts:
 
 
 def turns(steps_S2: Float) -> Float:
-    """(S − 1,) signed angles in degrees between steps; NaN where one of them is none."""
+    """(S − 1,) signed angles in degrees between steps; NaN where one of them has no length."""
     before_S2, after_S2 = steps_S2[:-1], steps_S2[1:]
     cross_S = before_S2[:, 0] * after_S2[:, 1] - before_S2[:, 1] * after_S2[:, 0]
     angle_S = np.degrees(np.arctan2(cross_S, (before_S2 * after_S2).sum(1)))
@@ -131,5 +131,5 @@ def _hidden(full_NTHW: Bool, whole_NT: Float) -> Float:
 
 
 def between(low: Float | Sequence[float], high: Float | Sequence[float]) -> Float:
-    """(T,) distances between two courses in pixels."""
+    """(T,) distances between two trajectories in pixels."""
     return np.hypot(*(np.asarray(low) - np.asarray(high)).T)

@@ -1,7 +1,7 @@
 """Sentences about a scene, each true of exactly the objects that it refers to.
 
-Every description that the scene's own words allow is evaluated (`meaning`). Those that are clear and say no more
-than they must are sorted by kind, and a few are drawn, a kind at a time.
+Every description that the scene's own words allow is evaluated (`meaning`). Those that are clear and have no
+needless word are sorted by kind, and a few are drawn, one kind at a time.
 
 Legend: L looks, C clauses; column 0 of a table (L, C) is "no clause".
 """
@@ -62,19 +62,19 @@ class Sentence:
 
 
 def sample_sentences(rng: Generator, scene: Scene, number: tuple[int, int] = (4, 7)) -> list[Sentence]:
-    """Sentences of different kinds as far as the scene has them, now and then one in other words too.
+    """Sentences of different kinds as far as the scene has them; some also in other words.
 
     Args:
-        number: fewest and most that are drawn; a scene of few words gives fewer.
+        number: fewest and most that are drawn; a scene that allows few descriptions gives fewer.
     """
     pools = _Table(Judge(scene)).pools()
     if joined := _joined(rng, pools):
         pools["several"]["and"] = joined
     n = int(rng.integers(number[0], number[1] + 1))
     weights = {kind: SHARES[kind] for kind in KINDS if pools[kind]}
-    found: dict[str, Sentence] = {}
+    sentences: dict[str, Sentence] = {}
     for attempt in range(4 * n):
-        if len(found) >= n:
+        if len(sentences) >= n:
             break
         rare = [kind for kind in ("order", "relation") if kind in weights]
         kind = rare[attempt] if attempt < len(rare) else _weighted(rng, list(weights), list(weights.values()))
@@ -82,26 +82,28 @@ def sample_sentences(rng: Generator, scene: Scene, number: tuple[int, int] = (4,
         parts, referred = _draw(rng, pools[kind])
         for _ in range(1 if rng.random() < 0.8 else 2):
             text = word(rng, parts, len(referred))
-            found.setdefault(text, Sentence(text, parts, referred, kind, any(needs_motion(p.clause) for p in parts)))
-    return list(found.values())[:n]
+            sentences.setdefault(
+                text, Sentence(text, parts, referred, kind, any(needs_motion(p.clause) for p in parts))
+            )
+    return list(sentences.values())[:n]
 
 
 Meant = tuple[tuple[Description, ...], tuple[int, ...]]
 
 
 def _draw(rng: Generator, pool: Mapping[str, list[Meant]]) -> Meant:
-    """A clause, then one of the descriptions that use it: clauses that fit many objects come no more often."""
+    """A clause, then one of the descriptions that use it: clauses that fit many objects are not drawn more often."""
     options = pool[_weighted(rng, list(pool), [_weight_of(clause) for clause in pool])]
     return _weighted(rng, options, [_weight(parts) for parts, _ in options])
 
 
 def _weight_of(clause: str) -> float:
-    """Places at one end of the clip and speeds can be told of nearly every scene."""
+    """Positions at the start or end and speeds fit nearly every scene, so they are drawn less often."""
     return 0.3 if clause.endswith(tuple(EDGES_OF_TIME)) or clause in FASTEST else 1.0
 
 
 def _weight(parts: tuple[Description, ...]) -> float:
-    """Nouns are more common than "thing", and who is plain is seldom called so."""
+    """Nouns are more common than "thing", and a plain object is seldom called plain."""
     weight = 1.0
     for part in parts:
         weight *= (1.0 if part.looks.shape else 0.25) * (0.4 if part.looks.texture == "plain" else 1.0)
@@ -114,7 +116,7 @@ def _weighted(rng: Generator, options: Sequence[Option], weights: Sequence[float
 
 
 class _Table:
-    """What every look with every clause refers to: a bit an object, −1 where it is unclear."""
+    """What every look with every clause refers to: one bit per object, −1 where it is unclear."""
 
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
@@ -129,12 +131,12 @@ class _Table:
 
     def _landmarks(self) -> dict[int, Looks]:
         """Object → the fewest words, its shape among them, that mean it alone."""
-        found: dict[int, Looks] = {}
+        landmarks: dict[int, Looks] = {}
         for looks in sorted(self.looks, key=lambda looks: looks.n_words):
             meant = members(self.judge.fits(looks)) if looks.shape else None
             if meant and len(meant) == 1:
-                found.setdefault(meant[0], looks)
-        return found
+                landmarks.setdefault(meant[0], looks)
+        return landmarks
 
     def _columns(self) -> tuple[list[Column], Truths]:
         """No clause, clauses of one object, and relations to each landmark; truths (C, N)."""
@@ -148,15 +150,15 @@ class _Table:
 
     def _among(self, nouns_LN: Truths) -> NDArray[np.int64]:
         """(L, C) of the clauses that compare; looks that mean the same objects are evaluated once."""
-        known: dict[bytes, list[int]] = {}
+        codes_of: dict[bytes, list[int]] = {}
         for nouns_N in nouns_LN:
-            if nouns_N.tobytes() not in known:
-                found = [self.judge.among(name, nouns_N) for name in AMONG]
-                known[nouns_N.tobytes()] = [UNCLEAR_CODE if t is None else int(_codes(t)) for t in found]
-        return np.array([known[nouns_N.tobytes()] for nouns_N in nouns_LN])
+            if nouns_N.tobytes() not in codes_of:
+                truths_of_names = [self.judge.among(name, nouns_N) for name in AMONG]
+                codes_of[nouns_N.tobytes()] = [UNCLEAR_CODE if t is None else int(_codes(t)) for t in truths_of_names]
+        return np.array([codes_of[nouns_N.tobytes()] for nouns_N in nouns_LN])
 
     def pools(self) -> dict[str, dict[str, list[Meant]]]:
-        """Kind → clause → what can be said."""
+        """Kind → clause → descriptions and what they refer to."""
         pools: dict[str, dict[str, list[Meant]]] = {kind: {} for kind in KINDS}
         for i, c in np.argwhere(self._says_enough()):
             clause, landmark = self.columns[c]
@@ -169,7 +171,7 @@ class _Table:
         return pools
 
     def _says_enough(self) -> NDArray[np.bool_]:
-        """(L, C) whether it is clear, means four objects at most, and every word is needed."""
+        """(L, C) whether it is clear, refers to at most four objects, and needs every word."""
         codes_LC = self.codes_LC
         enough_LC = (codes_LC >= 0) & (np.bitwise_count(np.maximum(codes_LC, 0)) <= max(NUMBERS))
         enough_LC[:, 1:] &= codes_LC[:, 1:] != codes_LC[:, :1]
@@ -179,8 +181,8 @@ class _Table:
     def _no_word_is_idle(self) -> NDArray[np.bool_]:
         """(L, C) whether it would mean something else without any of its words.
 
-        A shape may be named without need where it is there, as people do. Who names nothing is thereby one word
-        away from something: what it says is plausible.
+        A shape that is there may be named without need, as people do. A description of nothing is therefore one
+        word away from one of something, so it is plausible.
         """
         idle_LC = np.zeros(self.codes_LC.shape, bool)
         for i, looks in enumerate(self.looks):
@@ -190,24 +192,24 @@ class _Table:
         return ~idle_LC
 
     def _nothing_does_so(self) -> NDArray[np.bool_]:
-        """(L, C) whether something looks so, in two words at most, and no object does what is said."""
+        """(L, C) whether something has these looks, of at most two words, and no object does what the clause says."""
         few_L = np.array([1 <= looks.n_words <= 2 for looks in self.looks])
         return (self.codes_LC[self.index[Looks()]] == 0) & (self.codes_LC[:, :1] > 0) & few_L[:, None]
 
 
 def _joined(rng: Generator, pools: Mapping[str, Mapping[str, list[Meant]]]) -> list[Meant]:
-    """One object and another, the first told apart by what it does: said last, that could be meant of both."""
+    """One object and another; the one with a clause comes first, since a clause said last could be about both."""
     moving = [
         meant for kind in ("motion", "order", "relation") for options in pools[kind].values() for meant in options
     ]
     others = moving + [meant for options in pools["appearance"].values() for meant in options]
-    found = []
+    joined = []
     for _ in range(8 if moving else 0):
         one, other = (_weighted(rng, some, [_weight(parts) for parts, _ in some]) for some in (moving, others))
         short = one[0][0].landmark is None and other[0][0].landmark is None
         if short and one[1] != other[1]:
-            found.append(((*one[0], *other[0]), tuple(sorted((*one[1], *other[1])))))
-    return found
+            joined.append(((*one[0], *other[0]), tuple(sorted((*one[1], *other[1])))))
+    return joined
 
 
 def word(rng: Generator, parts: tuple[Description, ...], n_referred: int) -> str:

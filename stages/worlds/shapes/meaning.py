@@ -1,7 +1,7 @@
 """Which objects of a scene a description fits: exactly these, or unclear.
 
-Three truths, ordered: false 0 < unclear 1 < true 2, so that "and" is the minimum. A description of which any
-object is unclear fits nothing that could be said (code −1).
+Three truths, ordered: false 0 < unclear 1 < true 2, so that "and" is the minimum. A description that is unclear
+for any object is not used (code −1).
 
 Legend: N objects, L looks, C clauses.
 """
@@ -39,7 +39,7 @@ class Looks:
 
 @dataclass(frozen=True)
 class Description:
-    """A noun phrase: looks, a clause by its name (None = looks alone), and the landmark where it has one."""
+    """A noun phrase: looks, a clause by its name (None = looks alone), and its landmark, if any."""
 
     looks: Looks
     clause: str | None = None
@@ -61,7 +61,7 @@ class Judge:
         }
 
     def referred(self, description: Description) -> tuple[int, ...] | None:
-        """The objects that the description is true of; None where it is unclear of any."""
+        """The objects that the description is true of; None where it is unclear for any."""
         nouns_N, clause, landmark = self.fits(description.looks), description.clause, description.landmark
         if clause is None:
             truths_N: Truths | None = nouns_N
@@ -75,7 +75,7 @@ class Judge:
         return None if truths_N is None else members(truths_N)
 
     def fits(self, looks: Looks) -> Truths:
-        """(N,) of each object, whether it looks so. Of one that grows or shrinks no size is said."""
+        """(N,) whether each object has these looks. The size of one that grows or shrinks is unclear."""
         return np.array([self._fits(thing, looks) for thing in self.things], np.uint8)
 
     def _fits(self, thing: Thing, looks: Looks) -> int:
@@ -90,7 +90,7 @@ class Judge:
         return self._clauses[name]
 
     def relation(self, name: str, landmark: int) -> Truths:
-        """(N,) of each object to that one."""
+        """(N,) of each object to that landmark."""
         return self._relations[name][landmark]
 
     def among(self, name: str, nouns_N: Truths) -> Truths | None:
@@ -99,17 +99,17 @@ class Judge:
         if chosen is None or len(chosen) < 2:
             return None
         if name in ORDERS:
-            found = self._in_order(ORDERS[name], chosen)
+            referred = self._in_order(ORDERS[name], chosen)
         elif name in RELATIONS:
-            found = self._mutual(name, chosen)
+            referred = self._mutual(name, chosen)
         elif name in FASTEST:
-            found = self._by_speed(chosen, fastest=name == "fastest")
+            referred = self._by_speed(chosen, fastest=name == "fastest")
         else:
-            found = self._outermost(name, chosen)
-        if found is None:
+            referred = self._outermost(name, chosen)
+        if referred is None:
             return None
         truths_N = np.zeros(len(self.things), np.uint8)
-        truths_N[list(found)] = TRUE
+        truths_N[list(referred)] = TRUE
         return truths_N
 
     def _in_order(self, order: Order, chosen: tuple[int, ...]) -> tuple[int, ...] | None:
@@ -165,18 +165,18 @@ AMONG: tuple[str, ...] = (
 
 
 def members(truths_N: Truths) -> tuple[int, ...] | None:
-    """Where it is true; None where it is unclear of any."""
+    """Where it is true; None where it is unclear for any."""
     return None if (truths_N == UNCLEAR).any() else tuple(int(i) for i in np.flatnonzero(truths_N))
 
 
 def all_looks(things: tuple[Thing, ...]) -> list[Looks]:
-    """Every choice of words that some object of the scene bears, of three aspects at most."""
+    """Every choice of words that are true of some object of the scene, of at most three aspects."""
     values = [(None, *dict.fromkeys(getattr(thing, aspect) for thing in things)) for aspect in ASPECTS]
     return [looks for looks in (Looks(*words) for words in product(*values)) if looks.n_words <= 3]
 
 
 def shorter(looks: Looks) -> Iterator[tuple[str, Looks]]:
-    """It without one of its words, each time with the aspect that went."""
+    """The looks without one of their words, each with the aspect that was removed."""
     for aspect in ASPECTS:
         if getattr(looks, aspect) is not None:
             yield aspect, replace(looks, **{aspect: None})

@@ -1,4 +1,4 @@
-"""Courses of single objects: each program gives the centre of an object in every frame, in the world.
+"""Trajectories of single objects: each program gives the centre of an object in every frame, in the world.
 
 Programs scale with the number of frames: a long clip is a slower one. Pixels, x to the right and y down.
 
@@ -20,7 +20,7 @@ MARGIN = 7.0  # pixels between an object and the border, for those that stay ins
 
 @dataclass(frozen=True)
 class Stage:
-    """What a program has to know.
+    """What a program needs to know.
 
     Attributes:
         radius: of the object at its largest.
@@ -76,7 +76,7 @@ def curve(stage: Stage) -> Float:
 
 
 def stop_and_go(stage: Stage) -> Float:
-    """With a stand of a quarter of the clip or more."""
+    """With a stop of a quarter of the clip or more."""
     stand = max(5, stage.frame(0.25, 0.4))
     return _run(stage, _progress(stage, stage.frame(0.2, 0.45), stand))
 
@@ -98,7 +98,7 @@ def turn_round(stage: Stage) -> Float:
     along, across, room = stage.axis()
     along_T = speed * np.minimum(np.arange(stage.n_frames), 2 * turn - np.arange(stage.n_frames))
     drift_T = stage.uniform(-0.08, 0.08) * np.arange(stage.n_frames) * speed
-    along_T *= min(1.0, (room - 12) / np.ptp(along_T))  # room left before the border, lest it seem to bounce
+    along_T *= min(1.0, (room - 12) / np.ptp(along_T))  # room before the border, so that it does not seem to bounce
     path_T2 = stage.place(along_T[:, None] * along + drift_T[:, None] * across)
     near = _to_border(stage, path_T2[turn], along) < stage.radius + MARGIN + 12
     return path_T2 - 12 * near * along
@@ -168,7 +168,7 @@ GROWTH: Mapping[str, float] = {"grow": 1.75, "shrink": 1 / 1.75}
 
 
 def path_of(motion: str, stage: Stage) -> Float:
-    """(T, 2) centres, in multiples of 1/16. Who grows or spins stands or moves."""
+    """(T, 2) centres, in multiples of 1/16. What grows or spins also stands or moves."""
     program = PROGRAMS[motion]
     if motion in ("grow", "shrink", "spin") and stage.rng.random() < 0.5:
         program = straight
@@ -205,7 +205,7 @@ def _progress(stage: Stage, before: int, stand: int) -> Float:
 
 
 def _to_border(stage: Stage, at_2: Float, along: Float) -> float:
-    """Pixels from a place to the border of the image in a direction along an axis."""
+    """Pixels from a point to the border of the image in a direction along an axis."""
     height, width = stage.size
     ahead = at_2 @ along
     return float(max(along @ np.array([width, height]), 0.0) - ahead)

@@ -1,4 +1,4 @@
-"""Exact masks. Arithmetic on sixteenths of pixels, in float32 that holds them exactly: no machine rounds otherwise.
+"""Exact masks. Arithmetic on sixteenths of pixels, which float32 holds exactly: every machine gives the same masks.
 
 Legend: N objects from the farthest to the nearest, T frames, H height, W width, S side of an object's window.
 """
@@ -14,7 +14,7 @@ from stages.worlds.shapes.scene import Float, Scene, Size, Thing, rounded
 
 Bool = NDArray[np.bool_]
 Points = Sequence[tuple[float, float]]
-REACH = 1.4  # no corner lies farther from the centre, in radii
+REACH = 1.4  # no corner is farther from the centre, in radii
 
 
 def _star(tips: int, inner: float) -> Points:
@@ -22,7 +22,7 @@ def _star(tips: int, inner: float) -> Points:
     return [(r * math.sin(2 * math.pi * turn), -r * math.cos(2 * math.pi * turn)) for turn, r in turns]
 
 
-# Corners in radii; the areas are alike.
+# Corners in radii; the areas are similar.
 POLYGONS: Mapping[str, Points] = {
     "square": [(-0.88, -0.88), (0.88, -0.88), (0.88, 0.88), (-0.88, 0.88)],
     "triangle": [(0, -1.15), (1.15, 0.9), (-1.15, 0.9)],
@@ -53,7 +53,7 @@ class Window:
     mask_TSS: Bool
 
     def cut(self, t: int, size: Size) -> tuple[tuple[slice, slice], tuple[slice, slice]] | None:
-        """Where frame t's window lies in the image, and that part within the window; None = out of the image."""
+        """Where frame t's window is in the image, and that part within the window; None = out of the image."""
         x, y = map(int, self.corner_T2[t])
         side, (height, width) = self.mask_TSS.shape[1], size
         left, right, top, bottom = max(x, 0), min(x + side, width), max(y, 0), min(y + side, height)
@@ -91,7 +91,7 @@ def _inside(corners_TK2: Float, x_TS: NDArray[np.float32], y_TS: NDArray[np.floa
     for k in range(corners_TK2.shape[1]):
         (x1_T, y1_T), (x2_T, y2_T) = corners_TK2[:, k - 1].T, corners_TK2[:, k].T
         crosses_TS = (y1_T[:, None] > y_TS) != (y2_T[:, None] > y_TS)
-        # The edge lies right of the pixel: a cross product, exact for sixteenths, instead of a quotient.
+        # The edge is right of the pixel: a cross product, exact for sixteenths, instead of a quotient.
         up_T1 = np.sign(y2_T - y1_T)[:, None]
         run_TS = up_T1 * ((y2_T - y1_T)[:, None] * (x_TS - x1_T[:, None]))
         rise_TS = up_T1 * ((x2_T - x1_T)[:, None] * (y_TS - y1_T[:, None]))

@@ -1,4 +1,4 @@
-"""Courses of two objects that have to do with each other, and of one with a wall.
+"""Trajectories of two objects that interact, and of one that passes a wall.
 
 Legend: T frames; a path is (T, 2) float64 of x, y in pixels of the world.
 """
@@ -75,7 +75,7 @@ PAIRS: Mapping[str, Callable[[Stage, float, float], Pair]] = {
 
 
 def paths_of(pair: str, stage: Stage, radius: float, other: float) -> Pair:
-    """The courses of both objects, in multiples of 1/16."""
+    """The trajectories of both objects, in multiples of 1/16."""
     stage = replace(stage, radius=max(radius, other))
     one_T2, other_T2 = PAIRS[pair](stage, radius, other)
     return rounded(one_T2), rounded(other_T2)
@@ -99,7 +99,7 @@ def hide(stage: Stage) -> tuple[Float, Wall]:
 
 
 def _place_along(stage: Stage, along_T: Float, along: Float) -> Float:
-    """Never made smaller, as `Stage.place` would: it may begin or end at the border rather."""
+    """Unlike `Stage.place`, never makes the path smaller: it may begin or end at the border instead."""
     room_2 = stage.room
     start_2 = stage.radius + MARGIN + room_2 * stage.rng.random(2)
     axis = int(np.flatnonzero(along)[0])
@@ -110,6 +110,6 @@ def _place_along(stage: Stage, along_T: Float, along: Float) -> Float:
 
 
 def _place_pair(stage: Stage, one_T2: Float, other_T2: Float) -> Pair:
-    """Both somewhere inside, as they lie to each other."""
+    """Both somewhere inside, in the same position to each other."""
     both_T2 = stage.place(np.concatenate([one_T2, other_T2]))
     return both_T2[: len(one_T2)], both_T2[len(one_T2) :]

@@ -1,4 +1,4 @@
-"""What is said of two objects: true, false, or unclear (None). The first is the subject.
+"""Statements about two objects: true, false, or unclear (None). The first is the subject.
 
 Legend: T frames.
 """
@@ -91,7 +91,7 @@ def circle_each_other(facts: SceneFacts, one: int, other: int) -> Truth:
 
 
 def _sweep(a: Facts, b: Facts) -> float:
-    """Degrees by which one goes round the other, to and fro subtracted."""
+    """Degrees by which one goes round the other, back and forth cancelling out."""
     return abs(float(np.nan_to_num(turns(a.world_T2 - b.world_T2)).sum()))
 
 

@@ -1,4 +1,4 @@
-"""Draws scenes at random: who is there, what they do, and where the camera looks.
+"""Draws scenes at random: which objects there are, what they do, and where the camera looks.
 
 Often several objects look alike, so that only what they do tells them apart.
 
@@ -16,7 +16,7 @@ from stages.worlds.shapes.outlines import SHAPES
 from stages.worlds.shapes.pairs import PAIRS, hide, paths_of
 from stages.worlds.shapes.scene import COLOURS, RADII, TEXTURES, Float, Generator, Scene, Size, Thing, Wall, rounded
 
-SHORTEST = 12  # frames: below it the programs have no time for what they do
+SHORTEST = 12  # frames: in fewer the programs have too little time
 COUNTS = {2: 0.08, 3: 0.22, 4: 0.24, 5: 0.2, 6: 0.13, 7: 0.08, 8: 0.05}  # objects in a clip
 MUTUAL = ("approach", "part", "circle each other")
 MOTION_WEIGHTS = {
@@ -42,7 +42,7 @@ def sample_scene(rng: Generator, n_frames: int, size: Size, n_objects: int | Non
     """A scene of 2 to 8 objects.
 
     Raises:
-        ValueError: fewer than 12 frames, or an image smaller than 112 pixels a side.
+        ValueError: fewer than 12 frames, or an image with a side below 112 pixels.
     """
     if n_frames < SHORTEST or min(size) < 112:
         raise ValueError(f"a scene has {SHORTEST} frames of 112×112 or more; got {n_frames} of {size}")
@@ -55,7 +55,7 @@ def sample_scene(rng: Generator, n_frames: int, size: Size, n_objects: int | Non
 
 
 def _cast(rng: Generator, n: int) -> Iterator[tuple[list[Looks], str, float | None]]:
-    """Looks, motions and moments; two looks go with the motion of a pair. Some do the same one after the other."""
+    """Looks, motions and moments; the motion of a pair has two looks. Some do the same one after the other."""
     looks = _sample_looks(rng, n)
     if n >= 2 and rng.random() < 0.6:
         pair = str(rng.choice(list(PAIRS)))
@@ -75,9 +75,9 @@ def _cast(rng: Generator, n: int) -> Iterator[tuple[list[Looks], str, float | No
 
 
 def _two(rng: Generator, looks: Sequence[Looks], *, alike: bool) -> tuple[int, int]:
-    """The two of a pair, so that there is something to say: a third one looks like the first.
+    """The two of a pair, chosen so that there is something to tell apart: a third one looks like the first.
 
-    Mutual ones look alike; the others do not, and the second is the only one of its looks, as landmarks are.
+    Mutual ones look alike; others do not, and the second looks unlike all others, as a landmark must.
     """
     pairs = [(int(i), int(j)) for i in rng.permutation(len(looks)) for j in rng.permutation(len(looks)) if i != j]
 
@@ -109,7 +109,7 @@ def _sample_looks(rng: Generator, n: int) -> list[Looks]:
 
 
 def _made_visible(rng: Generator, looks: Looks, motion: str) -> Looks:
-    """A spinning disc must have a texture that turns; who grows starts small; a wall hides what is small."""
+    """A spinning disc must have a texture that turns; an object that grows starts small; a wall hides small objects."""
     if motion == "spin" and looks.shape == "circle" and looks.texture in ("plain", "dotted"):
         return replace(looks, texture=str(rng.choice(["striped", "checked"])))
     if motion in GROWTH:
@@ -130,7 +130,7 @@ class _Crew:
         if motion == "hide" and self.walls:
             motion = "straight"  # one wall is enough
         tries = [self._try(motion, radii, when) for _ in range(5)]
-        paths, wall = min(tries, key=lambda found: self._crowding(found[0], radii))
+        paths, wall = min(tries, key=lambda attempt: self._crowding(attempt[0], radii))
         self.walls += [wall] if wall else []
         for one, path_T2, radius in zip(looks, paths, radii):
             radius_T, angle_T = self._changes(motion, radius)
@@ -167,7 +167,7 @@ class _Crew:
 
 
 def _camera(rng: Generator, n_frames: int) -> Float:
-    """(T, 2) stands, drifts or sways, by 4 pixels either way at most; in multiples of 1/16."""
+    """(T, 2) stands, drifts or sways, by at most 4 pixels either way; in multiples of 1/16."""
     u_T = np.linspace(-1, 1, n_frames)
     kind, reach_2 = rng.random(), rng.uniform(-4, 4, 2)
     if kind < 0.4:

@@ -1,4 +1,4 @@
-"""What is in a clip: objects with their looks, courses and depth, walls before them, a camera that drifts.
+"""What is in a clip: objects with their looks, trajectories and depth, walls in front of them, a camera that drifts.
 
 Legend: T frames; paths are (T, 2) float64 of x (right) and y (down) in pixels, in multiples of 1/16, so that
 drawing is exact arithmetic and gives the same masks on every machine.
@@ -28,7 +28,7 @@ COLOURS: Mapping[str, tuple[int, int, int]] = {
     "black": (20, 20, 20),
 }
 TEXTURES = ("plain", "striped", "dotted", "checked")
-RADII: Mapping[str, tuple[float, float]] = {"small": (7.5, 9.5), "large": (13.0, 16.5)}  # pixels, apart on purpose
+RADII: Mapping[str, tuple[float, float]] = {"small": (7.5, 9.5), "large": (13.0, 16.5)}  # pixels; far apart on purpose
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Thing:
     """One object.
 
     Attributes:
-        size: "small" or "large", as it starts.
-        motion: the program that moves it; for people and statistics, meaning never looks at it.
-        path_T2: centres in the world, which the camera looks at; see `Scene.seen_path`.
+        size: "small" or "large", at the start.
+        motion: the program that moves it; for people and statistics; the meaning of sentences never depends on it.
+        path_T2: centres in the world, as without a camera; see `Scene.seen_path`.
         radius_T: pixels, in multiples of 1/16.
         angle_T: degrees, clockwise as seen.
     """
@@ -72,7 +72,7 @@ class Scene:
     """The objects of a clip from the farthest to the nearest.
 
     Attributes:
-        camera_T2: where the upper left corner of the image lies in the world.
+        camera_T2: the upper left corner of the image, in the world.
     """
 
     things: tuple[Thing, ...]

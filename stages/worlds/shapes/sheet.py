@@ -28,7 +28,7 @@ def run(split: str, numbers: Sequence[int], seed: int, out: Path) -> None:
 
 
 def draw_sheet(videos: Sequence[str], seed: int = 0, n_columns: int = 8) -> Image.Image:
-    """Rows of frames, evenly chosen, with outlines in the colour of the first sentence that means the object."""
+    """Rows of frames, evenly chosen, with outlines in the colour of the first sentence that refers to the object."""
     rows = [_row(video, seed, n_columns) for video in videos]
     sheet = Image.new("RGB", (max(row.width for row in rows), sum(row.height + GAP for row in rows)))
     y = 0
@@ -60,12 +60,12 @@ def _row(video: str, seed: int, n_columns: int) -> Image.Image:
 
 
 def _tints(sentences: Sequence[Sentence]) -> dict[int, int]:
-    """Object → the first sentence that means it; those of one object before those of several."""
-    found: dict[int, int] = {}
+    """Object → the first sentence that refers to it; sentences about one object come first."""
+    tints: dict[int, int] = {}
     for i, sentence in sorted(enumerate(sentences), key=lambda pair: len(pair[1].referred)):
         for j in sentence.referred:
-            found.setdefault(j, i)
-    return found
+            tints.setdefault(j, i)
+    return tints
 
 
 def _outlines(masks_THW: Bool) -> Bool:
@@ -81,10 +81,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser(__doc__)
     add = parser.add_argument
     add("--out", type=Path, default=Path("sheet.png"), metavar="FILE", help="PNG to write (default: sheet.png)")
-    add("--split", default="valid_u", help="of which split (default: valid_u)")
+    add("--split", default="valid_u", help="split to draw (default: valid_u)")
     add("--first", type=at_least(0), default=0, metavar="N", help="number of the first video (default: 0)")
-    add("--videos", type=at_least(1), default=6, metavar="N", help="rows (default: 6)")
-    add("--seed", type=int, default=0, help="of the data set (default: 0)")
+    add("--videos", type=at_least(1), default=6, metavar="N", help="number of videos, one row each (default: 6)")
+    add("--seed", type=int, default=0, help="seed of the data set (default: 0)")
     return execute(parser, argv, lambda a: run(a.split, range(a.first, a.first + a.videos), a.seed, a.out))
 
 

@@ -1,4 +1,4 @@
-"""Counts what a made data set holds, from its files: videos, objects, sentences by kind, absence.
+"""Counts what a generated data set holds, from its files: videos, objects, sentences by kind, absence.
 
 Legend: T frames.
 """
@@ -17,7 +17,7 @@ LOOKS = ("size", "colour", "texture", "shape")
 
 
 def statistics(root: Path) -> str:
-    """A table for people, of every split that comes with its truth.
+    """A printable table of every split that has ground truth.
 
     Raises:
         ValueError: no data set of this generator is there.
@@ -43,14 +43,14 @@ def _of_split(folder: Path) -> dict[str, str]:
     frames = [len(video["frames"]) for video in videos.values()]
     return {
         "videos": str(len(videos)),
-        "frames a video (mean, range)": f"{np.mean(frames):.1f}, {min(frames)}-{max(frames)}",
-        "objects a video (mean, range)": _spread([len(scene["objects"]) for scene in scenes.values()]),
+        "frames per video (mean, range)": f"{np.mean(frames):.1f}, {min(frames)}-{max(frames)}",
+        "objects per video (mean, range)": _spread([len(scene["objects"]) for scene in scenes.values()]),
         "objects with a double": _share(_has_double(scene, i) for scene in scenes.values() for i in _each(scene)),
         "objects absent for a time": _share(min(one["visible_area"]) == 0 for one in objects),
         "  that are seen before": _share(_vanishes(one["visible_area"]) for one in objects),
         "expressions": str(len(expressions)),
         "different texts": str(len({e["exp"] for _, e in expressions})),
-        "words an expression": f"{np.mean([len(e['exp'].split()) for _, e in expressions]):.1f}",
+        "words per expression": f"{np.mean([len(e['exp'].split()) for _, e in expressions]):.1f}",
         **{f"  {kind}": f"{kinds[kind] / len(expressions):.1%}" for kind in KINDS},
         "of those with target: motion or time": _share(e["motion"] for _, e in targeted),
         "  and a double is not meant": _share(e["motion"] and _excludes_a_double(scene, e) for scene, e in targeted),
@@ -73,7 +73,7 @@ def _has_double(scene: Mapping[str, Any], i: int) -> bool:
 
 
 def _excludes_a_double(scene: Mapping[str, Any], expression: Mapping[str, Any]) -> bool:
-    """Whether an object that looks like a referred one is not meant: looks alone cannot tell."""
+    """Whether an object that looks like a referred one is not referred to: looks alone cannot tell."""
     looks = [_looks(one) for one in scene["objects"]]
     meant = {looks[i] for i in expression["obj_id"]}
     return any(one in meant for i, one in enumerate(looks) if i not in expression["obj_id"])

@@ -1,8 +1,8 @@
-"""What is said of one object, evaluated on its facts: true, false, or unclear (None).
+"""Statements about one object, evaluated on its facts: true, false, or unclear (None).
 
 A word is true where everyone would say it and false where no one would. In between it is unclear, and a
-sentence for which any object is unclear is not used: what remains fits exactly the objects it names.
-Motion is judged in the world and, where a drifting camera could tell another story, also in the image.
+sentence for which any object is unclear is not used: what remains is true of exactly the objects it refers to.
+Motion is judged in the world and, where a drifting camera could suggest otherwise, also in the image.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from stages.worlds.shapes.facts import Facts, Truth, turns
 from stages.worlds.shapes.motion import DIRECTIONS
 from stages.worlds.shapes.scene import Float
 
-GAIN = 18.0  # pixels that make a movement
+GAIN = 18.0  # pixels that count as a movement
 WELL_SEEN = 0.9
 
 
@@ -32,7 +32,7 @@ def _moves(direction: str, path_T2: Float, slack: float) -> Truth:
 
 
 def stays(facts: Facts) -> Truth:
-    """Moves not at all, and does nothing else; false where it goes some way."""
+    """Does not move at all, and does nothing else; false where it goes some way."""
     changes = np.ptp(facts.angle_T) > 0 or np.ptp(facts.radius_T) > 0
     if facts.travel == 0:
         return None if changes else True
@@ -40,7 +40,7 @@ def stays(facts: Facts) -> Truth:
 
 
 def stand_of(facts: Facts) -> tuple[int, int] | None:
-    """The longest stand as its first step and the one after its last; None = it never stands."""
+    """The longest stop as its first step and the one after its last; None = it never stands."""
     best, start = (0, 0), None
     for step, stands in enumerate([*(facts.speed_S < 0.1), False]):
         if stands and start is None:
@@ -75,13 +75,13 @@ def stops_and_goes(facts: Facts) -> Truth:
 
 
 def stops(facts: Facts) -> Truth:
-    """Moves, then stands to the end; of one that moves on again it is unclear."""
+    """Moves, then stands to the end; unclear for one that moves on again."""
     truth = _stands(facts, before=True, after=False)
     return None if stops_and_goes(facts) is not False and not truth else truth
 
 
 def sets_off(facts: Facts) -> Truth:
-    """Stands from the start, then moves; of one that has moved before it is unclear."""
+    """Stands from the start, then moves; unclear for one that has moved before."""
     truth = _stands(facts, before=False, after=True)
     return None if stops_and_goes(facts) is not False and not truth else truth
 
@@ -126,7 +126,7 @@ def bounces(facts: Facts) -> Truth:
 
 
 def _comes_back(facts: Facts) -> bool:
-    """Whether it goes 8 pixels some way and 8 about the other way, however it turns: standing, say, or out of sight."""
+    """Whether it goes 8 pixels one way and about 8 the opposite way, however it turns: while standing or out of sight."""
     out_T2, back_T2 = facts.world_T2 - facts.world_T2[0], facts.world_T2[-1] - facts.world_T2
     out_T, back_T = np.hypot(*out_T2.T), np.hypot(*back_T2.T)
     opposite_T = (out_T2 * back_T2).sum(1) <= -0.7 * out_T * back_T
@@ -163,7 +163,7 @@ def curves(facts: Facts) -> Truth:
 
 
 def _bend(facts: Facts) -> float:
-    """Degrees by which it bends one way in all, turning back not counted."""
+    """Degrees by which it bends one way in all, turning back not included."""
     bends = np.nan_to_num(facts.turns())
     return float(abs(bends[abs(bends) < 100].sum()))
 
@@ -207,7 +207,7 @@ def hiding_of(facts: Facts) -> int | None:
 
 
 def hides(facts: Facts) -> Truth:
-    """Goes behind a wall until nothing is seen of it; false where a wall hides little or nothing of it."""
+    """Goes behind a wall until nothing of it is visible; false where a wall hides little or nothing of it."""
     if hiding_of(facts) is not None:
         return True
     return False if facts.walled_T.max() < 0.2 else None
@@ -244,7 +244,7 @@ def _scales(radius_T: Float) -> Truth:
 
 
 def spins(facts: Facts) -> Truth:
-    """Half a turn or more about itself; of what looks the same from all sides one cannot tell."""
+    """Half a turn or more about itself; unclear for an object that looks the same at every angle."""
     sweep = np.ptp(facts.angle_T)
     if sweep == 0:
         return False

@@ -1,12 +1,12 @@
-"""Writes the data set in the layout of MeViS v2 (see `stages.datasets.mevis`), with a few keys more.
+"""Writes the data set in the layout of MeViS v2 (see `stages.datasets.mevis`), with a few more keys.
 
-    <root>/shapes.json                         what it was made with; it is there when all is
+    <root>/shapes.json                         what it was made with; it exists when all else does
     <root>/<split>/JPEGImages/<video>/*.jpg
     <root>/<split>/meta_expressions.json       also "kind" and "motion" of every expression
     <root>/<split>/mask_dict.json              not of valid, nor the next
     <root>/<split>/scenes.json                 what was drawn: for probes and training, never for evaluation
 
-A video depends on the seed and on its own id alone, so that a larger data set begins with the smaller one.
+A video depends only on the seed and on its id, so a larger data set begins with the smaller one.
 """
 
 import hashlib
@@ -38,15 +38,15 @@ log = logging.getLogger(__name__)
 
 VERSION = 3  # of the generator: raise it when the same parameters give other clips
 STAMP = "shapes.json"
-TWIN = ".shapes.json"  # the same once more: Snakemake deletes the first, a declared output, before it calls us
-WITHOUT_TRUTH = ("valid",)  # as in MeViS, whose ground truth of this split lies on a server
+TWIN = ".shapes.json"  # a copy: Snakemake deletes the first, a declared output, before it calls us
+WITHOUT_TRUTH = ("valid",)  # as in MeViS, whose ground truth of this split is kept on a server
 SIZES: tuple[Size, ...] = ((128, 128), (128, 160))
 FRAMES = (16, 40)
 JPEG_QUALITY = 92
-MASKS_A_VIDEO = 10  # annotation ids of a video start at its number times this
+MASKS_PER_VIDEO = 10  # annotation ids of a video start at its number times this
 FEWEST_SENTENCES = 4
-SENTENCES = (4, 7)  # a video
-TRAIN_SENTENCES = (14, 20)  # as many as MeViS has: they cost no track, and a selector learns from every one
+SENTENCES = (4, 7)  # per video
+TRAIN_SENTENCES = (14, 20)  # as many as in MeViS: they need no more tracks, and a selector learns from every one
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Parameters:
 
 @dataclass(frozen=True)
 class Made:
-    """What a worker gives back of a video: its entries in the three files of a split."""
+    """What a worker returns for a video: its entries in the three files of a split."""
 
     video: str
     entry: dict[str, Any]
@@ -71,10 +71,10 @@ class Made:
 
 
 def make_data_set(root: Path, parameters: Parameters, n_jobs: int = 1) -> bool:
-    """Brings `root` to hold the data set; it is complete or untouched, never in between.
+    """Makes the data set in `root`, completely or not at all.
 
     Args:
-        n_jobs: processes that draw; how many makes no difference to what is drawn.
+        n_jobs: number of processes; it does not change what is drawn.
 
     Returns:
         Whether it was made; False = it was there already, made with the same parameters.
@@ -83,12 +83,12 @@ def make_data_set(root: Path, parameters: Parameters, n_jobs: int = 1) -> bool:
         ValueError: the folder holds something that this generator did not make.
     """
     root = root.resolve()
-    found = read_stamp(root)
-    if found == parameters.stamp():
+    stamp = read_stamp(root)
+    if stamp == parameters.stamp():
         if not (root / STAMP).exists():
-            _write_json(root / STAMP, found, indent=1)
+            _write_json(root / STAMP, stamp, indent=1)
         return False
-    if found is None and root.exists() and any(root.iterdir()):
+    if stamp is None and root.exists() and any(root.iterdir()):
         raise ValueError(f"{root}: holds files that make_shapes did not make; move them, or set another root")
     temporary, old = (root.with_name(f".{root.name}.{os.getpid()}.{kind}") for kind in ("new", "old"))
     try:
@@ -97,7 +97,7 @@ def make_data_set(root: Path, parameters: Parameters, n_jobs: int = 1) -> bool:
         for name in (STAMP, TWIN):
             _write_json(temporary / name, parameters.stamp(), indent=1)
         if root.exists():
-            log.info("%s: made with other parameters, replaced: %s", root, found)
+            log.info("%s: made with other parameters, replaced: %s", root, stamp)
             root.rename(old)
         temporary.rename(root)
     finally:
@@ -107,24 +107,24 @@ def make_data_set(root: Path, parameters: Parameters, n_jobs: int = 1) -> bool:
 
 
 def write_split(folder: Path, split: str, count: int, seed: int, n_jobs: int = 1) -> None:
-    """Writes one split: frames, index, and where it has ground truth the masks and scenes."""
+    """Writes one split: frames and index, and masks and scenes where it has ground truth."""
     with_truth = split not in WITHOUT_TRUTH
     make = partial(_make_video, folder / "JPEGImages", split, seed)
     with Progress(f"make_shapes {split}", count) as progress, progress.item(count):
-        made = list(steps(_mapped(make, count, n_jobs), count))
+        videos = list(steps(_mapped(make, count, n_jobs), count))
     folder.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / "meta_expressions.json", {"videos": {one.video: one.entry for one in made}}, indent=1)
+    _write_json(folder / "meta_expressions.json", {"videos": {one.video: one.entry for one in videos}}, indent=1)
     if with_truth:
-        _write_json(folder / "mask_dict.json", {key: rles for one in made for key, rles in one.masks.items()})
-        _write_json(folder / "scenes.json", {one.video: one.scene for one in made})
+        _write_json(folder / "mask_dict.json", {key: rles for one in videos for key, rles in one.masks.items()})
+        _write_json(folder / "scenes.json", {one.video: one.scene for one in videos})
 
 
 def _mapped(make: Any, count: int, n_jobs: int) -> Iterator[Made]:
-    """In order, over processes where there are several."""
+    """In order, by several processes if `n_jobs` > 1."""
     with ExitStack() as stack:
         if n_jobs == 1:
             yield from map(make, range(count))
-        else:  # never forked: what the parent has loaded may hold threads and locks
+        else:  # never forked: libraries that the parent has loaded may hold threads and locks
             pool = stack.enter_context(ProcessPoolExecutor(n_jobs, mp_context=get_context("spawn")))
             yield from pool.map(make, range(count), chunksize=4)
 
@@ -134,7 +134,7 @@ def _make_video(images: Path, split: str, seed: int, number: int) -> Made:
     scene, sentences = make_scene(seed, video)
     clip = draw_clip(stream(seed, f"{video}/pixels"), scene)
     _write_frames(images / video, clip.frames_THW3)
-    first, with_truth = number * MASKS_A_VIDEO, split not in WITHOUT_TRUTH
+    first, with_truth = number * MASKS_PER_VIDEO, split not in WITHOUT_TRUTH
     rles = {str(first + i): [_rle(mask) for mask in masks_THW] for i, masks_THW in enumerate(clip.masks_NTHW)}
     return Made(
         video, _entry(number, scene, sentences, first if with_truth else None), rles, scene_record(clip, sentences)
@@ -142,7 +142,7 @@ def _make_video(images: Path, split: str, seed: int, number: int) -> Made:
 
 
 def make_scene(seed: int, video: str) -> tuple[Scene, list[Sentence]]:
-    """The scene of a video and the sentences about it: more where it is trained on."""
+    """The scene of a video and the sentences about it, more of them in training splits."""
     rng = stream(seed, video)
     number = TRAIN_SENTENCES if video.startswith("train_") else SENTENCES
     while True:
@@ -153,20 +153,20 @@ def make_scene(seed: int, video: str) -> tuple[Scene, list[Sentence]]:
 
 
 def _n_frames(rng: Generator) -> int:
-    """16 to 40, 22 on the average: long clips are the rarer."""
+    """16 to 40, on average 22: long clips are rarer."""
     low, high = FRAMES
     return min(high, low + int(rng.exponential(6.5)))
 
 
 def content_digest(folder: Path) -> str:
-    """16 hex digits over the index and the masks of a split: what is the same on every machine."""
+    """16 hex digits over the index and the masks of a split: what is equal on every machine."""
     files = [folder / "meta_expressions.json", folder / "mask_dict.json"]
     content = [json.loads(file.read_text(encoding="utf-8")) if file.exists() else None for file in files]
     return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:16]
 
 
 def scene_record(clip: Clip, sentences: list[Sentence]) -> dict[str, Any]:
-    """What was drawn, as JSON: objects in the order of obj_id, pixels of the image, one value a frame."""
+    """What was drawn, as JSON: objects in the order of obj_id, pixels of the image, one value per frame."""
     areas_NT = np.count_nonzero(clip.masks_NTHW, axis=(2, 3))
     objects = [
         {
