@@ -1,11 +1,11 @@
-"""Corrupts finished cache files at random and counts how many are read as something else than was written.
+"""Corrupts finished cache files at random and counts how many are read as other than was written.
 
     python -m benchmarks.corruption --cache results/cache/shapes/valid_u --count 2000
 
 Every file of a split's cache (the demo's, say) is damaged in turn, in a copy: bits flipped, bytes changed, zeroed, lost,
 repeated, inserted, reversed, the end cut off. After each damage the file is `found` (the stage that made it would make
 it again), `harmless` (found sound, and every value read is what was written), or `wrong`: read as other content. The
-seconds are what it takes to read all content against its checksums, beside making nothing else.
+time is what checking all content against its checksums takes.
 """
 
 import argparse
@@ -61,7 +61,7 @@ KINDS = ("bit", *DAMAGES)  # single bits twice as often
 
 
 def content_of(path: Path, stage: Stage) -> Any:
-    """Everything that a file says, as plain values."""
+    """Everything that a file holds, as plain values."""
     if path.suffix == ".json":
         return read_json(path, stage.name, stage.version)
 
@@ -93,7 +93,7 @@ def outcome(path: Path, stage: Stage, whole: Any, expected: Any) -> str:
     try:
         return "harmless" if content_of(path, stage) == whole else "wrong"
     except (CacheError, OSError, KeyError, ValueError):
-        return "wrong"  # said to be complete, and cannot be read
+        return "wrong"  # reported complete, but cannot be read
 
 
 def measure(cache: Path, count: int, seed: int) -> dict[str, Any]:
@@ -120,9 +120,9 @@ def measure(cache: Path, count: int, seed: int) -> dict[str, Any]:
             seconds[name] += time.perf_counter() - start
             what, content = damage(random, copy.read_bytes())
             copy.write_bytes(content)
-            found = outcome(copy, stage, whole, expected)
-            counts[name][found] += 1
-            if found == "wrong":
+            verdict = outcome(copy, stage, whole, expected)
+            counts[name][verdict] += 1
+            if verdict == "wrong":
                 wrong.append(f"{source.relative_to(cache)}: {what}")
     rows = {
         name: {
@@ -138,8 +138,8 @@ def measure(cache: Path, count: int, seed: int) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser(__doc__)
     parser.add_argument("--cache", type=Path, required=True, metavar="DIR", help="<paths.cache>/<dataset>/<split>")
-    parser.add_argument("--count", type=int, default=2000, help="corruptions (default: 2000)")
-    parser.add_argument("--seed", type=int, default=0, help="of the corruptions (default: 0)")
+    parser.add_argument("--count", type=int, default=2000, help="number of corruptions (default: 2000)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the corruptions (default: 0)")
 
     def action(arguments: argparse.Namespace) -> int:
         figures = measure(arguments.cache, arguments.count, arguments.seed)

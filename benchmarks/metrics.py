@@ -4,10 +4,10 @@
     python -m benchmarks.metrics [--frames 16] [--rounds 9]
 
 Measures, on the same masks at 480 × 854 and 1080 × 1920, for every contender in turn (A B C D A B C D …), the
-processor time a pair of masks takes, which other work on the machine disturbs less than wall-clock time:
+processor time per pair of masks, which other work on the machine disturbs less than wall-clock time:
   metric      masks in memory in the form that the contender works on: images, or run lengths;
-  end to end  from COCO RLE of both masks; with "truth cached" the ground truth's runs and boundary are there
-              already, as they are in stages.evaluate from the second expression about an object on.
+  end to end  from COCO RLE of both masks; with "truth cached" the ground truth's runs and boundary are
+              already computed, as in stages.evaluate from the second expression about an object on.
 Every contender's J and F must be equal to the last bit. Prints a table, writes benchmarks/results/metrics.json.
 """
 
@@ -43,7 +43,7 @@ Scores = list[tuple[float, float]]
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=int, default=16, help="pairs of masks a size (default: 16)")
+    parser.add_argument("--frames", type=int, default=16, help="pairs of masks per size (default: 16)")
     parser.add_argument("--rounds", type=int, default=9, help="times every contender runs (default: 9)")
     arguments = parser.parse_args(argv)
     cv2.setNumThreads(1)
@@ -137,28 +137,28 @@ def anew(clip: Clip) -> Clip:
 
 
 def score(pred: Clip, truth: Clip, size: tuple[int, ...]) -> Scores:
-    found = compare(pred, truth, range(len(pred)), bound_radius(size[0], size[1]))
-    return list(zip(found.j_T.tolist(), found.f_T.tolist()))
+    comparison = compare(pred, truth, range(len(pred)), bound_radius(size[0], size[1]))
+    return list(zip(comparison.j_T.tolist(), comparison.f_T.tolist()))
 
 
 def vos(preds: list[Mask], truths: list[Mask]) -> Scores:
-    """vos-benchmark's own per-frame function, an object a pair; it leaves out pairs without any object."""
+    """vos-benchmark's own per-frame function, one object per pair; it leaves out pairs without an object."""
     from vos_benchmark.evaluator import Evaluator
 
-    found: Scores = []
+    scores: Scores = []
     for pred, truth in zip(preds, truths):
         evaluator = Evaluator()
         evaluator.feed_frame(pred.view(np.uint8), truth.view(np.uint8))
-        found.append((float(evaluator.object_iou[1][0]), float(evaluator.boundary_f[1][0])))
-    return found
+        scores.append((float(evaluator.object_iou[1][0]), float(evaluator.boundary_f[1][0])))
+    return scores
 
 
 def measure(contenders: dict[str, Callable[[], Scores]], rounds: int, n: int) -> dict[str, object]:
-    """Runs every contender once a round, in turn; the first round warms up and compares the scores."""
+    """Runs every contender once per round, in turn; the first round warms up and compares the scores."""
     scores = {name: run() for name, run in contenders.items()}
-    for name, found in scores.items():
-        if found != scores[PLAIN]:
-            raise SystemExit(f"{name} differs from the official algorithm: no time is worth reporting")
+    for name, own in scores.items():
+        if own != scores[PLAIN]:
+            raise SystemExit(f"{name} differs from the official algorithm: no time is reported")
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, run in contenders.items():

@@ -4,7 +4,7 @@
 
 Writes the synthetic split of benchmarks/synthetic_mevis.py and answers to it into the cache's formats, then runs
 the stages as a user would, timing each. Prints a table, writes benchmarks/results/mevis_valid.json. The peak is
-that of the largest process of a step; what its children take is measured with them.
+that of the largest process of a step, its children included.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="a folder for data, cache and results")
     parser.add_argument("--processes", type=int, default=2, help="shards of the sharded stages, at once (default: 2)")
-    parser.add_argument("--videos", type=int, default=VIDEOS, help="only the first, to try it out (default: all)")
+    parser.add_argument("--videos", type=int, default=VIDEOS, help="only the first N, for a trial (default: all)")
     arguments = parser.parse_args(argv)
     work, made = arguments.work.resolve(), plans()[: arguments.videos]
     config = write_config(work, arguments.processes)
@@ -106,7 +106,7 @@ def report(steps: Sequence[dict[str, Any]], work: Path, arguments: argparse.Name
     with zipfile.ZipFile(archive) as entries:
         n_pngs = len(entries.namelist())
     if n_pngs != sum(plan.n_frames * plan.n_expressions for plan in plans()[: arguments.videos]):
-        raise SystemExit(f"{archive} holds {n_pngs} PNGs, not one a frame and expression")
+        raise SystemExit(f"{archive} holds {n_pngs} PNGs, not one per frame and expression")
     document = {
         "command": f"python -m benchmarks.mevis_valid --work <folder> --processes {arguments.processes}",
         "machine": describe("numpy", "numba", "pycocotools", "h5py", "pillow"),

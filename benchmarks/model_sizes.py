@@ -1,10 +1,10 @@
-"""Prints what the models of the `large` preset weigh, and what one pass through them costs here.
+"""Prints the size of the models of the `large` preset, and what one pass through them costs here.
 
     python -m benchmarks.model_sizes             # parameters and bytes of weights, every SAM2 size too
     python -m benchmarks.model_sizes --forward   # and one pass on the CPU, random weights: seconds, peak memory
 
-Nothing is downloaded: architectures are those of the installed packages, or written out here as config.json
-files on the hub give them.
+Nothing is downloaded: architectures come from the installed packages, or are written out here as in config.json
+files on the hub.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def sizes() -> dict[str, int]:
     """Model → parameters; those that are tied are counted once."""
     import torch
 
-    found = {config: parameters(sam2(config)) for config in SAM2}
+    parameters_of = {config: parameters(sam2(config)) for config in SAM2}
     with torch.device("meta"):
         for name, build in (
             ("IDEA-Research/grounding-dino-tiny", grounding_dino),
@@ -87,8 +87,8 @@ def sizes() -> dict[str, int]:
         ):
             model = build()
             getattr(model, "tie_weights", lambda: None)()
-            found[name] = parameters(model)
-    return found
+            parameters_of[name] = parameters(model)
+    return parameters_of
 
 
 def parameters(model: Any) -> int:

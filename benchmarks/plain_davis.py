@@ -1,4 +1,4 @@
-"""J and F as the DAVIS 2017 evaluation describes them, written plainly: what `benchmarks.metrics` measures against.
+"""J and F as the DAVIS 2017 evaluation describes them, written plainly: the reference of `benchmarks.metrics`.
 
 A boundary is a dense map, dilated by a disk with OpenCV, as in the code that MeViS, ReVOS and Long-RVOS copied.
 """

@@ -41,8 +41,8 @@ class StockMasks:
     def generate(self, image_HW3: NDArray[np.uint8]) -> list[tuple[Rle, float, float]]:
         """RLE, predicted IoU and stability of every mask."""
         with autocast(self.generator.predictor.device.type, self.settings.precision):
-            found = self.generator.generate(image_HW3)
-        return [(_to_rle(m["segmentation"]), m["predicted_iou"], m["stability_score"]) for m in found]
+            raw_masks = self.generator.generate(image_HW3)
+        return [(_to_rle(m["segmentation"]), m["predicted_iou"], m["stability_score"]) for m in raw_masks]
 
     def _clean(self, generate_masks: Any) -> Any:
         settings = self.settings
@@ -61,15 +61,15 @@ def one_by_one(
         detector: of the same weights, for frames and captions in the model's form.
     """
     texts = [detector.encode(caption) for caption in captions]
-    found = []
+    rows = []
     for frame in frames:
         image, row = detector.network.prepare(frame), []
         for text in texts:
             with torch.inference_mode(), published_positions():
                 output = model(**vars(image), **text.inputs)
             row.append((output.logits[0].sigmoid()[:, text.words_T].cpu(), output.pred_boxes[0].cpu()))
-        found.append(row)
-    return found
+        rows.append(row)
+    return rows
 
 
 def _to_rle(raw: dict[str, Any]) -> Rle:

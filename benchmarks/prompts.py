@@ -6,7 +6,7 @@ Arms in turn (A B A B …), processor time on the CPU (which other work on the m
 time), wall-clock time on an accelerator; minimum and median.
   automatic masks   A: the sam2 package's generator.  B: stages.prompting.grid.automatic_masks.
                     SAM 2.1 hiera-tiny of the published shape on a smaller input, random weights whose mask logits
-                    are scaled to trained ones' range; the IoU threshold lets a half of the masks pass, as named.
+                    are scaled to trained ones' range; the IoU threshold lets half of the masks pass, as labelled.
                     --full: 1024 px and hiera-large, and also all of the masks passing.
                     With --weights: also a trained checkpoint of stages/micro/sam2_micro.yaml on the embedded data set.
   GroundingDINO     A: transformers' model, float32, one caption in one frame at a time, nothing shared.
@@ -63,7 +63,7 @@ Image = NDArray[np.uint8]
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="times every arm runs (default: 3)")
-    parser.add_argument("--clip", type=Path, help="video whose first frame is looked at (default: a drawn one)")
+    parser.add_argument("--clip", type=Path, help="video whose first frame is used (default: a drawn one)")
     parser.add_argument("--weights", type=Path, help="a trained checkpoint of stages/micro/sam2_micro.yaml")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--full", action="store_true", help="published sizes; for an accelerator")
@@ -96,8 +96,8 @@ def automatic(arguments: argparse.Namespace, image: Image) -> Iterator[dict[str,
     model = random_sam2(config, side).to(arguments.device)
     precisions = ["float32"] if arguments.device == "cpu" else ["float32", "bfloat16"]
     for precision in precisions:
-        # Random masks are no objects: what is left of them by stability and suppression says nothing, so both stay
-        # out of the way, which leaves the new way more to encode than trained weights would.
+        # Random masks are not objects: filtering by stability and suppression means nothing here, so both are nearly
+        # off, which leaves our way more masks to encode than trained weights would.
         base = {"points_per_side": points, "stability_score_thresh": 0.3, "box_nms_thresh": 1.0}
         settings = published.model_copy(update=base | {"precision": precision})
         middle = iou_median(model, settings, image)
@@ -133,11 +133,11 @@ def masks_row(
         "stock": lambda: [stock.generate(image) for image in images],
         "referee": lambda: [ours.generate(image) for image in images],
     }
-    found, times = run(arms, arguments.rounds, arguments.device)
-    counts = {name: sum(map(len, rows)) for name, rows in found.items()}
+    outputs, times = run(arms, arguments.rounds, arguments.device)
+    counts = {name: sum(map(len, rows)) for name, rows in outputs.items()}
     matched = sum(
         int((masks.iou_matrix([rle for rle, _, _ in row], [mask.rle for mask in our_row]).max(1) >= 0.99).sum())
-        for row, our_row in zip(found["stock"], found["referee"])
+        for row, our_row in zip(outputs["stock"], outputs["referee"])
         if row and our_row
     )
     share = matched / max(counts["stock"], 1)
@@ -198,9 +198,9 @@ def detection_row(
         return detector.detect(frames, captions)
 
     arms = {"one by one": lambda: one_by_one(plain, detector, frames, captions), "referee": ours}
-    found, times = run(arms, arguments.rounds, arguments.device)
+    outputs, times = run(arms, arguments.rounds, arguments.device)
     boxes = again = 0
-    for frame, row, our_row in zip(frames, found["one by one"], found["referee"]):
+    for frame, row, our_row in zip(frames, outputs["one by one"], outputs["referee"]):
         for (scores_QT, boxes_Q4), detections in zip(row, our_row):
             kept = scores_QT.amax(1) > detector.settings.box_threshold
             expected_N4 = to_pixels(boxes_Q4[kept].numpy(), frame.shape[:2])
@@ -241,14 +241,14 @@ def shares(detector: GroundingDino, ours: Callable[[], Any], device: str) -> dic
     return {name: round(value / total, 3) for name, value in seconds.items()}
 
 
-def recalled(expected_N4: NDArray[np.float32], found_M4: NDArray[np.float32]) -> int:
-    """How many boxes have one of IoU ≥ .9 of their own among those found."""
+def recalled(expected_N4: NDArray[np.float32], detected_M4: NDArray[np.float32]) -> int:
+    """How many expected boxes are matched one to one by a detected box of IoU ≥ .9."""
     from scipy.optimize import linear_sum_assignment
     from torchvision.ops import box_iou
 
-    if not len(expected_N4) or not len(found_M4):
+    if not len(expected_N4) or not len(detected_M4):
         return 0
-    iou_NM = box_iou(torch.from_numpy(expected_N4), torch.from_numpy(found_M4)).numpy()
+    iou_NM = box_iou(torch.from_numpy(expected_N4), torch.from_numpy(detected_M4)).numpy()
     rows, columns = linear_sum_assignment(iou_NM >= 0.9, maximize=True)
     return int((iou_NM[rows, columns] >= 0.9).sum())
 
@@ -258,14 +258,14 @@ def recalled(expected_N4: NDArray[np.float32], found_M4: NDArray[np.float32]) ->
 
 def run(arms: dict[str, Callable[[], Any]], rounds: int, device: str) -> tuple[dict[str, Any], dict[str, list[float]]]:
     """Each arm once to warm up and compare, then all in turn; seconds."""
-    found = {name: arm() for name, arm in arms.items()}
+    outputs = {name: arm() for name, arm in arms.items()}
     times: dict[str, list[float]] = {name: [] for name in arms}
     for _ in range(rounds):
         for name, arm in arms.items():
             start = now(device)
             arm()
             times[name].append(now(device) - start)
-    return found, times
+    return outputs, times
 
 
 def now(device: str) -> float:

@@ -1,6 +1,6 @@
 """A plain training loop that does what the published code of SOLA does at every step, for comparison.
 
-One expression a step: its video's tracks are read from a JSON and an .npy file each, its words go through the frozen
+One expression per step: its video's tracks are read from a JSON and an .npy file each, its words pass the frozen
 text encoder, then the selector makes one optimisation step. The selector is this project's: on a batch of one it
 computes what the published one does.
 """
@@ -19,7 +19,7 @@ from stages.selectors.network import Network
 
 
 def write_files(folder: Path, tokens_NTC: np.ndarray, rles_T: Sequence[Any], iou_NE: np.ndarray) -> None:
-    """A video's tracks, a JSON (masks, labels) and an .npy (tokens) each."""
+    """Writes a JSON (masks, labels) and an .npy (tokens) per track of a video."""
     folder.mkdir(parents=True)
     for n, tokens_TC in enumerate(tokens_NTC):
         np.save(folder / f"{n}.npy", tokens_TC)
@@ -30,7 +30,7 @@ def write_files(folder: Path, tokens_NTC: np.ndarray, rles_T: Sequence[Any], iou
 def plain_steps(
     folders: Sequence[Path], captions: Sequence[Sequence[str]], encoder: Any, model: Network, config: Selector
 ) -> Iterator[float]:
-    """Trains for ever in random order, a step an expression; yields the loss of each."""
+    """Trains forever in random order, one step per expression; yields the loss of each."""
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=config.own.learning_rate, weight_decay=config.training.weight_decay
     )

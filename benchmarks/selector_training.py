@@ -3,10 +3,10 @@
     python -m benchmarks.selector_training [--models micro large] [--rounds 5] [--threads 2]
 
 Both train the same `sola` network on the same expressions with as many threads, in turn (plain, referee, plain, …), each
-in a process of its own whose peak memory is stated. `plain` (published_loop.py) trains on one expression a step, encodes
-it with the frozen text encoder and reads a JSON and an .npy file a track. `referee` is what stages.train_selector
-runs: cached text features, tracks read once a video, 32 expressions a step, 8 of a video. Encoding the texts once is
-counted on its side, a fifteenth of it: published training has 15 epochs. Two sizes: `micro`, the project's micro
+in a process of its own whose peak memory is stated. `plain` (published_loop.py) trains on one expression per step, encodes
+it with the frozen text encoder and reads a JSON and an .npy file per track. `referee` is what stages.train_selector
+runs: cached text features, tracks read once per video, 32 expressions per step, 8 per video. A fifteenth of
+encoding all texts once is added to its time: published training has 15 epochs. Two sizes: `micro`, the project's micro
 preset (text encoder and selector of width 64), and `large`, RoBERTa-large with random weights and the published
 selector of 33 M parameters. Prints a table, writes benchmarks/results/selector_training.json.
 """
@@ -29,9 +29,9 @@ from benchmarks.machine import describe
 
 PLAIN, OURS = "plain", "referee"
 EPOCHS, TARGET = 15, 20
-TOKENS = 131072  # of a forward pass: run.batches of config.yaml
+TOKENS = 131072  # per forward pass: run.batches of config.yaml
 C, SIZE = 256, (480, 854)
-VIDEOS, TRACKS, FRAMES, EXPRESSIONS = 4, 16, 64, 14  # MeViS: 63 frames and 14 expressions a video
+VIDEOS, TRACKS, FRAMES, EXPRESSIONS = 4, 16, 64, 14  # MeViS: 63 frames and 14 expressions per video
 WORDS = [
     "the",
     "small",
@@ -52,14 +52,14 @@ WORDS = [
     "slowly",
     "left",
 ]
-SAMPLES = {PLAIN: {"micro": 16, "large": 1}, OURS: {"micro": 32, "large": 32}}  # a round
+SAMPLES = {PLAIN: {"micro": 16, "large": 1}, OURS: {"micro": 32, "large": 32}}  # per round
 MODELS = ("micro", "large")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
-    parser.add_argument("--rounds", type=int, default=5, help="times either trains (default: 5)")
+    parser.add_argument("--rounds", type=int, default=5, help="times each trains (default: 5)")
     parser.add_argument("--threads", type=int, default=2, help="of torch; more than free cores distort (default: 2)")
     arguments = parser.parse_args(argv)
     document: dict[str, Any] = {
@@ -85,8 +85,8 @@ def measure(size: str, rounds: int, threads: int) -> dict[str, Any]:
         times: dict[str, list[tuple[float, float]]] = {contender: [] for contender in workers}
         for i in range(rounds + 1):
             for contender, worker in workers.items():
-                found = worker.round()
-                times[contender] += [found] if i else []
+                seconds_per_expression = worker.round()
+                times[contender] += [seconds_per_expression] if i else []
         peaks = {contender: worker.stop() for contender, worker in workers.items()}
     once = tuple(seconds / (VIDEOS * EXPRESSIONS * EPOCHS) for seconds in encoding)
     times[OURS] = [(wall + once[0], cpu + once[1]) for wall, cpu in times[OURS]]
@@ -109,7 +109,7 @@ def measure(size: str, rounds: int, threads: int) -> dict[str, Any]:
 
 
 def summary(times: Sequence[tuple[float, float]], peak: float) -> dict[str, Any]:
-    """Seconds an expression, samples a second, memory."""
+    """Seconds per expression, samples per second, memory."""
     walls, cpus = zip(*times)
     clocks = {
         clock: {"min": round(min(values), 5), "median": round(statistics.median(values), 5)}
@@ -119,7 +119,7 @@ def summary(times: Sequence[tuple[float, float]], peak: float) -> dict[str, Any]
 
 
 class Worker:
-    """A contender in a process of its own, which trains when it is told to."""
+    """A contender in a process of its own, which trains on request."""
 
     def __init__(self, contender: str, size: str, folder: Path, threads: int) -> None:
         context = multiprocessing.get_context("spawn")
@@ -128,10 +128,10 @@ class Worker:
         self.process.start()
 
     def round(self) -> tuple[float, float]:
-        """Seconds an expression: by the clock, and of the processor."""
+        """Seconds per expression: wall-clock and processor time."""
         self.pipe.send("round")
-        found: tuple[float, float] = self.pipe.recv()
-        return found
+        seconds: tuple[float, float] = self.pipe.recv()
+        return seconds
 
     def stop(self) -> float:
         """The peak of its memory in MiB."""
@@ -210,7 +210,7 @@ def write_data(folder: Path, threads: int) -> tuple[float, float]:
     """The cache files of every video, and the plain loop's.
 
     Returns:
-        Seconds that encoding all texts once took: by the clock, and of the processor.
+        Seconds that encoding all texts once took: wall-clock and processor time.
     """
     import torch
 
@@ -298,9 +298,9 @@ def selector(size: str, **training: int) -> Any:
     from stages.core.config.loading import load_config, settings_of
 
     config = load_config(Path(__file__).parent.parent / "config.yaml")
-    found = settings_of(config, "shapes" if size == "micro" else "mevis").selector
-    over = {"name": "sola", "training": found.training.model_copy(update=training)}
-    return found.model_copy(update=over)
+    settings = settings_of(config, "shapes" if size == "micro" else "mevis").selector
+    over = {"name": "sola", "training": settings.training.model_copy(update=training)}
+    return settings.model_copy(update=over)
 
 
 def new_model(size: str, text_dim: int) -> Any:

@@ -1,7 +1,7 @@
 """A full-size MeViS valid without its pixels: the published counts and lengths, drawn objects, drawn answers.
 
-140 videos, 2,236 expressions, 8,784 frames, 15 to 292 a video (20 videos above 100), 2 to 69 expressions a video,
-and so many of them together that a full submission has the published 138,719 PNGs. One video in five is
+140 videos, 2,236 expressions, 8,784 frames, 15 to 292 per video (20 videos above 100), 2 to 69 expressions per video,
+in such a combination that a full submission has the published 138,719 PNGs. One video in five is
 1080 × 1920, the others are 720 × 1280; frames are grey JPEGs of true size. Objects are blobs that move and wobble;
 the answers' tracks are the same blobs, outlined less well, and some answers choose a wrong one or none.
 
@@ -95,7 +95,7 @@ def write_dataset(root: Path, made: Sequence[Plan]) -> None:
 
 
 def write_answers(layout: Layout, made: Sequence[Plan]) -> None:
-    """Tracks and decisions, as build_tracks and rerank_tracks leave them."""
+    """Tracks and decisions, as build_tracks and rerank_tracks write them."""
     for plan in made:
         rng = np.random.default_rng([plan.seed, 3])
         tracks = list(tracks_of(plan, error=0.006))
@@ -137,7 +137,7 @@ def n_objects(plan: Plan) -> int:
 
 
 def tracks_of(plan: Plan, error: float) -> Iterator[Sequenced]:
-    """One mask a frame of every object; `error` roughens outlines, as a share of the height."""
+    """One mask per frame of every object; `error` roughens outlines, as a share of the height."""
     for i in range(n_objects(plan)):
         rng, noise = np.random.default_rng([plan.seed, 1, i]), np.random.default_rng([plan.seed, 4, i])
         start, speed = rng.uniform(0.2, 0.8, 2), rng.normal(0, 0.006, 2)
@@ -158,7 +158,7 @@ def blob(
     error: float,
     noise: np.random.Generator,
 ) -> Rle:  # type: ignore[type-arg]
-    """A mask of one run a column, made as run lengths: drawing and encoding full images would take an hour."""
+    """A mask of one run per column, made as run lengths: drawing and encoding full images would take an hour."""
     if outline is None:
         return masks.empty(size)
     height, width = size

@@ -3,9 +3,9 @@
     python -m benchmarks.tracking --clip clip.mp4 --config configs/sam2.1/sam2.1_hiera_t.yaml --side 256
 
 Expressions find objects on every fourth frame of the clip, as the pipeline's detector does; several find the
-same object. The prompts are selected greedily, an expression at a time. Arms, all in one precision:
+same object. The prompts are selected greedily, one expression at a time. Arms, all in one precision:
   R0   the published loop on the stock predictor: every batch of up to 4 prompts encodes all frames again;
-  R2   the strongest stock use: what was selected is known beforehand, one state a prompt frame;
+  R2   the strongest stock use: the selection is known beforehand, one state a prompt frame;
   L    ours: frames encoded once, all tracks in step;
   L+A  ours with `share_prompts: iou`: fewer tracks, other outputs.
 Processor time, which other work on the machine disturbs less than wall-clock time; wall-clock time on a GPU.
@@ -50,7 +50,7 @@ HOST_BYTES = 4 * 10**9
 
 
 class Case(NamedTuple):
-    """What every arm gets."""
+    """The input of every arm."""
 
     model: IouKeepingPredictor
     frames: FrameFolder
@@ -61,7 +61,7 @@ class Case(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What an arm gives: masklets by prompt row, and counts."""
+    """The output of an arm: masklets by prompt row, and counts."""
 
     masklets: dict[int, Masklet]
     counts: dict[str, int]
@@ -95,12 +95,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clip", type=Path, required=True, help="a video file, or a folder of JPEGs or PNGs")
-    parser.add_argument("--config", default="configs/sam2.1/sam2.1_hiera_t.yaml", help="of the model")
+    parser.add_argument("--config", default="configs/sam2.1/sam2.1_hiera_t.yaml", help="SAM2 config of the model")
     parser.add_argument("--weights", type=Path, help="its checkpoint (default: random weights)")
-    parser.add_argument("--side", type=int, default=256, help="of the model's square input (default: 256)")
-    parser.add_argument("--frames", type=int, default=12, help="of the clip (default: 12)")
-    parser.add_argument("--expressions", type=int, default=6, help="chains (default: 6)")
-    parser.add_argument("--cap", type=int, default=2, help="tracks an expression (default: 2)")
+    parser.add_argument("--side", type=int, default=256, help="side of the model's square input (default: 256)")
+    parser.add_argument("--frames", type=int, default=12, help="frames of the clip (default: 12)")
+    parser.add_argument("--expressions", type=int, default=6, help="expressions, a chain each (default: 6)")
+    parser.add_argument("--cap", type=int, default=2, help="tracks per expression (default: 2)")
     parser.add_argument("--batch", type=int, default=32, help="tracks computed together by L (default: 32)")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--rounds", type=int, default=2, help="times every arm runs (default: 2)")
@@ -180,14 +180,14 @@ def published_loop(case: Case, _: Outcome | None) -> Outcome:
 
 
 def strongest_stock(case: Case, known: Outcome | None) -> Outcome:
-    """R2: the rows that R0 selected, one state a prompt frame."""
+    """R2: the rows that R0 selected, one state per prompt frame."""
     assert known is not None
     tracker = StockTracker(case.model, case.settings.precision)
     rows = sorted(known.masklets, key=lambda row: case.prompts[row].frame)
     groups = [list(group) for _, group in groupby(rows, lambda row: case.prompts[row].frame)]
     batches = [PromptBatch(case.prompts[g[0]].frame, [case.prompts[row].mask for row in g]) for g in groups]
-    found = tracker.track(case.frames, batches)
-    pairs = ((row, masklet) for group, own in zip(groups, found) for row, masklet in zip(group, own))
+    masklets_of_batches = tracker.track(case.frames, batches)
+    pairs = ((row, masklet) for group, own in zip(groups, masklets_of_batches) for row, masklet in zip(group, own))
     return Outcome(dict(pairs), dict(tracker.runtime.counts))
 
 
@@ -223,14 +223,14 @@ def by_row(chains: Sequence[Sequence[Choice]]) -> dict[int, Masklet]:
     return {choice.row: choice.masklet for chain in chains for choice in chain}
 
 
-def difference(expected: dict[int, Masklet], found: dict[int, Masklet]) -> dict[str, Any]:
+def difference(expected: dict[int, Masklet], actual: dict[int, Masklet]) -> dict[str, Any]:
     """Over the rows that both selected: largest pointer difference, least and mean mask IoU."""
-    rows = sorted(expected.keys() & found.keys())
-    pointer = max(float(np.abs(expected[r].tokens_TC - found[r].tokens_TC).max()) for r in rows)
-    ious = [mask_iou(a, b) for r in rows for a, b in zip(expected[r].rles_T, found[r].rles_T)]
+    rows = sorted(expected.keys() & actual.keys())
+    pointer = max(float(np.abs(expected[r].tokens_TC - actual[r].tokens_TC).max()) for r in rows)
+    ious = [mask_iou(a, b) for r in rows for a, b in zip(expected[r].rles_T, actual[r].rles_T)]
     return {
         "rows": len(rows),
-        "other_rows": len(expected.keys() ^ found.keys()),
+        "other_rows": len(expected.keys() ^ actual.keys()),
         "pointer_max": float(f"{pointer:.2g}"),
         "mask_iou_min": round(min(ious), 5),
         "mask_iou_mean": round(statistics.mean(ious), 5),
