@@ -1,8 +1,9 @@
 """Puts the frames of every video into a folder of its own, checked, named and ordered.
 
 Reads:  video files, or the frames a data set ships.
-Writes: <cache>/<dataset>/<split>/frames/<video>/: JPEGs of a video file, links to shipped frames; then
-        frames/<video>.json: names, size, timestamps and a digest of the frames (stages.core.state.frames).
+Writes: <cache>/<dataset>/<split>/frames/<video>/: JPEGs of a video file, links to shipped frames, PNGs of shipped frames
+        that are not plain (16 bits, transparency, EXIF orientation, TIFF, …); then frames/<video>.json: names, size,
+        timestamps, what was done to the pixels, and digests of the frames (stages.core.state.frames).
 Why:    models and masks index frames by position; a missing, damaged or odd-sized one must show here,
         before hours of computing.
 """
@@ -10,13 +11,12 @@ Why:    models and masks index frames by position; a missing, damaged or odd-siz
 import hashlib
 import io
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -29,141 +29,164 @@ from stages.core.state.cache import CacheError, Stamp, digest, write_json
 from stages.core.state.folders import check_disjoint, replaced_folder
 from stages.core.state.frames import open_frames
 from stages.core.state.graph import EXTRACT_FRAMES, Layout
+from stages.core.state.vouched import SHORT
 from stages.datasets import open_split
+from stages.datasets.frame_files import frame_files
 
-SUFFIXES: Mapping[str, str] = {".jpg": ".jpg", ".jpeg": ".jpg", ".png": ".png"}
+if TYPE_CHECKING:
+    from stages.core.media.pictures import PictureFacts
+
+LINKED: Mapping[str, str] = {".jpg": ".jpg", ".jpeg": ".jpg", ".png": ".png"}  # what is linked as it is, and its name
 MAX_FRAMES = 100_000  # five digits: names sort as the frames do
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class FrameFact:
-    """What is known of one frame in its folder: name without extension, (height, width), sha256 of its bytes."""
+class Frame:
+    """A frame in its folder: name without extension, (height, width), bytes of its file, and their sha256."""
 
     name: str
     size: tuple[int, int]
+    n_bytes: int
     sha256: str
 
 
+@dataclass(frozen=True)
+class Taken:
+    """What was put into a video's folder: the frames, their suffix, and what the manifest says beside them."""
+
+    frames: Sequence[Frame]
+    suffix: str
+    pixels: Sequence[str]
+    timestamps: Sequence[float] | None = None
+    start: float = 0.0
+    end: float | None = None
+
+
 def run(job: Job) -> None:
-    videos = open_split(job.config, job.dataset, job.split).videos()
+    split = open_split(job.config, job.dataset, job.split)
+    videos = split.videos()
     check_disjoint((video.id for video in videos), EXTRACT_FRAMES.suffix)
-    run_shard(job, EXTRACT_FRAMES, videos, partial(ingredients, job.layout), lambda _: partial(extract, job))
+    if split.left_out:
+        title, others = f"{job.dataset}/{job.split}", len(split.left_out)
+        log.warning("%s: %d names or sentences of the index are left out, as: %s", title, others, split.left_out[0])
+    ours = partial(ingredients, job.layout, as_shown=split.as_shown)
+    run_shard(job, EXTRACT_FRAMES, videos, ours, lambda _: partial(extract, job, as_shown=split.as_shown))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     return run_stage(run, __doc__, argv)
 
 
-def ingredients(layout: Layout, video: Video) -> Mapping[str, Any]:
+def ingredients(layout: Layout, video: Video, *, as_shown: bool) -> Mapping[str, Any]:
     """The listing of what is read. Links also depend on where it lies: a data set that moved is linked anew."""
     drop_unfounded_manifest(layout, video.id)
     if not video.frames:
         return {"source": _listing([_video_file(video)])}
-    return {"source": _listing(find_frames(video)), "location": str(video.location.resolve())}
+    files = frame_files(video, as_shown=as_shown)
+    return {"source": _listing(files), "location": str(video.location.resolve())}
 
 
-def extract(job: Job, video: Video, path: Path, stamp: Stamp) -> None:
+def extract(job: Job, video: Video, path: Path, stamp: Stamp, *, as_shown: bool) -> None:
     """Makes a video's folder, then the manifest at `path` that says it is whole."""
     with replaced_folder(job.layout.frames(video.id), record=path) as folder:
         if video.frames:
-            suffix, facts, times = *link_frames(video, folder, job.settings.run.threads), None
+            taken = take_frames(video, folder, job.settings.run.threads, as_shown=as_shown)
         else:
-            facts, times = decode_frames(_video_file(video), folder, job.settings)
-            suffix = ".jpg"
+            taken = decode_frames(_video_file(video), folder, job.settings, as_shown=as_shown)
+    frames = taken.frames
     manifest = {
-        "frames": [fact.name for fact in facts],
-        "suffix": suffix,
-        "size": list(facts[0].size),
-        "timestamps": times,
-        "digest": digest([[fact.name, fact.sha256] for fact in facts]),
+        "frames": [frame.name for frame in frames],
+        "suffix": taken.suffix,
+        "size": list(frames[0].size),
+        "timestamps": taken.timestamps,
+        "start": taken.start,
+        "end": taken.end,
+        "pixels": list(taken.pixels),
+        "files": [[frame.n_bytes, frame.sha256[:SHORT]] for frame in frames],
+        "digest": digest([[frame.name, frame.sha256] for frame in frames]),
     }
     write_json(path, manifest, stamp)
 
 
-def decode_frames(file: Path, folder: Path, settings: Settings) -> tuple[list[FrameFact], list[float]]:
-    """Writes the frames of a video file as 00000.jpg, 00001.jpg, …; returns facts and times in seconds."""
+def decode_frames(file: Path, folder: Path, settings: Settings, *, as_shown: bool) -> Taken:
+    """Writes the frames of a video file as 00000.jpg, 00001.jpg, …"""
+    from stages.core.media.display import Account
     from stages.core.media.video import decode
 
-    options = settings.frames
-    frames = decode(
+    options, account = settings.frames, Account()
+    images = decode(
         file,
         fps=options.fps,
         max_side=options.max_side,
         max_frames=options.max_frames,
         threads=settings.run.threads,
+        as_shown=as_shown,
+        account=account,
     )
-    facts: list[FrameFact] = []
+    frames: list[Frame] = []
     times: list[float] = []
-    for image_HW3, time in frames:
-        if len(facts) == MAX_FRAMES:
+    for image_HW3, time in images:
+        if len(frames) == MAX_FRAMES:
             raise ValueError(f"{file}: more than {MAX_FRAMES} frames; set frames.fps or frames.max_frames, or cut it")
         encoded = io.BytesIO()
         Image.fromarray(image_HW3).save(encoded, "JPEG", quality=options.jpeg_quality)
-        name, content = f"{len(facts):05d}", encoded.getvalue()
-        (folder / f"{name}.jpg").write_bytes(content)
         height, width = image_HW3.shape[:2]
-        facts.append(FrameFact(name, (height, width), hashlib.sha256(content).hexdigest()))
+        frames.append(_write(folder, f"{len(frames):05d}", ".jpg", encoded.getvalue(), (height, width)))
         times.append(round(time, 6))
-    return facts, times
+    end = None if account.end is None or account.end <= times[-1] else round(account.end, 6)
+    return Taken(frames, ".jpg", account.pixels, times, round(account.start, 6), end)
 
 
-def link_frames(video: Video, folder: Path, threads: int) -> tuple[str, list[FrameFact]]:
-    """Links the shipped frames into `folder` and reads each to its end; returns their suffix and facts.
+def take_frames(video: Video, folder: Path, threads: int, *, as_shown: bool) -> Taken:
+    """Reads each shipped frame to its end, and links them into `folder`; if one is not plain, all become PNGs there.
 
     Raises:
-        ValueError: a frame is missing or damaged, differs in size from the first, or is of another kind.
+        ValueError: a frame is missing or damaged, or differs in size from the first.
     """
-    files = find_frames(video)
-    suffix = SUFFIXES[files[0].suffix.lower()]
-    for file in files:
-        if SUFFIXES[file.suffix.lower()] != suffix:
-            raise ValueError(
-                f"{file}: another kind of image than {files[0]}; the frames of a video are all .jpg or .png"
-            )
+    from stages.core.media.pictures import inspect_picture
+
+    files = frame_files(video, as_shown=as_shown)
     with ThreadPoolExecutor(threads) as pool:
-        facts = list(progress.steps(pool.map(inspect_frame, video.frames, files), len(files)))
-    for file, fact in zip(files, facts):
+        inspected = pool.map(partial(inspect_picture, upright=as_shown), files)
+        facts = list(progress.steps(inspected, len(files)))
+    _check_sizes(files, facts)
+    pixels = list(dict.fromkeys(step for fact in facts for step in fact.changes))
+    suffixes = {LINKED.get(file.suffix.lower(), "") for file in files}
+    if not pixels and len(suffixes) == 1 and "" not in suffixes:
+        (suffix,) = suffixes
+        for name, file in zip(video.frames, files, strict=True):
+            (folder / f"{name}{suffix}").symlink_to(file.resolve())
+        frames = [Frame(name, fact.size, fact.n_bytes, fact.sha256) for name, fact in zip(video.frames, facts)]
+        return Taken(frames, suffix, ())
+    with ThreadPoolExecutor(threads) as pool:
+        write = partial(_write_png, folder, upright=as_shown)
+        frames = list(progress.steps(pool.map(write, video.frames, files), len(files)))
+    return Taken(frames, ".png", pixels or ["stored as PNG"])
+
+
+def _check_sizes(files: Sequence[Path], facts: "Sequence[PictureFacts]") -> None:
+    for file, fact in zip(files, facts, strict=True):
         if fact.size != facts[0].size:
             ours, first = (f"{width}x{height}" for height, width in (fact.size, facts[0].size))
-            raise ValueError(f"{file}: is {ours}, but {files[0]} is {first}; the frames of a video have one size")
-        (folder / f"{fact.name}{suffix}").symlink_to(file.resolve())
-    return suffix, facts
-
-
-def inspect_frame(name: str, file: Path) -> FrameFact:
-    """Reads an image file to its end; raises ValueError where that fails."""
-    try:
-        content = file.read_bytes()
-        with Image.open(io.BytesIO(content)) as image:
-            image.load()
-            return FrameFact(name, (image.height, image.width), hashlib.sha256(content).hexdigest())
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{file}: frame is not readable ({error}); replace it") from error
-
-
-def find_frames(video: Video) -> list[Path]:
-    """The file of every listed frame of a frame folder.
-
-    Raises:
-        ValueError: the folder or a frame is missing, or two files share a frame's name.
-    """
-    if not video.location.is_dir():
-        raise ValueError(f"{video.location}: the folder of frames does not exist; restore it or mend the index")
-    found: dict[str, list[Path]] = {}
-    for entry in os.scandir(video.location):
-        stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122 (a Path for every frame of a data set is slow)
-        if suffix.lower() in SUFFIXES:
-            found.setdefault(stem, []).append(Path(entry.path))
-    for name in video.frames:
-        if len(found.get(name, [])) > 1:
+            turned = " once all are upright (EXIF)" if any(f.changes for f in facts) else ""
             raise ValueError(
-                f"{video.location}: frame {name!r} is there as {' and '.join(p.name for p in found[name])}; keep one"
+                f"{file}: is {ours}, but {files[0]} is {first}{turned}; the frames of a video have one size"
             )
-        if name not in found:
-            raise ValueError(f"{video.location / name}: frame is missing (.jpg or .png); restore it or mend the index")
-    return [found[name][0] for name in video.frames]
+
+
+def _write_png(folder: Path, name: str, file: Path, *, upright: bool) -> Frame:
+    from stages.core.media.pictures import show_picture
+
+    image_HW3, encoded = show_picture(file, upright=upright), io.BytesIO()
+    Image.fromarray(image_HW3).save(encoded, "PNG", compress_level=1)
+    return _write(folder, name, ".png", encoded.getvalue(), (image_HW3.shape[0], image_HW3.shape[1]))
+
+
+def _write(folder: Path, name: str, suffix: str, content: bytes, size: tuple[int, int]) -> Frame:
+    (folder / f"{name}{suffix}").write_bytes(content)
+    return Frame(name, size, len(content), hashlib.sha256(content).hexdigest())
 
 
 def drop_unfounded_manifest(layout: Layout, video: str) -> None:
@@ -173,22 +196,29 @@ def drop_unfounded_manifest(layout: Layout, video: str) -> None:
         frames = open_frames(layout, video)
     except CacheError:
         return  # missing or damaged: not done in any case
-    present = {entry.name for entry in os.scandir(frames.directory)} if frames.directory.is_dir() else set()
-    if present != {f"{name}{frames.suffix}" for name in frames.names}:
-        log.warning("%s: does not hold the frames that %s lists; made again", frames.directory, path)
+    if damage := frames.damage(path):
+        log.warning("%s: %s; made again", frames.directory, damage)
         path.unlink()
 
 
 def _video_file(video: Video) -> Path:
     if not video.location.is_file():
-        raise ValueError(f"{video.location}: the video file does not exist; restore it or mend the index")
+        raise ValueError(f"{video.location}: the video file does not exist; restore it or correct the index")
     return video.location
 
 
 def _listing(files: Sequence[Path]) -> str:
     """Digest of names, sizes and times of change."""
-    facts = ((file.name, file.stat()) for file in files)
-    return digest([[name, stat.st_size, stat.st_mtime_ns] for name, stat in facts])
+    return digest([[file.name, *_size_and_time(file)] for file in files])
+
+
+def _size_and_time(file: Path) -> tuple[int, int]:
+    try:
+        stat = file.stat()
+    except FileNotFoundError as error:  # it was listed a moment ago
+        where = f"a link to {file.readlink()}, which is not there" if file.is_symlink() else "gone since it was listed"
+        raise ValueError(f"{file}: {where}; restore it") from error
+    return stat.st_size, stat.st_mtime_ns
 
 
 if __name__ == "__main__":

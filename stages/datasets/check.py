@@ -16,8 +16,8 @@ from PIL import Image
 
 from stages.core.media import masks
 from stages.core.records import MaskSequence, Split, Video
+from stages.datasets.frame_files import frame_files
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
 NO_VIDEO = "the split lists no video; restore its index"
 Size = tuple[int, int]  # (height, width)
 
@@ -73,6 +73,7 @@ def check_split(open_it: Callable[[], Split], limit: int | None = None, *, decod
         except (ValueError, OSError) as error:
             report.findings.append(Finding("error", "", str(error)))
             return report
+        report.findings += [Finding("error", "", message) for message in split.left_out]
         if not videos:
             report.findings.append(Finding("error", "", NO_VIDEO))
         for video in videos[:limit]:
@@ -130,13 +131,15 @@ class _VideoCheck:
         """Number and size of the frames; raises ValueError where one is missing."""
         if not self.video.frames:
             return self._clip(decode)
-        files = self._files()
+        as_shown = self.split.as_shown
+        files = frame_files(self.video, as_shown=as_shown)
         size = image_size(files[0])
         if decode:
-            from stages.core.state.frames import load_image
+            from stages.core.media.pictures import inspect_picture
 
-            for path in files:
-                found = load_image(path).shape[:2]
+            size = inspect_picture(files[0], upright=as_shown).size
+            for path in files[1:]:
+                found = inspect_picture(path, upright=as_shown).size
                 if found != size:
                     raise ValueError(f"{path}: is of size {found} (height, width), {files[0]} of {size}; replace it")
         return len(files), size
@@ -148,22 +151,9 @@ class _VideoCheck:
         n_frames, size = measure(self.video.location)
         self.report.frames += n_frames
         if decode:
-            for frame in decode_frames(self.video.location):
+            for frame in decode_frames(self.video.location, as_shown=self.split.as_shown):
                 size = (frame.image_HW3.shape[0], frame.image_HW3.shape[1])
         return n_frames, size
-
-    def _files(self) -> list[Path]:
-        """The file of every listed frame."""
-        folder = self.video.location
-        if not folder.is_dir():
-            raise ValueError(f"{folder}: the folder of frames does not exist; restore it or mend the index")
-        there = {path.name for path in folder.iterdir()}
-        found = {name: next((name + s for s in SUFFIXES if name + s in there), "") for name in self.video.frames}
-        missing = [name for name, file in found.items() if not file]
-        if missing:
-            others = f" and {len(missing) - 1} others" if missing[1:] else ""
-            raise ValueError(f"{folder / missing[0]}{others}: frame is missing (.jpg or .png); restore it")
-        return [folder / file for file in found.values()]
 
     def _annotations(self, annotations: Mapping[str, MaskSequence], n_frames: int, size: Size) -> None:
         self.report.annotations += len(annotations)
@@ -206,6 +196,8 @@ class _VideoCheck:
 
 def image_size(path: Path) -> Size:
     """(height, width) of an image, from its head; raises ValueError where that is not readable."""
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise ValueError(f"{path}: frame is no file (a folder, pipe or device); replace it")
     try:
         with Image.open(path) as image:
             return image.height, image.width
