@@ -60,7 +60,8 @@ def draw_row(job: Job, split: Split, video: Video, expression: Expression, colum
     import numpy as np
 
     from stages.core.media import masks
-    from stages.core.media.drawing import WHITE, add_caption, draw_answer, outline
+    from stages.core.media.captions import add_caption
+    from stages.core.media.drawing import WHITE, draw_answer, outline
     from stages.core.state.choices import predicted_masks, read_answers
     from stages.core.state.frames import open_frames
     from stages.core.state.graph import RERANK_TRACKS
@@ -77,7 +78,7 @@ def draw_row(job: Job, split: Split, video: Video, expression: Expression, colum
             image_HW3 = outline(image_HW3, masks.decode(masks.union(referred, frames.size)), WHITE, 1)
         picture_HW3 = draw_answer(image_HW3, rles_T[t], side, job.settings.render.opacity)
         pictures.append(np.pad(picture_HW3, ((0, 0), (0, GAP), (0, 0)), constant_values=255))
-    return add_caption(np.concatenate(pictures, 1)[:, :-GAP], expression.raw)
+    return add_caption(np.concatenate(pictures, 1)[:, :-GAP], expression.raw, job.settings.render.font)
 
 
 def _named(split: Split, name: str) -> Row:

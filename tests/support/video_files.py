@@ -65,3 +65,21 @@ def make_audio(path: Path) -> Path:
             file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
     return path
+
+
+def add_sound(pictures: Path, path: Path, seconds: float) -> Path:
+    """The pictures of one file with a tone, in another."""
+    with av.open(str(pictures)) as source, av.open(str(path), "w") as file:
+        copy = file.add_stream_from_template(source.streams.video[0])
+        tone = file.add_stream("aac", rate=16_000, layout="mono")
+        for index in range(round(seconds * 16_000 / 1024)):
+            samples_CN = 0.5 * np.sin(np.arange(index * 1024, (index + 1) * 1024) / 8)[None]
+            frame = av.AudioFrame.from_ndarray(samples_CN.astype(np.float32), "fltp", "mono")
+            frame.sample_rate, frame.pts = 16_000, index * 1024
+            file.mux(tone.encode(frame))
+        file.mux(tone.encode(None))
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = copy
+                file.mux(packet)
+    return path

@@ -2,26 +2,37 @@
 
 import dataclasses
 import json
+import os
 import shutil
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from support.answers import plain_record
+from support.drawn_tracks import tracks_of
 from support.jobs import folder_job
-from support.video_files import make_video
+from support.video_files import add_sound, make_video
 
 from stages import extract_frames, render_predictions
 from stages.core.media import masks
-from stages.core.media.drawing import add_caption, colour_of, draw_numbered, interior_point, outline, tint
+from stages.core.media.drawing import (
+    colour_of,
+    draw_numbered,
+    draw_objects,
+    interior_point,
+    outline,
+    tint,
+    viewing_size,
+)
 from stages.core.media.video import decode
 from stages.core.state.cache import Stamp, read_json
 from stages.core.state.choices import Candidate, write_choices
 from stages.core.state.frames import open_frames
 from stages.core.state.graph import BUILD_TRACKS, RENDER_PREDICTIONS, RERANK_TRACKS
+from stages.core.state.renders import open_render
 from stages.core.state.track_file import write_tracks
 
 SIZE, N_FRAMES = (48, 64), 6
@@ -43,13 +54,16 @@ def track_masks() -> list[list[np.ndarray]]:
 def write_upstream(job, video: str) -> None:
     """The track file and the decisions: nothing, one track or both are chosen."""
     rles = [[masks.encode(mask_HW) for mask_HW in track] for track in track_masks()]
-    tracks = plain_record(SIZE, rles, len(SENTENCES))
+    tracks = tracks_of(SIZE, rles, len(SENTENCES), N_FRAMES)
     stamp = Stamp(BUILD_TRACKS.name, BUILD_TRACKS.version, {})
     write_tracks(job.layout.file(BUILD_TRACKS, video, "grid"), stamp, tracks, rles)
     chosen = {"0": (True, False), "1": (True, True), "2": (False, False)}
-    choices = {e: [Candidate("grid", i, 0.0, chosen=c) for i, c in enumerate(flags)] for e, flags in chosen.items()}
+    choices = {
+        e: [Candidate("grid", i, 0.0, final=-i - 1.0, chosen=c) for i, c in enumerate(flags)]
+        for e, flags in chosen.items()
+    }
     stamp = Stamp(RERANK_TRACKS.name, RERANK_TRACKS.version, {"chosen": chosen})
-    write_choices(job.layout.file(RERANK_TRACKS, video), stamp, choices)
+    write_choices(job.layout.file(RERANK_TRACKS, video), stamp, choices, 0.5)
 
 
 @pytest.fixture
@@ -83,17 +97,100 @@ def test_every_frame_has_its_png(job):
                 assert np.array_equal(np.asarray(image), mask_HW * np.uint8(255))
 
 
+FACTOR = 7  # 64x48 is drawn on at 448x336
+
+
 def test_overlay_plays_shows_the_mask_and_keeps_the_times(job):
     render_predictions.run(job)
     frames = list(decode(folder(job) / "overlays/1.mp4"))
     assert [frame.time for frame in frames] == pytest.approx([i / 10 for i in range(N_FRAMES)], abs=1e-4)
-    height = frames[0].image_HW3.shape[0]
-    assert height > 48 and height % 2 == 0  # the sentence stands below the picture
-    inside, outside = frames[2].image_HW3[30, 48].astype(int), frames[2].image_HW3[42, 10].astype(int)
-    assert inside[0] - inside[2] > 40 and np.ptp(outside) < 25  # tinted and grey
-    assert (frames[0].image_HW3[50:] > 150).any()  # letters
-    empty = list(decode(folder(job) / "overlays/2.mp4"))
-    assert np.ptp(empty[2].image_HW3[30, 48].astype(int)) < 25
+    height, width = frames[0].image_HW3.shape[:2]
+    assert width == FACTOR * 64 and height % 2 == 0
+    assert height > FACTOR * 48  # the sentence stands below the picture
+    picture_HW3 = frames[2].image_HW3.astype(int)
+    still, moving = picture_HW3[30 * FACTOR, 48 * FACTOR], picture_HW3[14 * FACTOR, 13 * FACTOR]
+    outside = picture_HW3[42 * FACTOR, 10 * FACTOR]
+    assert np.ptp(outside) < 25  # grey
+    for pixel, number in ((moving, 0), (still, 1)):  # every track in its own colour
+        tinted = 0.55 * 36 + 0.45 * np.asarray(colour_of(number))
+        assert np.abs(pixel - tinted).max() < 25
+    assert (frames[0].image_HW3[48 * FACTOR :] > 150).any()  # letters
+
+
+def test_a_track_has_one_colour_in_all_overlays(job):
+    stamp = Stamp(RERANK_TRACKS.name, RERANK_TRACKS.version, {"chosen": "second"})
+    choices = {"0": [(0, True), (1, True)], "1": [(1, True)], "2": [(0, True)]}
+    candidates = {e: [Candidate("grid", t, 0.0, chosen=c) for t, c in row] for e, row in choices.items()}
+    write_choices(job.layout.file(RERANK_TRACKS, "clip"), stamp, candidates)
+    render_predictions.run(job)
+    seen = {}
+    for expression in "012":
+        picture_HW3 = list(decode(folder(job) / f"overlays/{expression}.mp4"))[2].image_HW3.astype(int)
+        seen[expression] = (picture_HW3[14 * FACTOR, 13 * FACTOR], picture_HW3[30 * FACTOR, 48 * FACTOR])
+    assert np.abs(seen["0"][1] - seen["1"][1]).max() < 10 and np.abs(seen["0"][0] - seen["2"][0]).max() < 10
+    assert np.abs(seen["0"][0] - seen["0"][1]).max() > 60
+
+
+def test_an_empty_answer_says_why(job, caplog):
+    with caplog.at_level("WARNING"):
+        render_predictions.run(job)
+    assert open_render(job.layout, "clip").notes == {"2": "No object was chosen (best score 0.27 below 0.50)"}
+    said = [r.getMessage() for r in caplog.records if "no answer" in r.getMessage()]
+    assert said == [
+        "clips/all: 1 of 3 expressions have no answer, as clip/2: No object was chosen (best score 0.27 below 0.50)"
+    ]
+    first = {e: next(decode(folder(job) / f"overlays/{e}.mp4")).image_HW3 for e in "12"}
+    assert (first["2"][:20] > 150).any() and (first["2"][:12] < 60).mean() > 0.5  # white letters on a dark strip
+    assert first["1"][:12, 200:].std() < first["2"][:12, :200].std()
+
+
+@pytest.mark.parametrize(
+    ("candidates", "threshold", "words"),
+    [
+        (None, 0.5, "No prediction was imported"),
+        ([], 0.5, "No object was chosen (nothing was tracked)"),
+        ([Candidate("grid", 0, 0.0)], 0.9, "No object was chosen (best score 0.50 below 0.90)"),
+        ([Candidate("grid", 0, 9.0, final=-9.0)], None, "No object was chosen"),
+        ([Candidate("grid", 0, 0.0, chosen=True)], 0.5, "The chosen object is not visible in any frame"),
+    ],
+)
+def test_every_empty_answer_has_a_reason(candidates, threshold, words):
+    assert render_predictions.why_empty(candidates, threshold) == words
+
+
+def test_sentences_do_not_change_the_size_and_can_be_left_out(job, tmp_path):
+    long = folder_job(tmp_path, {"clip": ["the dog", "word " * 80, "狗在跑"]})
+    render_predictions.run(long)
+    assert len({next(decode(folder(job) / f"overlays/{e}.mp4")).image_HW3.shape for e in "012"}) == 1
+    render_predictions.run(folder_job(tmp_path, {"clip": SENTENCES}, {"render": {"captions": False}}))
+    assert next(decode(folder(job) / "overlays/1.mp4")).image_HW3.shape == (FACTOR * 48, FACTOR * 64, 3)
+
+
+def test_sound_goes_along_and_the_last_frame_lasts(tmp_path):
+    job = folder_job(tmp_path, {"clip": SENTENCES})
+    pictures = make_video(tmp_path / "pictures.mkv", N_FRAMES, times_ms=[0, 100, 200, 300, 400, 1500])
+    add_sound(pictures, tmp_path / "data/clip.mkv", seconds=1.0)
+    extract_frames.run(job)
+    write_upstream(job, "clip")
+    render_predictions.run(job)
+    with av.open(str(folder(job) / "overlays/0.mp4")) as overlay:
+        frames = list(overlay.decode(video=0))
+        end = frames[-1].time + float(frames[-1].duration * frames[-1].time_base)
+        overlay.seek(0)
+        samples = np.concatenate([frame.to_ndarray() for frame in overlay.decode(audio=0)], 1)
+        rate = overlay.streams.audio[0].rate
+    assert end == pytest.approx(open_frames(job.layout, "clip").end, abs=1e-3)
+    assert samples.shape[1] / rate == pytest.approx(1.0, abs=0.1) and np.abs(samples).max() > 0.2
+
+
+def test_sound_that_is_broken_ends_early_and_harms_nothing(tmp_path, caplog):
+    job = folder_job(tmp_path, {"clip": SENTENCES})
+    make_video(tmp_path / "data/clip.mp4", N_FRAMES)
+    extract_frames.run(job)
+    write_upstream(job, "clip")
+    (tmp_path / "data/clip.mp4").write_bytes(b"gone")  # after extraction
+    render_predictions.run(job)
+    assert len(list(decode(folder(job) / "overlays/0.mp4"))) == N_FRAMES
 
 
 def test_record_lists_what_is_there(job):
@@ -121,7 +218,7 @@ def test_overlays_can_be_left_out_and_odd_limits_hold(job, tmp_path):
     assert [p.name for p in folder(job).iterdir()] == ["predictions"]
     render_predictions.run(dataclasses.replace(job, config=changed(tmp_path, {"max_side": 33})))
     image_HW3 = next(decode(folder(job) / "overlays/0.mp4")).image_HW3
-    assert image_HW3.shape[1] == 34
+    assert image_HW3.shape[1] == 34  # smaller than the source: not enlarged
     with Image.open(next((folder(job) / "predictions/0").iterdir())) as image:
         assert image.size == (64, 48)  # predictions stay native
 
@@ -131,16 +228,25 @@ def changed(tmp_path: Path, render: dict):
 
 
 @pytest.mark.parametrize("loss", ["folder", "png", "overlay"])
-def test_what_was_lost_is_made_again(job, loss):
+@pytest.mark.parametrize("how", ["gone", "empty", "half", "one byte", "pipe"])
+def test_what_was_lost_or_damaged_is_made_again(job, loss, how):
     render_predictions.run(job)
     target = {
         "folder": folder(job),
         "png": folder(job) / "predictions/1/00002.png",
         "overlay": folder(job) / "overlays/0.mp4",
     }[loss]
+    before = target.read_bytes() if target.is_file() else b""
     shutil.rmtree(target) if target.is_dir() else target.unlink()
+    if loss != "folder" and how == "pipe":
+        os.mkfifo(target)
+    elif loss != "folder" and how != "gone":
+        middle = len(before) // 2
+        changed = before[:middle] + bytes([before[middle] ^ 1]) + before[middle + 1 :]
+        target.write_bytes({"empty": b"", "half": before[:middle], "one byte": changed}[how])
     render_predictions.run(job)
-    assert target.exists()
+    assert target.is_dir() if loss == "folder" else target.read_bytes() == before
+    assert not open_render(job.layout, "clip").damage(thorough=True)
 
 
 def test_a_changed_decision_is_rendered_again_and_nothing_else_is(job):
@@ -254,19 +360,18 @@ def test_badges_fit_tiny_frames_and_masks_at_the_edge(number):
     assert draw_numbered(np.zeros((3, 3, 3), np.uint8), [masks.encode(np.ones((3, 3)))], [number], 1).shape == (3, 3, 3)
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["the dog", "", "狗在跑", "الكلب يركض", "🐕 runs\n\tfast\x00", "\ud800 half", "w" * 500, "many words " * 200],
-)
-def test_captions_of_any_kind_fit_below(text):
-    for width in (40, 64, 960):
-        frame = np.full((50, width, 3), 9, np.uint8)
-        image_HW3 = add_caption(frame, text)
-        assert image_HW3.shape[1] == width and np.array_equal(image_HW3[:50], frame)
-        assert 50 < len(image_HW3) < 50 + 6 * 28 * 2
-        assert np.array_equal(image_HW3, add_caption(frame, text))
+def test_small_pictures_are_enlarged_by_whole_factors():
+    assert viewing_size((48, 64), 960) == (336, 448)
+    assert viewing_size((48, 64), 100) == (48, 64)
+    assert viewing_size((480, 640), 960) == (480, 640)
+    assert viewing_size((1080, 1920), 960) == (540, 960)
+    assert viewing_size((2, 2), 960) == (480, 480)
 
 
-def test_long_captions_wrap():
-    heights = [len(add_caption(np.zeros((10, 320, 3), np.uint8), "word " * n)) for n in (3, 30, 60)]
-    assert heights[0] < heights[1] < heights[2]
+def test_objects_have_their_own_colours_and_whole_borders():
+    left, right = box_mask(4, 4, 20, 20), box_mask(20, 4, 20, 20)
+    image_HW3 = draw_objects(GREY, [(0, masks.encode(left)), (3, masks.encode(right))], SIZE, 0.5)
+    assert image_HW3[12, 10].tolist() == [round(50 + value / 2) for value in colour_of(0)]
+    assert image_HW3[12, 34].tolist() == [round(50 + value / 2) for value in colour_of(3)]
+    assert image_HW3[12, 20].tolist() == list(colour_of(3))  # the border of the second, over the first
+    assert (GREY == 100).all()
