@@ -1,8 +1,8 @@
 """Contour accuracy F of DAVIS (Perazzi et al., CVPR 2016; the boundary map of Martin et al., PAMI 2004).
 
 The official evaluation dilates each boundary with a disk of radius r and counts the other's pixels inside.
-Here the boundaries stay ranges of pixels a line, and each line looks into the lines of the other boundary
-within r (`stages.metrics.edges`), so that the cost follows the length of the boundary and not the area of
+Here the boundaries stay ranges of pixels per line, and each line is compared with the other boundary's lines
+within r (`stages.metrics.edges`), so the cost follows the length of the boundary and not the area of
 the image. The counts are the same integers and the arithmetic on them is the same, so F is equal to the
 last bit.
 
@@ -27,18 +27,18 @@ def boundary_f(
 
     Args:
         pred_THW, truth_THW: masks, nonzero = object.
-        void_THW: pixels that leave both masks before boundaries are extracted.
+        void_THW: pixels removed from both masks before boundaries are extracted.
         bound_ratio: tolerance as a share of the image diagonal; 0.008 is official.
 
     Returns:
-        (T,) in 0 … 1; 1 where neither mask has a boundary, which an empty and a full mask have not.
+        (T,) in 0 … 1; 1 where neither mask has a boundary, as for an empty or a full mask.
 
     Raises:
         ValueError: the shapes differ; nothing is resized.
     """
     pairs = frame_pairs(pred_THW, truth_THW, void_THW)
     _, height, width = np.shape(pred_THW)
-    # Pair by pair: the binary copies of two frames live at a time, not those of the clip.
+    # Pair by pair: binary copies of two masks are in memory at a time, not those of the clip.
     turns_T2 = [(scan(pred_HW), scan(truth_HW)) for pred_HW, truth_HW in pairs]
     pred, truth = (from_scans([turns[i] for turns in turns_T2], height, width) for i in (0, 1))
     return clip_f(pred, truth, bound_radius(height, width, bound_ratio))
@@ -50,7 +50,7 @@ def bound_radius(height: int, width: int, bound_ratio: float = DAVIS_RATIO) -> i
 
 
 def clip_f(pred: Clip, truth: Clip, radius: int) -> NDArray[np.float64]:
-    """(T,) boundary F of clips whose void pixels have left; `radius` in pixels."""
+    """(T,) boundary F of clips without their void pixels; `radius` in pixels."""
     n_pred, n_truth, pred_matched, truth_matched = matches(pred, truth, radius).T
     both = (n_pred > 0) & (n_truth > 0)
     precision, recall = pred_matched / np.maximum(n_pred, 1), truth_matched / np.maximum(n_truth, 1)

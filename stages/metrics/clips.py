@@ -26,7 +26,7 @@ class Clip:
     Attributes:
         turns: int32, the positions where masks change, frame by frame.
         offset: (T + 1,) int64, where a frame's turns begin.
-        length, lines: pixels of a scan line, and lines: (H, W) for a scan by columns, (W, H) by rows.
+        length, lines: pixels per scan line, and their number: (H, W) for a scan by columns, (W, H) by rows.
     """
 
     turns: NDArray[np.int32]
@@ -80,10 +80,10 @@ def from_rles(rles: Sequence[Rle | None], size: tuple[int, int]) -> Clip:
     absent = _absent(height * width)
     texts = [absent if rle is None else rle["counts"].encode() for rle in rles]
     text_offset = np.cumsum([0, *map(len, texts)], dtype=np.int64)
-    found, offset, broken = turns.decode(np.frombuffer(b"".join(texts), np.uint8), text_offset, height * width)
+    positions, offset, broken = turns.decode(np.frombuffer(b"".join(texts), np.uint8), text_offset, height * width)
     if broken >= 0:
         raise ValueError(f"frame {broken}: broken RLE: its counts do not fit the size {(height, width)}")
-    return Clip(found, offset, height, width)
+    return Clip(positions, offset, height, width)
 
 
 def scan(mask_HW: NDArray[np.bool_]) -> NDArray[np.int32]:
@@ -91,8 +91,10 @@ def scan(mask_HW: NDArray[np.bool_]) -> NDArray[np.int32]:
     from stages.metrics import turns
 
     pixels = np.ascontiguousarray(mask_HW).reshape(-1).view(np.uint8)
-    found = turns.scan(pixels)
-    return turns.scan((pixels != 0).view(np.uint8)) if found is None else found  # bytes of a bool may hold anything
+    positions = turns.scan(pixels)
+    return (
+        turns.scan((pixels != 0).view(np.uint8)) if positions is None else positions
+    )  # bytes of a bool may hold anything
 
 
 def from_scans(turns_T: Sequence[NDArray[np.int32]], height: int, width: int) -> Clip:
@@ -101,7 +103,7 @@ def from_scans(turns_T: Sequence[NDArray[np.int32]], height: int, width: int) ->
 
 
 def intersection(a: Clip, b: Clip) -> Counts:
-    """(T,) pixels that both have."""
+    """(T,) pixels in both."""
     from stages.metrics import turns
 
     _check_alike(a, b)
@@ -140,8 +142,8 @@ def _combined(a: Clip, b: Clip, table: int) -> Clip:
     from stages.metrics import turns
 
     _check_alike(a, b)
-    found, offset = turns.combine(a.turns, a.offset, b.turns, b.offset, table)
-    return Clip(found, offset, a.length, a.lines)
+    positions, offset = turns.combine(a.turns, a.offset, b.turns, b.offset, table)
+    return Clip(positions, offset, a.length, a.lines)
 
 
 def _joined(turns_T: Sequence[NDArray[np.int32]], length: int, lines: int) -> Clip:
@@ -156,7 +158,7 @@ def _check_alike(a: Clip, b: Clip) -> None:
 
 
 def _absent(n_pixels: int) -> bytes:
-    """COCO's compressed counts of an empty mask: one run, five bits a character, the lowest first."""
+    """COCO's compressed counts of an empty mask: one run, five bits per character, the lowest first."""
     text = bytearray()
     while True:
         char, n_pixels = n_pixels & 31, n_pixels >> 5

@@ -2,7 +2,7 @@
 
 A, four annotators (ReferFormer, SOC): the answers to one annotator's sentences become one label map, a pixel
 going to the most confident answer that holds it; the map is scored by the DAVIS 2017 unsupervised protocol
-(Caelles et al., 2019): all frames, void pixels removed, labels matched to objects a video at a time by the
+(Caelles et al., 2019): all frames, void pixels removed, labels matched to objects per video by the
 best mean of J and F (Hungarian), mean over frames, then over all objects of the split; then the mean over the
 annotators.
 
@@ -37,19 +37,19 @@ def extra(scene: Scene, scored: Scored, ratio: float) -> dict[str, Any]:
 
 
 def label_map(answers: Sequence[Answer]) -> list[Clip]:
-    """The answers without what a more confident one takes; of equal ones the first takes it."""
+    """The answers without pixels of a more confident one; ties go to the first."""
     order = sorted(range(len(answers)), key=lambda i: -answers[i].confidence)
-    found: dict[int, Clip] = {}
+    labels: dict[int, Clip] = {}
     taken: Clip | None = None
     for i in order:
         masks = answers[i].masks
-        found[i] = masks if taken is None else clips.without(masks, taken)
+        labels[i] = masks if taken is None else clips.without(masks, taken)
         taken = masks if taken is None else clips.union(taken, masks)
-    return [found[i] for i in range(len(answers))]
+    return [labels[i] for i in range(len(answers))]
 
 
 def assign(j_POT: NDArray[np.float64], f_POT: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which prediction stands for which object: the assignment with the largest sum of (J + F) / 2."""
+    """Which prediction is matched to which object: the assignment with the largest sum of (J + F) / 2."""
     from scipy.optimize import linear_sum_assignment
 
     return linear_sum_assignment(-(j_POT.mean(2) + f_POT.mean(2)) / 2)
@@ -90,16 +90,16 @@ def _visible(scene: Scene, masks: Clip) -> Clip:
 def figures(rows: Sequence[Row], extras: Mapping[str, Any]) -> Figures:
     """A's and B's J, F, J&F; of the annotators whose rows these are."""
     annotators = sorted({row["group"] for row in rows})
-    found: Figures = {}
+    result: Figures = {}
     for name in ("J", "F"):
         values = [
             mean(value for video in extras.values() for value in video.get(annotator, {}).get(name, ()))
             for annotator in annotators
         ]
-        found[f"A {name}"] = mean(value for value in values if value is not None)
-    j, f = found["A J"], found["A F"]
-    found["A J&F"] = None if j is None or f is None else (j + f) / 2
-    return found | {f"B {name}": value for name, value in mean_of(rows, "J", "F", "J&F").items()}
+        result[f"A {name}"] = mean(value for value in values if value is not None)
+    j, f = result["A J"], result["A F"]
+    result["A J&F"] = None if j is None or f is None else (j + f) / 2
+    return result | {f"B {name}": value for name, value in mean_of(rows, "J", "F", "J&F").items()}
 
 
 def title(rows: Sequence[Row]) -> str:

@@ -1,6 +1,6 @@
 """Compiled loops over boundaries: from run lengths to DAVIS' boundary, and the search inside the disk.
 
-The image is scanned in `lines` lines of `length` pixels: columns or rows. Its boundary is, a line at a time,
+The image is scanned in `lines` lines of `length` pixels: columns or rows. Its boundary is, per line,
 a list of ranges [low, high) of pixels; `ptr` says where a line's ranges begin. Nothing here ever holds an
 image: the cost follows the length of the boundary. (See `stages.metrics.turns` for *turns* and *offset*.)
 """
@@ -16,8 +16,8 @@ ZERO, ONES = np.uint64(0), np.uint64(0x0101010101010101)
 def boundaries(turns, offset, length, lines):  # type: ignore[no-untyped-def]
     """The boundary of every frame: low, high, ptr, ptr_offset (T+1), first_line (T).
 
-    A pixel is on it when it, its next in the line, and their neighbours in the next line are not all equal,
-    the last line and the last pixel of a line being their own next: DAVIS' map, edges and corner included.
+    A pixel is on it when it, the next pixel of its line, and their neighbours in the next line are not all
+    equal; the last line and the last pixel of a line are their own neighbours: DAVIS' map, edges and corner included.
     """
     n_frames = len(offset) - 1
     ptr_offset, first_line = np.zeros(n_frames + 1, np.int64), np.zeros(n_frames, np.int64)
@@ -26,7 +26,7 @@ def boundaries(turns, offset, length, lines):  # type: ignore[no-untyped-def]
         first_line[t] = max(turns[start] // length - 1, 0) if end > start else 0
         n_lines = turns[end - 1] // length + 1 - first_line[t] if end > start else 0
         ptr_offset[t + 1] = ptr_offset[t] + n_lines + 1
-    # A line's sweep stops at the turns of two lines and at the line's end, with one range at most each time.
+    # A line's sweep stops at the turns of two lines and at the line's end, with at most one range each time.
     room, size, n_ptr = 2 * len(turns) + ptr_offset[-1], 0, 0
     low, high, ptr = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(ptr_offset[-1], np.int64)
     for t in range(n_frames):
@@ -43,7 +43,7 @@ def boundaries(turns, offset, length, lines):  # type: ignore[no-untyped-def]
 
 @compiled
 def _line(turns, i, start, end, x, length, lines, low, high, size):  # type: ignore[no-untyped-def]
-    """Appends the boundary of line x; `i` is the first turn behind the line's first pixel."""
+    """Appends the boundary of line x; `i` is the first turn after the line's first pixel."""
     base, first = x * length, size
     step = length if x < lines - 1 else 0  # the last line is its own neighbour
     j = i
@@ -108,11 +108,11 @@ def unmatched(low, high, ptr, first, to_low, to_high, to_ptr, to_first, reach, b
     """Pixels of one boundary that are farther than the disk's radius from every pixel of the other.
 
     A line's pixels are bits; the nearest lines of the other boundary come first, each range of them clears
-    the bits within its reach, and a line whose bits are all cleared is done with.
+    the bits within its reach, and a line is finished when all its bits are cleared.
 
     Args:
         reach: (radius + 1,) the disk's half width ⌊√(r² − d²)⌋ in the line at distance d.
-        bits: work space, a bit a pixel of a line.
+        bits: work space, one bit per pixel of a line.
     """
     total, radius, to_lines, hint = 0, len(reach) - 1, len(to_ptr) - 1, 0
     for line in range(len(ptr) - 1):
@@ -125,7 +125,7 @@ def unmatched(low, high, ptr, first, to_low, to_high, to_ptr, to_first, reach, b
         for k in range(start, end):
             _fill(bits, low[k], high[k], 1)
         left = True
-        for n in range(-1, 2 * radius + 1):  # the line that settled the last one, then 0, 1, −1, 2, −2, …
+        for n in range(-1, 2 * radius + 1):  # the offset that finished the previous line, then 0, 1, −1, 2, −2, …
             step = hint if n < 0 else ((n + 1) >> 1 if n & 1 else -(n >> 1))
             to_line = first + line + step - to_first
             if to_line < 0 or to_line >= to_lines:
@@ -150,7 +150,7 @@ def unmatched(low, high, ptr, first, to_low, to_high, to_ptr, to_first, reach, b
 
 @compiled
 def match(pred, truth, length, reach):  # type: ignore[no-untyped-def]
-    """(T, 4) of every frame: pixels of both boundaries, and how many of each lie within reach of the other.
+    """(T, 4) of every frame: pixels of both boundaries, and how many of each are within reach of the other.
 
     Args:
         pred, truth: what `boundaries` gave.

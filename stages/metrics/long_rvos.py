@@ -1,4 +1,4 @@
-"""Long-RVOS (2025): J and F, and how well the object's presence and its course are found.
+"""Long-RVOS (2025): J and F, and how well the object's presence and its track through time are found.
 
     tIoU = |Tg ∩ Tp| / |Tg ∪ Tp|             Tg, Tp: the frames in which truth and prediction are not empty
     vIoU = Σ over Tg ∩ Tp of J / |Tg ∪ Tp|   both 1 where neither mask is ever there

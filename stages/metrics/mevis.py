@@ -15,13 +15,13 @@ def figures(rows: Sequence[Row], extras: Mapping[str, Any]) -> Figures:
     """J, F, J&F (all expressions), J&F target (those that refer to something), N-acc, T-acc, Final."""
     target = [row for row in rows if not row["no_target"]]
     absent = [row for row in rows if row["no_target"]]
-    found = mean_of(rows, "J", "F", "J&F")
-    found["J&F target"] = mean_of(target, "J&F")["J&F"]
-    found["N-acc"] = mean(float(row["predicted_empty"]) for row in absent)
-    found["T-acc"] = mean(float(not row["predicted_empty"]) for row in target)
-    ranked = [found[name] for name in ("J&F", "N-acc", "T-acc")]
-    found["Final"] = None if None in ranked else mean(value for value in ranked if value is not None)
-    return found
+    result = mean_of(rows, "J", "F", "J&F")
+    result["J&F target"] = mean_of(target, "J&F")["J&F"]
+    result["N-acc"] = mean(float(row["predicted_empty"]) for row in absent)
+    result["T-acc"] = mean(float(not row["predicted_empty"]) for row in target)
+    ranked = [result[name] for name in ("J&F", "N-acc", "T-acc")]
+    result["Final"] = None if None in ranked else mean(value for value in ranked if value is not None)
+    return result
 
 
 def title(rows: Sequence[Row]) -> str:

@@ -1,4 +1,4 @@
-"""The small interface behind which each data set's own way of scoring stands.
+"""The interface of a protocol: how a data set is scored.
 
 A protocol adds columns to a row (one expression), keeps what its figures need of a video as a whole, and turns
 the rows of a split into figures. Everything in between is the same for all: see `stages.metrics.scene` for
@@ -25,10 +25,10 @@ class Protocol:
 
     Attributes:
         metric: the figure that is quoted.
-        title: what figures are quoted under, from the rows they are made of.
+        title: the label that figures are quoted under, from the rows they are made of.
         figures: rows with scores, and video → what `extra` kept → figures in 0 … 1, None = not defined.
-        columns: columns of a row beside J and F.
-        extra: what is kept of a video beside its rows, from all its answers; None = nothing.
+        columns: columns of a row besides J and F.
+        extra: what is kept of a video besides its rows, from all its answers; None = nothing.
         holding_only: frames in which the referred object is not annotated do not count.
     """
 
@@ -41,7 +41,7 @@ class Protocol:
 
 
 def mean(values: Iterable[float]) -> float | None:
-    """The plain mean; None of nothing. Rounded once, so that the order of the values changes no bit."""
+    """The plain mean; None without values. Rounded once, so that the order of the values changes no bit."""
     listed = list(values)
     return math.fsum(listed) / len(listed) if listed else None
 

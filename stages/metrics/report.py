@@ -4,7 +4,7 @@ A row is one expression, as `stages.evaluate` writes it; a protocol may add colu
 
 | key | meaning |
 |---|---|
-| video, expression, caption, group | whose it is |
+| video, expression, caption, group | what the row is for |
 | J, F, J&F | means over the frames that count, in 0 … 1; null without ground truth |
 | no_target | true = the expression refers to nothing; null without ground truth |
 | predicted_empty | the prediction is empty in every frame |
@@ -32,7 +32,7 @@ class Evaluation:
     Attributes:
         protocol: a name of `stages.metrics.protocols`.
         rows: in the order of the videos and of their expressions.
-        extras: video → what its protocol keeps beside rows.
+        extras: video → what its protocol keeps besides rows.
     """
 
     protocol: str
@@ -41,10 +41,10 @@ class Evaluation:
 
 
 def collect(layout: Layout, videos: Iterable[Video]) -> Evaluation:
-    """What `stages.evaluate` left of all videos.
+    """What `stages.evaluate` wrote for all videos.
 
     Raises:
-        CacheError: a video is not evaluated, or its file is damaged or of other expressions.
+        CacheError: a video is not evaluated, or its file is damaged or is for other expressions.
         ValueError: the videos were scored by several protocols.
     """
     rows: list[Row] = []
@@ -73,8 +73,8 @@ def summarise(evaluation: Evaluation, dataset: str, split: str) -> dict[str, Any
     Returns:
         `dataset`, `split`, `truth` (whether there is ground truth at all), `counts`, `missing` (expressions
         without a prediction, as video/expression; they were scored as empty); with ground truth also `metric`
-        (the figure to quote), `protocol` (what to quote it under), `figures` in 0 … 1 (None = nothing to be a
-        mean of), and, where the data set groups its expressions, `groups`: the same figures of each group.
+        (the figure to quote), `protocol` (what to quote it under), `figures` in 0 … 1 (None = no values to
+        average), and, where the data set groups its expressions, `groups`: the same figures of each group.
 
     Raises:
         ValueError: the rows were made with several boundary ratios.
@@ -107,8 +107,8 @@ def _groups(protocol: Protocol, rows: Sequence[Row], extras: Mapping[str, Any]) 
 
 
 def _rows_of(video: Video, rows: Sequence[Row]) -> list[Row]:
-    found = {row["expression"]: row for row in rows}
+    row_of = {row["expression"]: row for row in rows}
     return [
-        {"video": video.id, "expression": e.id, "caption": e.text, "group": e.group, **found[e.id]}
+        {"video": video.id, "expression": e.id, "caption": e.text, "group": e.group, **row_of[e.id]}
         for e in video.expressions
     ]

@@ -1,15 +1,15 @@
-"""ReVOS (Yan et al., VISA, ECCV 2024): J, F, accuracy A and robustness R, apart for referring and reasoning.
+"""ReVOS (Yan et al., VISA, ECCV 2024): J, F, accuracy A and robustness R, separately for referring and reasoning.
 
 Each expression's means over frames are rounded to two decimals of a percentage, as the authors' script stores
 them; a group's figure is the mean over its expressions, the overall figure the plain mean of the two groups.
 Hallucination expressions are not scored.
 
-    A  share of pixels that are right
+    A  share of pixels that are correct
     R  max(1 − Σ (1 − truth)·pred / (Σ foreground + 1e-6), 0)
 
 The published scorers compute both on predictions of 0 and 255 and on truths that are summed in uint8, so that
 a wrong pixel counts 255 times, one in n > 1 overlapping truths n − 1 times, and no foreground pixel is ever
-right. A and R here are the formulas as written, on binary masks; A_legacy255 and R_legacy255 reproduce the
+correct. A and R here are the formulas as written, on binary masks; A_legacy255 and R_legacy255 reproduce the
 published arithmetic, for comparison with published figures.
 
 Legend: T frames.
@@ -51,7 +51,7 @@ def columns(scene: Scene, answer: Answer, comparison: Comparison) -> dict[str, A
 
 
 def figures(rows: Sequence[Row], extras: Mapping[str, Any]) -> Figures:
-    """The plain mean of the two groups; of the one that is there, where the other has no rows."""
+    """The plain mean of the two groups, or the only group that has rows."""
     groups = [[row for row in rows if row["group"] == name] for name in GROUPS]
     present = [group for group in groups if group]
     if not present:
@@ -61,14 +61,14 @@ def figures(rows: Sequence[Row], extras: Mapping[str, Any]) -> Figures:
 
 
 def _of_group(rows: Sequence[Row]) -> Figures:
-    found: Figures = {name: _rounded_mean([row[name] for row in rows]) for name in COLUMNS}
-    j, f = found["J"], found["F"]
-    return {"J&F": None if j is None or f is None else (j + f) / 2, **found}
+    means: Figures = {name: _rounded_mean([row[name] for row in rows]) for name in COLUMNS}
+    j, f = means["J"], means["F"]
+    return {"J&F": None if j is None or f is None else (j + f) / 2, **means}
 
 
 def _rounded_mean(values: Sequence[float | None]) -> float | None:
-    found = _mean_of_all([None if value is None else round(100 * value, 2) for value in values])
-    return None if found is None else found / 100
+    percent = _mean_of_all([None if value is None else round(100 * value, 2) for value in values])
+    return None if percent is None else percent / 100
 
 
 def _mean_of_all(values: Sequence[float | None]) -> float | None:
@@ -78,8 +78,8 @@ def _mean_of_all(values: Sequence[float | None]) -> float | None:
 
 
 def title(rows: Sequence[Row]) -> str:
-    found = [name for name in GROUPS if any(row["group"] == name for row in rows)]
-    overall = "plain mean of referring and reasoning" if len(found) == 2 else f"{' '.join(found) or 'no group'} only"
+    names = [name for name in GROUPS if any(row["group"] == name for row in rows)]
+    overall = "plain mean of referring and reasoning" if len(names) == 2 else f"{' '.join(names) or 'no group'} only"
     return (
         f"ReVOS: {overall}, of means over expressions rounded to 0.01 %; A and R on binary masks, *_legacy255 as "
         f"published; {boundary_kind(rows)}"

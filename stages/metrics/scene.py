@@ -1,4 +1,4 @@
-"""What one video's answers are held against: ground truth and answers as clips of run lengths.
+"""What one video's answers are scored against: ground truth and answers as clips of run lengths.
 
 Legend: T frames.
 """
@@ -34,14 +34,14 @@ class Answer:
 
 
 class Scene:
-    """The ground truth of a video; unions and their boundaries are made once for an annotation set.
+    """The ground truth of a video; unions and their boundaries are computed once per set of annotations.
 
     Args:
         size: (height, width) of the frames.
         scored: indices of the frames that are scored; None = all.
 
     Raises:
-        ValueError: masks that are not one a frame, of another size than the frames, or broken.
+        ValueError: not one mask per frame, masks of another size than the frames, or broken.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""From an answer to its row: the one way in which answers are scored, by `stages.evaluate` and `stages.tools.compare` alike."""
+"""From an answer to its row: how `stages.evaluate` and `stages.tools.compare` both score answers."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from stages.metrics.scene import Answer, Comparison, Scene, base_row, compare_an
 
 
 def open_scene(split: Split, video: Video, size: tuple[int, int], n_frames: int) -> Scene:
-    """What a video's answers are held against; without ground truth there is nothing in it.
+    """What a video's answers are scored against; empty without ground truth.
 
     Args:
         size: (height, width) of the frames.

@@ -3,9 +3,9 @@
 A mask is its *turns*: the ascending positions, in scan order, at which its value changes; it starts with
 0, so the object lies in [turns[0], turns[1]), [turns[2], turns[3]) …, the last run reaching the end of the
 image where their number is odd. Scan order is column by column, as COCO RLE, or row by row. A clip's turns
-lie behind each other in one array, frame t at `offset[t]` … `offset[t + 1]`.
+are stored one frame after the other in one array, frame t at `offset[t]` … `offset[t + 1]`.
 
-What the loops call stands in their own file, because numba notices changed sources a file at a time.
+Loops and the functions they call are in one file, because numba notices changed sources per file.
 """
 
 import numpy as np
@@ -74,7 +74,7 @@ def _decode_frame(text, n_pixels, turns, size):  # type: ignore[no-untyped-def]
 
 @compiled
 def scan(pixels):  # type: ignore[no-untyped-def]
-    """Turns of a mask given as bytes of 0 and 1 in scan order, 64 pixels at a look; None where there are others."""
+    """Turns of a mask given as bytes of 0 and 1 in scan order, 64 pixels at a time; None where there are other bytes."""
     words = pixels[: len(pixels) // 64 * 64].view(np.uint64).reshape(-1, 8)
     turns, size, strange, last = np.empty(256, np.int32), 0, ZERO, ZERO
     block = _unlike(words, 0, ZERO)
@@ -105,7 +105,7 @@ def scan(pixels):  # type: ignore[no-untyped-def]
 
 @compiled
 def _unlike(words, start, same):  # type: ignore[no-untyped-def]
-    """The first block from `start` on in which a word is not `same`, or their number."""
+    """The first block from `start` on in which a word is not `same`, or the number of blocks."""
     for block in range(start, len(words)):
         different = ZERO
         for k in range(8):
@@ -117,7 +117,7 @@ def _unlike(words, start, same):  # type: ignore[no-untyped-def]
 
 @compiled
 def count(a, b):  # type: ignore[no-untyped-def]
-    """Pixels of both masks and of either, given as bytes of 0 and 1; −1 where there are others."""
+    """Pixels of both masks and of either, given as bytes of 0 and 1; −1 where there are other bytes."""
     a_words, b_words = a[: len(a) // 8 * 8].view(np.uint64), b[: len(b) // 8 * 8].view(np.uint64)
     both, either, strange = 0, 0, ZERO
     for start in range(0, len(a_words), 255):  # as many ones as a byte holds
