@@ -17,10 +17,10 @@ from stages.core.state.choices import Candidate
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a method says of one expression's tracks, in the order of `View.candidates`.
+    """A method's answer for one expression's tracks, in the order of `View.candidates`.
 
     Attributes:
-        logits_N: float64; what thresholds are held against, and what ranks the tracks.
+        logits_N: float64; what thresholds are compared with, and what ranks the tracks.
         chosen_N: bool, where the method decides by itself; None = a threshold decides.
     """
 
@@ -46,7 +46,7 @@ class Verdict:
         ]
 
 
-# A video → a verdict an expression.
+# A video → one verdict per expression.
 Method = Callable[[View], list[Verdict]]
 
 
@@ -56,13 +56,13 @@ class Contender:
 
     Attributes:
         name: of the line.
-        run: of the run, "seed 1"; contenders of one name differ in it.
-        method: what it says of a video.
-        thresholds: label → the thresholds it is measured at ("0.5", "calibrated"); empty where it decides by itself.
+        run: of the run, such as "seed 1"; contenders of one name differ in it.
+        method: gives its verdicts on a video.
+        thresholds: label → a threshold it is measured at ("0.5", "calibrated"); empty where it decides by itself.
         swept: it is measured over all thresholds too.
-        needs: sources that its tracks must be from; None = whatever they are from.
-        only: the one mix of sources that it can speak of; None = any.
-        note: what has to be known of it, once everything is measured.
+        needs: a source that the mix must include; None = none.
+        only: the one mix of sources that it has verdicts for; None = any.
+        note: a remark for the table, once everything is measured.
     """
 
     name: str

@@ -14,7 +14,7 @@ TRACK_FIGURES = ("track precision", "track recall", "track F1")
 
 @dataclass(frozen=True)
 class Spread:
-    """A figure over some runs: its mean, and the sample standard deviation, None of a single run."""
+    """A figure over some runs: its mean, and the sample standard deviation, None for a single run."""
 
     mean: float
     deviation: float | None
@@ -33,7 +33,7 @@ class Line:
     """A line of the table; None = the figure is not defined.
 
     Attributes:
-        name, mix, label: whose it is: the contender, the sources of its tracks, the label of its threshold.
+        name, mix, label: what is measured: the contender, the sources of its tracks, the label of its threshold.
         threshold: the mean over runs; None where the method decides by itself.
         runs: how many.
         figures: by name: those of the protocol, the quoted one first, and TRACK_FIGURES.
@@ -54,26 +54,26 @@ class Line:
 
 
 def lines_of(measurements: Sequence[Measurement], metric: str, *, best: bool) -> list[Line]:
-    """A line a contender, mix and threshold, in the order of the measurements.
+    """One line per contender, mix and threshold, in the order of the measurements.
 
     Args:
-        metric: the figure to begin with.
+        metric: the figure to list first.
         best: whether thresholds chosen on the split itself are shown.
     """
     runs: dict[tuple[str, Mix, str], list[Measurement]] = {}
     for m in measurements:
         if m.case.label != SWEPT and (best or m.case.label != BEST):
             runs.setdefault((m.name, m.case.mix, m.case.label), []).append(m)
-    return [_line(key, found, metric) for key, found in runs.items()]
+    return [_line(key, group, metric) for key, group in runs.items()]
 
 
 def swept_lines(measurements: Sequence[Measurement], metric: str) -> list[Line]:
-    """A line a contender, mix and threshold of the sweep; its label is the threshold."""
+    """One line per contender, mix and threshold of the sweep; its label is the threshold."""
     runs: dict[tuple[str, Mix, str], list[Measurement]] = {}
     for m in measurements:
         if m.case.label == SWEPT:
             runs.setdefault((m.name, m.case.mix, str(m.case.threshold)), []).append(m)
-    return [_line(key, found, metric) for key, found in runs.items()]
+    return [_line(key, group, metric) for key, group in runs.items()]
 
 
 def share_of_oracle(line: Line, lines: Sequence[Line], metric: str) -> float | None:
@@ -83,12 +83,12 @@ def share_of_oracle(line: Line, lines: Sequence[Line], metric: str) -> float | N
     return None if mine is None or best is None or not best.mean else mine.mean / best.mean
 
 
-def _line(key: tuple[str, Mix, str], found: Sequence[Measurement], metric: str) -> Line:
+def _line(key: tuple[str, Mix, str], runs: Sequence[Measurement], metric: str) -> Line:
     name, mix, label = key
-    thresholds = [m.case.threshold for m in found if m.case.threshold is not None]
-    figures = _spreads([_first(m.figures, metric) | _of_tracks(m) for m in found])
-    groups = {group: _spreads([m.groups[group] for m in found]) for group in found[0].groups}
-    return Line(name, mix, label, mean(thresholds), len(found), figures, groups)
+    thresholds = [m.case.threshold for m in runs if m.case.threshold is not None]
+    figures = _spreads([_first(m.figures, metric) | _of_tracks(m) for m in runs])
+    groups = {group: _spreads([m.groups[group] for m in runs]) for group in runs[0].groups}
+    return Line(name, mix, label, mean(thresholds), len(runs), figures, groups)
 
 
 def _first(figures: Figures, metric: str) -> dict[str, Any]:

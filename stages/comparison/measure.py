@@ -55,7 +55,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class _Asked:
-    """What every case of a video asks again: each expression's tracks, and their labels where there are any."""
+    """What every case of a video needs: each expression's tracks, and their labels where there are any."""
 
     view: View
     candidates: list[list[TrackId]]
@@ -102,17 +102,19 @@ class Measurer:
         for mix in self.mixes:
             view = open_view(scorer, mix)
             asked = self._ask(view)
-            heard = {i: c.method(view) for i, c in enumerate(self.contenders) if c.fits(mix)}
-            for index, verdicts in heard.items():
+            verdicts_of = {i: c.method(view) for i, c in enumerate(self.contenders) if c.fits(mix)}
+            for index, verdicts in verdicts_of.items():
                 for case in self._cases(index, mix):
                     self._count(case, asked, verdicts)
             if has_labels(view):
-                self._rank(mix, view, {i: v for i, v in heard.items() if self.contenders[i].swept})
+                self._rank(mix, view, {i: v for i, v in verdicts_of.items() if self.contenders[i].swept})
 
     def measurements(self) -> list[Measurement]:
-        """One a case, in the order of mixes, contenders and thresholds; the best of a sweep once more as BEST."""
-        found = [self._measured(case, tally) for case, tally in self._tallies.items()]
-        return sorted(found + list(self._best(found)), key=lambda m: (self.mixes.index(m.case.mix), m.case.contender))
+        """One per case, in the order of mixes, contenders and thresholds; the best of a sweep again as BEST."""
+        measured = [self._measured(case, tally) for case, tally in self._tallies.items()]
+        return sorted(
+            measured + list(self._best(measured)), key=lambda m: (self.mixes.index(m.case.mix), m.case.contender)
+        )
 
     def title(self) -> str:
         """What the figures are quoted under."""
@@ -120,7 +122,7 @@ class Measurer:
         return protocol_of(self.split.protocol).title([row for row in rows if row["J&F"] is not None])
 
     def notes(self) -> list[str]:
-        """What the contenders have to say of themselves."""
+        """The contenders' remarks."""
         return [c.note() for c in self.contenders if c.note is not None]
 
     def _cases(self, index: int, mix: Mix) -> Iterator[Case]:
@@ -156,13 +158,13 @@ class Measurer:
         if scorer.protocol.extra is not None:
             tally.extras[video.id] = scorer.protocol.extra(scorer.scene, scored, self.ratio)
 
-    def _rank(self, mix: Mix, view: View, heard: Mapping[int, Sequence[Verdict]]) -> None:
+    def _rank(self, mix: Mix, view: View, verdicts_of: Mapping[int, Sequence[Verdict]]) -> None:
         for e, expression in enumerate(view.video.expressions):
             if not expression.annotations:
                 continue
             tracked = np.arange(len(view.candidates(e)))
             self.ranks.setdefault((mix, TRACKED, ""), Ranks()).add(view, e, tracked)
-            for index, verdicts in heard.items():
+            for index, verdicts in verdicts_of.items():
                 contender = self.contenders[index]
                 order_N = np.argsort(-verdicts[e].logits_N, kind="stable")
                 self.ranks.setdefault((mix, contender.name, contender.run), Ranks()).add(view, e, order_N)
@@ -176,10 +178,10 @@ class Measurer:
         )
         return Measurement(case, contender.name, contender.run, summary["figures"], summary.get("groups", {}), tracks)
 
-    def _best(self, found: Sequence[Measurement]) -> Iterator[Measurement]:
-        """The threshold, swept or asked for, at which a contender gets most of the figure the protocol quotes."""
+    def _best(self, measured: Sequence[Measurement]) -> Iterator[Measurement]:
+        """Each contender at the threshold, swept or asked for, with the highest quoted figure."""
         sweeps: dict[tuple[int, Mix], list[Measurement]] = {}
-        for measurement in found:
+        for measurement in measured:
             if measurement.case.threshold is not None:
                 sweeps.setdefault((measurement.case.contender, measurement.case.mix), []).append(measurement)
         for (contender, mix), sweep in sweeps.items():

@@ -5,7 +5,7 @@ the oracle's (J + F) / 2, the mean over the frames that count, on any expression
 of the method that made them.
 
 The search is exact: greedy steps and exchanges find a good union, then branch and bound either finds a better one
-or proves that there is none. A branch is left when even its bound cannot win: of the unions X with
+or proves that there is none. A branch is cut when even its bound cannot win: of the unions X with
 chosen ⊆ X ⊆ chosen ∪ rest,
 
     J ≤ |truth ∩ (chosen ∪ rest)| / |truth ∪ chosen|
@@ -28,9 +28,9 @@ from stages.metrics.boundary import clip_f
 from stages.metrics.clips import Clip
 
 # What branch and bound may cost a target, whatever the size of its masks: a second or a few. A step walks along the
-# turns of about one track (stages/metrics/turns.py); OVERHEAD is what it costs besides, counted in turns too.
+# turns of about one track (stages/metrics/turns.py); OVERHEAD is its fixed cost, in turns too.
 WORK, OVERHEAD = 1 << 25, 1 << 10
-MARGIN = 1e-12  # sums of the same numbers in another order
+MARGIN = 1e-12  # the same numbers summed in another order
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,12 @@ class Best:
 def best_union(tracks: Sequence[Clip], truth: Clip, radius: int, work: int = WORK) -> Best:
     """The tracks whose union has the best mean over frames of (J + F) / 2 against `truth`.
 
-    Of unions that score the same, the one found first is returned: greedily, and so with few tracks.
+    Ties go to the union found first: greedily, and so with few tracks.
 
     Args:
-        tracks: with as many frames as `truth`, one at least.
+        tracks: with as many frames as `truth`, at least one.
         radius: of F, in pixels.
-        work: of branch and bound at most.
+        work: limit of branch and bound.
     """
     search = _Search(tracks, truth, radius)
     search.climb()
@@ -77,7 +77,7 @@ class _Search:
         self.consider((), self.nothing)
 
     def consider(self, chosen: tuple[int, ...], union: Clip) -> bool:
-        """Keeps a choice that is better than the best; F is only looked at where J does not settle it."""
+        """Keeps a choice that is better than the best; F is computed only where J does not decide it."""
         shared_T = clips.intersection(union, self.truth)
         j = float(_ratio(shared_T, union.area + self.truth.area - shared_T).mean())
         if j + 1 <= self.best + MARGIN:
@@ -103,7 +103,7 @@ class _Search:
         return joined
 
     def prove(self, steps: int) -> bool:
-        """Branch and bound over all choices, most promising tracks first; False where the steps do not suffice."""
+        """Branch and bound over all choices, most promising tracks first; False where the steps run out."""
         order = self._order()
         rest, reached = self._rest(order), self._reached(order)
         stack: list[tuple[int, tuple[int, ...], Clip, NDArray[np.int64]]] = []
@@ -120,14 +120,14 @@ class _Search:
                 continue
             joined = clips.union(union, self.tracks[order[depth]])
             stack.append((depth + 1, chosen, union, matched_T))
-            if (joined.area > union.area).any():  # else the union is the same with and without it
+            if (joined.area > union.area).any():  # otherwise the union is the same with and without it
                 with_it = (*chosen, order[depth])
                 self.consider(with_it, joined)
                 stack.append((depth + 1, with_it, joined, matched_T + reached[depth] - reached[depth + 1]))
         return True
 
     def _order(self) -> list[int]:
-        """Indices of the tracks that show anything, those that share most pixels with the truth first."""
+        """Indices of the tracks with a pixel, those that share most pixels with the truth first."""
         shared = [int(clips.intersection(track, self.truth).sum()) for track in self.tracks]
         seen = [i for i, track in enumerate(self.tracks) if track.area.any()]
         return sorted(seen, key=lambda i: -shared[i])
@@ -147,12 +147,12 @@ class _Search:
         return sums[::-1]
 
     def _bound(self, union: Clip, whole: Clip, reached_T: NDArray[np.int64]) -> float:
-        """No union between `union` and `whole` has a higher J + F."""
+        """An upper bound on J + F of the unions between `union` and `whole`."""
         shared_T = clips.intersection(union, self.truth)
         most_T = clips.intersection(whole, self.truth)
         j_T = _ratio(most_T, union.area + self.truth.area - shared_T)
         recall_T = np.minimum(reached_T, self.edge_T) / np.maximum(self.edge_T, 1)
-        # Without a boundary of the truth F is 1 or 0: 1 for a union that has none either, being empty or full.
+        # Without a boundary of the truth F is 1 or 0: 1 for a union that has none either, because it is empty or full.
         bare_T = (union.area == 0) | (whole.area == whole.n_pixels)
         f_T = np.where(self.edge_T > 0, 2 * recall_T / (1 + recall_T), bare_T)
         return float(j_T.mean()) + float(f_T.mean())

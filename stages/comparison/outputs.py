@@ -1,4 +1,4 @@
-"""What a comparison leaves: tables, a plot, and the block of a document."""
+"""What a comparison writes: tables, a plot, and the block of a document."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ class Result:
     Attributes:
         metric: the figure that the split's protocol quotes, `protocol` what it is quoted under.
         lines: of the table; `swept` at all thresholds.
-        ranks: (sources, order, run) → where the fitting tracks stand.
-        notes: sentences for the table's foot.
+        ranks: (sources, order, run) → the ranks of the fitting tracks.
+        notes: sentences under the table.
         command: what prints it.
         facts: JSON values that say what was compared.
     """
@@ -55,7 +55,7 @@ def write_result(result: Result, folder: Path) -> None:
 
 
 def document_block(result: Result) -> str:
-    """The table with the command that prints it and what has to be known to read it."""
+    """The table with the command that prints it and the notes needed to read it."""
     notes = [
         f"{result.protocol}. In percent; ± is the sample standard deviation over seeds or runs; the rest is one run.",
         *result.notes,

@@ -41,7 +41,7 @@ def plot(
             mine, moving = ([line for line in some if line.mix == mix] for some in (lines, swept))
             draw_thresholds(row[0], mine, moving, metric, colours)
             draw_precision(row[1], mine, moving, colours)
-            draw_recall(row[2], {key[1:]: found for key, found in ranks.items() if key[0] == mix}, colours)
+            draw_recall(row[2], {key[1:]: ranked for key, ranked in ranks.items() if key[0] == mix}, colours)
             row[0].set_title(f"{title}, tracks: {'+'.join(mix)}", loc="left")
         draw_legend(figure, colours)
         for file in files:
@@ -51,11 +51,11 @@ def plot(
 def draw_thresholds(
     axes: "Axes", lines: Sequence[Line], swept: Sequence[Line], metric: str, colours: Mapping[str, str]
 ) -> None:
-    """Methods that decide by themselves are level lines; the band is a standard deviation over runs."""
+    """Methods that decide by themselves are horizontal lines; the band is a standard deviation over runs."""
     for line in lines:
-        found = line.figures[metric]
-        if line.label == OWN and found is not None:
-            axes.axhline(found.mean, color=colours[line.name], linestyle=":")
+        spread_of_line = line.figures[metric]
+        if line.label == OWN and spread_of_line is not None:
+            axes.axhline(spread_of_line.mean, color=colours[line.name], linestyle=":")
     for name in dict.fromkeys(line.name for line in swept):
         mine = [line for line in swept if line.name == name]
         points = [(line.threshold or 0.0, spread) for line in mine if (spread := line.figures[metric])]
@@ -68,11 +68,13 @@ def draw_thresholds(
 
 
 def draw_precision(axes: "Axes", lines: Sequence[Line], swept: Sequence[Line], colours: Mapping[str, str]) -> None:
-    """A curve over thresholds a swept method, a point a method that decides by itself."""
+    """A curve over thresholds per swept method, a point per method that decides by itself."""
     precision, recall, _ = TRACK_FIGURES
     for name in dict.fromkeys(line.name for line in swept):
         pairs = [(line.figures[recall], line.figures[precision]) for line in swept if line.name == name]
-        known = [(r.mean, p.mean) for r, p in pairs if r and p and (r.mean or p.mean)]  # nothing chosen is no point
+        known = [
+            (r.mean, p.mean) for r, p in pairs if r and p and (r.mean or p.mean)
+        ]  # no point where nothing is chosen
         axes.plot([r for r, _ in known], [p for _, p in known], color=colours[name])
     for line in lines:
         r, p = line.figures[recall], line.figures[precision]
@@ -86,13 +88,13 @@ def draw_recall(axes: "Axes", ranks: Mapping[tuple[str, str], Ranks], colours: M
     from matplotlib.ticker import MaxNLocator
 
     for order in dict.fromkeys(order for order, _ in ranks):
-        runs = [found for (name, _), found in ranks.items() if name == order]
+        runs = [ranked for (name, _), ranked in ranks.items() if name == order]
         for level, style in zip(runs[0].places, LEVEL_STYLES, strict=True):
-            recall_K = np.mean([found.curve(level) for found in runs], axis=0)
+            recall_K = np.mean([run.curve(level) for run in runs], axis=0)
             axes.plot(np.arange(1, len(recall_K) + 1), recall_K, style, color=colours[order])
     for level, style in zip(LEVELS, LEVEL_STYLES, strict=True):
         axes.plot([], [], style, color="black", label=f"IoU ≥ {level}")
-    axes.set(xlabel="tracks kept an expression", ylabel="recall of referred objects", ylim=(0, 1))
+    axes.set(xlabel="tracks kept per expression", ylabel="recall of referred objects", ylim=(0, 1))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(loc="lower right")
 

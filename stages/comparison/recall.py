@@ -1,6 +1,6 @@
 """Recall of tracks: how many of the referred objects have a track that fits, by the number of tracks kept.
 
-One count is an expression and an object it refers to; a track fits where its mean IoU with the object (the labels
+What is counted are pairs of an expression and an object it refers to; a track fits where its mean IoU with the object (the labels
 of the track file) is at least a level. Tracks are kept in an order: as they were tracked, source by source, or by
 falling score of a method.
 
@@ -28,7 +28,7 @@ class Ranks:
     longest: int = 0
 
     def add(self, view: View, expression: int, order_N: NDArray[np.intp]) -> None:
-        """Counts an expression's objects; `order_N` are indices into its tracks, those kept first in front."""
+        """Counts an expression's objects; `order_N` are indices into its tracks, in the order of keeping them."""
         self.longest = max(self.longest, len(order_N))
         iou_PN = overlaps(view, expression)
         for level in LEVELS:
@@ -36,7 +36,7 @@ class Ranks:
                 self.places[level].append(int(fits_N.argmax()) + 1 if fits_N.any() else NEVER)
 
     def curve(self, level: float) -> NDArray[np.float64]:
-        """(K,) recall with 1 … K tracks kept; empty where nothing is referred to."""
+        """(K,) recall with 1 … K tracks kept; empty where no expression refers to anything."""
         place_P = np.array(self.places[level], np.int64)
         if not len(place_P):
             return np.zeros(0)

@@ -1,17 +1,17 @@
 """Selectors as contenders: score files, decisions, weight files scored in place, trainings by their seed.
 
-What is said of a selector on the command line is NAME=PLACE. PLACE is one of
+The command line names a selector as NAME=PLACE. PLACE is one of
 
 | PLACE | what is compared |
 |---|---|
 | scores | the split's score files (score_tracks), at any threshold |
 | decisions | the split's decisions as they stand (rerank_tracks): what `stages.evaluate` scores |
 | pipeline | the data set's own selector (`datasets.<name>.selector`), scored in place |
-| trained | selectors of this architecture (`selector.name`) trained on its training split, a run a seed |
+| trained | selectors of this architecture (`selector.name`) trained on its training split, one run per seed |
 | a folder | a finished training (best.safetensors, training.json), or score files |
 | a file | a selector's weights, scored in place |
 
-One NAME with several places makes one line of the table, their mean.
+Several places under one NAME make one line of the table, their mean.
 """
 
 from collections import Counter
@@ -65,15 +65,15 @@ def open_selectors(
         thresholds: labels: "config", "calibrated", or numbers.
 
     Raises:
-        ValueError: a place holds no selector, or a threshold is none.
+        ValueError: a place holds no selector, or a threshold is not a number in 0 … 1.
     """
     runs = Counter(one.name for one in asked)
-    found: list[Contender] = []
+    contenders: list[Contender] = []
     for one in asked:
-        number = sum(c.name == one.name for c in found) + 1
+        number = sum(c.name == one.name for c in contenders) + 1
         run = f"run {number}" if runs[one.name] > 1 else ""
-        found += _open(job, one, run, seeds, thresholds, device)
-    return found
+        contenders += _open(job, one, run, seeds, thresholds, device)
+    return contenders
 
 
 def _open(
@@ -118,7 +118,7 @@ def trained(job: Job, name: str, seed: int) -> Path:
 
 
 def _made_with(folder: Path) -> tuple[str, int] | None:
-    """Name and seed of the finished training that lies in a folder."""
+    """Name and seed of the finished training in a folder."""
     if not ((folder / MARKER).is_file() and (folder / BEST).is_file()):
         return None
     config = read_stamp(folder / MARKER, TRAIN_SELECTOR.name).ingredients["config"]
@@ -133,20 +133,20 @@ def thresholds_of(job: Job, labels: Sequence[str], own: float) -> dict[str, floa
             "config" for what the pipeline decides by, which is left out where that is "calibrated" too.
 
     Raises:
-        ValueError: a label is no number in 0 … 1.
+        ValueError: a label is not a number in 0 … 1.
     """
-    found: dict[str, float] = {}
+    threshold_of: dict[str, float] = {}
     for label in labels:
-        said = job.settings.selector.threshold
+        configured = job.settings.selector.threshold
         if label == CALIBRATED:
-            found[label] = own
+            threshold_of[label] = own
         elif label != CONFIG:
-            found[label] = _number(label)
-        elif said != "auto":
-            found[label] = said
+            threshold_of[label] = _number(label)
+        elif configured != "auto":
+            threshold_of[label] = configured
         elif CALIBRATED not in labels:
-            found[label] = own
-    return found
+            threshold_of[label] = own
+    return threshold_of
 
 
 def _number(label: str) -> float:
@@ -196,14 +196,14 @@ def _verdict(path: Path, stage: Stage, known: Mapping[TrackId, Candidate], view:
     candidates = view.candidates(expression)
     if known.keys() != set(candidates):
         name = view.video.expressions[expression].id
-        raise CacheError(f"{path}: speaks of other tracks of expression {name!r} than there are; {mend(stage.name)}")
+        raise CacheError(f"{path}: holds other tracks of expression {name!r} than there are; {mend(stage.name)}")
     mine = [known[track] for track in candidates]
     logits = np.array([c.score if c.final is None else c.final for c in mine], np.float64)
     return Verdict(logits, np.array([c.chosen for c in mine], bool) if stage is RERANK_TRACKS else None)
 
 
 def _check_inputs(path: Path, stage: Stage, view: View) -> None:
-    """Raises CacheError where a file was made from others than those that lie there now."""
+    """Raises CacheError where a file was made from other inputs than those that are there now."""
     layout, ingredients = view.scorer.layout, read_stamp(path, stage.name).ingredients
     if stage is RERANK_TRACKS:
         current = ingredients.get("scores") == upstream(layout, SCORE_TRACKS, view.video.id)
@@ -215,7 +215,7 @@ def _check_inputs(path: Path, stage: Stage, view: View) -> None:
 
 
 def _mix_of(job: Job, folder: Path) -> tuple[Source, ...]:
-    """The sources whose tracks score files speak of."""
+    """The sources whose tracks the score files cover."""
     config = read_stamp(_first_scores(job, folder), SCORE_TRACKS.name).ingredients.get("config", {})
     return tuple(config.get("selector.sources.evaluate", ()))
 

@@ -1,4 +1,4 @@
-"""Tables of a comparison: CSV with every figure in 0 … 1, Markdown with the usual ones in percent."""
+"""Tables of a comparison: CSV with every figure in 0 … 1, Markdown with the usual figures in percent."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,23 +7,23 @@ from stages.comparison.lines import Line, Spread, share_of_oracle
 from stages.comparison.measure import BEST, OWN, Mix
 from stages.comparison.recall import Ranks
 
-SHOWN = ("J", "F", "J&F target", "N-acc", "T-acc", "Final")  # beside the quoted figure, where a protocol has them
+SHOWN = ("J", "F", "J&F target", "N-acc", "T-acc", "Final")  # besides the quoted figure, where a protocol has them
 NONE = "–"
 
 
 def csv_of_lines(lines: Sequence[Line]) -> str:
-    """A row per line; a figure's column is followed by that of its deviation, "<figure> ±"."""
+    """One row per line; a figure's column is followed by its deviation's, "<figure> ±"."""
     return _csv([_flat(line) for line in lines])
 
 
 def csv_of_ranks(ranks: Mapping[tuple[Mix, str, str], Ranks]) -> str:
-    """A row a mix, order, run, level and number of kept tracks."""
+    """One row per mix, order, run, level and number of kept tracks."""
     return _csv(
         [
             {"sources": "+".join(mix), "order": order, "run": run, "IoU": level, "tracks": k, "recall": float(recall)}
-            for (mix, order, run), found in ranks.items()
-            for level in found.places
-            for k, recall in enumerate(found.curve(level), 1)
+            for (mix, order, run), ranked in ranks.items()
+            for level in ranked.places
+            for k, recall in enumerate(ranked.curve(level), 1)
         ]
     )
 
@@ -52,7 +52,7 @@ def markdown(lines: Sequence[Line], metric: str) -> str:
 def _flat(line: Line) -> dict[str, Any]:
     row: dict[str, Any] = {"method": line.name, "sources": line.sources, "rule": line.label}
     row |= {"threshold": line.threshold, "runs": line.runs}
-    for prefix, figures in (("", line.figures), *((f"{group}: ", found) for group, found in line.groups.items())):
+    for prefix, figures in (("", line.figures), *((f"{group}: ", own) for group, own in line.groups.items())):
         for name, spread in figures.items():
             row[f"{prefix}{name}"] = None if spread is None else spread.mean
             row[f"{prefix}{name} ±"] = None if spread is None else spread.deviation
