@@ -1,4 +1,4 @@
-"""Arithmetic that repeats: the same inputs give the same bits on one machine."""
+"""Reproducible arithmetic: the same inputs give the same bits on one machine."""
 
 import os
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ def autocast(device: str, precision: str) -> torch.autocast:
 
 
 def no_autocast(like: Tensor) -> torch.autocast:
-    """Full precision within autocast, for sums and scores that are decided by."""
+    """Full precision within autocast, for sums and for scores that decide."""
     return torch.autocast(like.device.type, enabled=False)
 
 
@@ -42,7 +42,7 @@ def deterministic() -> Iterator[None]:
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
-        with sdpa_kernel(SDPBackend.MATH):  # the fused backward passes add in any order
+        with sdpa_kernel(SDPBackend.MATH):  # the fused backward passes add in varying order
             yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])

@@ -1,4 +1,4 @@
-"""Checkpoints from which a training goes on as if it had never stopped."""
+"""Checkpoints from which a training continues as if it had never stopped."""
 
 import io
 import json
@@ -31,14 +31,14 @@ class Checkpoint:
 
 
 def save(folder: Path, task: Task, clock: Clock, means: Means) -> None:
-    """Writes folder/checkpoint.pt, whole or not at all; equal states give equal bytes."""
+    """Writes folder/checkpoint.pt, completely or not at all; equal states give equal bytes."""
     content = {
         "identity": canonical_json(task.identity()),
         "clock": asdict(clock),
         "means": means.state_dict(),
         "parts": {name: part.state_dict() for name, part in task.parts().items()},
     }
-    buffer = io.BytesIO()  # a file's own name would enter the bytes
+    buffer = io.BytesIO()  # torch.save would put a file's name into the bytes
     torch.save(content, buffer)
     with atomic_path(folder / FILE) as temporary:
         temporary.write_bytes(buffer.getbuffer())
@@ -62,7 +62,7 @@ def read(folder: Path) -> Checkpoint | None:
 
 
 def resume_from(folder: Path, task: Task, means: Means) -> Clock:
-    """Brings a task back to where its checkpoint was saved; raises ValueError where that cannot be."""
+    """Restores a task from its checkpoint; raises ValueError where that is not possible."""
     checkpoint = read(folder)
     if checkpoint is None:
         raise ValueError(f"{folder / FILE}: does not exist; start without --resume")

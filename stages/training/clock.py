@@ -9,7 +9,7 @@ class Clock:
 
     Attributes:
         step: finished steps.
-        seconds: spent in them, and at the ends of epochs.
+        seconds: spent in them and at the ends of epochs.
         epoch: finished epochs.
         epoch_step: finished steps of the next one.
     """

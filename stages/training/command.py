@@ -1,4 +1,4 @@
-"""The command of a training that a person runs: its flags, and what happens in which order.
+"""The command line of a training: its flags and the order of its steps.
 
 Imports no torch: `--help` is quick.
 """
@@ -28,7 +28,7 @@ class Command:
         default: length, where neither --steps nor --minutes is given.
         make: the task of a seed.
         finish: writes the trained model and its card into --out, and measures it; scores.json gets the figures.
-        evaluate: measures what --evaluate names.
+        evaluate: measures what --evaluate is given.
     """
 
     default: Length
@@ -58,7 +58,7 @@ class Command:
 
 
 def build_parser(module: str, doc: str | None, evaluated: str, default: Length) -> argparse.ArgumentParser:
-    """The flags of every training.
+    """The parser of a training, with the flags that all share.
 
     Args:
         module: run by `python -m`; `doc` is its docstring.
@@ -70,11 +70,11 @@ def build_parser(module: str, doc: str | None, evaluated: str, default: Length) 
     action.add_argument("--out", type=Path, metavar="DIR", help="train, and write everything here")
     action.add_argument("--evaluate", type=Path, metavar=evaluated, help="print a JSON of held-out figures")
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=int, help=f"of training (default: {default})")
-    length.add_argument("--minutes", type=float, help="of training, instead of steps")
-    parser.add_argument("--seed", type=int, default=0, help="of weights and data (default: 0)")
-    parser.add_argument("--resume", action="store_true", help="go on from DIR/checkpoint.pt")
-    parser.add_argument("--threads", type=int, help="of torch (default: torch's own choice)")
+    length.add_argument("--steps", type=int, help=f"steps of training (default: {default})")
+    length.add_argument("--minutes", type=float, help="minutes of training, instead of steps")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights and data (default: 0)")
+    parser.add_argument("--resume", action="store_true", help="continue from DIR/checkpoint.pt")
+    parser.add_argument("--threads", type=int, help="threads of torch (default: torch's own choice)")
     return parser
 
 

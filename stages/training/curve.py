@@ -1,4 +1,4 @@
-"""The learning curve: JSON lines, the same as TensorBoard scalars, and means over the steps of a line."""
+"""The learning curve: JSON lines, the same values as TensorBoard scalars, and means over the steps of a line."""
 
 import json
 from collections.abc import Mapping
@@ -16,13 +16,13 @@ TENSORBOARD = "tensorboard"
 
 
 class Curve:
-    """Writes into `folder`; None = writes nothing. What a killed run logged after step `last` is forgotten."""
+    """Writes into `folder`; None = writes nothing. What a killed run logged after step `last` is removed."""
 
     def __init__(self, folder: Path | None, last: int) -> None:
         self.file = None if folder is None else folder / FILE
         self.scalars = None if folder is None else SummaryWriter(str(folder / TENSORBOARD), purge_step=last + 1)
         if self.file is not None and self.file.exists():
-            _forget_later(self.file, last)
+            _remove_later(self.file, last)
 
     def __enter__(self) -> "Curve":
         return self
@@ -57,7 +57,7 @@ class Means:
             self.sums[name] = total + value, count + 1
 
     def take(self) -> dict[str, float]:
-        """The means, to six digits; the next ones start from nothing."""
+        """The means, to six digits; then starts anew."""
         means = {name: float(f"{total / count:.6g}") for name, (total, count) in self.sums.items()}
         self.sums = {}
         return means
@@ -69,8 +69,8 @@ class Means:
         self.sums = {name: (total, count) for name, (total, count) in state.items()}
 
 
-def _forget_later(file: Path, last: int) -> None:
-    """They will be done again; a line that the kill cut is dropped too."""
+def _remove_later(file: Path, last: int) -> None:
+    """Those steps will be repeated; a line that the kill cut off is removed too."""
     kept = []
     for line in file.read_text(encoding="utf-8").splitlines():
         try:

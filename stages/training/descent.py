@@ -1,4 +1,4 @@
-"""One step of gradient descent with what belongs around it, and averaged weights."""
+"""One step of gradient descent with learning rate, clipping and sums over processes; averaged weights."""
 
 import copy
 import dataclasses
@@ -26,7 +26,7 @@ class Recipe(Protocol):
 
     @property
     def clip_norm(self) -> float:
-        """Longer gradients are shortened to it."""
+        """The largest norm of a gradient; longer ones are scaled down to it."""
 
     def rate(self, step: int, progress: float) -> float:
         """The learning rate."""
@@ -41,7 +41,7 @@ class Averaged:
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
-        """Early steps count for more, so that the start is soon forgotten."""
+        """Early steps have more weight, so that the initial weights soon fade."""
         keep = min(self.decay, (1 + step) / (10 + step))
         averaged: list[Tensor] = list(self.module.parameters())
         new: list[Tensor] = list(module.parameters())
@@ -55,9 +55,9 @@ class Descent(Task):
 
     Args:
         recipe, seed: its identity.
-        modules: what is trained, by name; the first is the model, the others are thrown away afterwards.
+        modules: what is trained, by name; the first is the model, the others are discarded afterwards.
         optimiser: of all their parameters.
-        ema_decay: of averaged weights of the model; None = there are none.
+        ema_decay: of the model's averaged weights; None = no averaging.
         world: its processes; the gradients of their losses are added up.
     """
 
@@ -80,7 +80,7 @@ class Descent(Task):
 
     @abstractmethod
     def loss(self, clock: Clock, progress: float) -> tuple[Tensor, Mapping[str, float]]:
-        """This process' share of the loss, and what to log by name."""
+        """This process' share of the loss, and values to log by name."""
 
     def identity(self) -> Mapping[str, Any]:
         return {"recipe": dataclasses.asdict(self.recipe), "seed": self.seed}
@@ -105,7 +105,7 @@ class Descent(Task):
 
 
 def update(optimiser: Optimizer, clip_norm: float) -> float:
-    """Clips the gradients, steps and zeroes them; a step with one that is not finite is skipped.
+    """Clips the gradients, steps and zeroes them; a step whose gradients are not finite is skipped.
 
     Returns:
         The norm of the gradients before clipping.

@@ -13,7 +13,7 @@ from stages.training.processes import World
 from stages.training.task import Task
 
 log = logging.getLogger(__name__)
-CHECKPOINT_SECONDS = 60.0  # at most this much is lost to a kill; how often never changes the result
+CHECKPOINT_SECONDS = 60.0  # at most this much is lost to a kill; it does not change the result
 ALONE = World()
 
 
@@ -22,7 +22,7 @@ def train(task: Task, length: Length, folder: Path, *, resume: bool = False, wor
 
     Args:
         folder: gets checkpoint.pt, curve.jsonl and tensorboard/; made if missing.
-        resume: go on from the checkpoint in `folder`, to the same bytes as without the interruption.
+        resume: continue from the checkpoint in `folder`, to the same bytes as without the interruption.
         world: the processes that train together; only the first writes.
 
     Returns:

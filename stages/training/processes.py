@@ -1,7 +1,7 @@
 """Several processes that train together, started by torchrun: what they share and how.
 
 The gradients of a step are sums over its samples, so processes add them up. DistributedDataParallel would
-average over processes, and wait for ever for one that has no sample of a step.
+average over processes, and wait forever for one that has no sample of a step.
 """
 
 import os
@@ -20,7 +20,7 @@ from stages.core.run.devices import lease_device
 from stages.core.run.slots import visible_slots
 
 T = TypeVar("T")
-PATIENCE = timedelta(hours=2)  # of the others, while one of them measures its share of the validation split
+PATIENCE = timedelta(hours=2)  # while the others wait for one that still measures its share of the validation split
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class World:
         return self.rank == 0
 
     def gradients(self, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
-        """Of all parameters, zero where this process had no sample; none where there is one process alone."""
+        """The gradients of all parameters, zero where this process had no sample; none with a single process."""
         if self.size == 1:
             return []
         for parameter in parameters:
@@ -58,7 +58,7 @@ class World:
         return items[self.rank :: self.size]
 
     def gather(self, mine: Sequence[T]) -> list[T]:
-        """The results of what was dealt, of all processes, in the order of the items."""
+        """The results for dealt items from all processes, in the order of the items."""
         if self.size == 1:
             return list(mine)
         parts: list[list[T]] = [[] for _ in range(self.size)]
@@ -74,13 +74,13 @@ class World:
         return values[0]
 
     def first_decides(self, decide: Callable[[], T]) -> T:
-        """What the first process decides, for all; the others wait for it."""
+        """The first process' decision, for all; the others wait for it."""
         decision = decide() if self.first else None
         result: T = self.agree(decision)  # type: ignore[assignment]
         return result
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Blocks until all processes are here."""
         self.agree(None)
 
 

@@ -1,4 +1,4 @@
-"""What is trained: the face that a task shows to the kernel."""
+"""What is trained: the interface of a task to the kernel."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -19,14 +19,14 @@ class Task(ABC):
     """One training; see the package's docstring.
 
     Attributes:
-        log_every: steps whose means make a line of the curve.
+        log_every: number of steps averaged in a line of the curve.
     """
 
     log_every = 20
 
     @abstractmethod
     def identity(self) -> Mapping[str, Any]:
-        """JSON values that decide the weights: only a training of equal identity can be resumed."""
+        """JSON values that determine the weights: only a training of equal identity can be resumed."""
 
     @abstractmethod
     def parts(self) -> Mapping[str, Part]:
