@@ -1,11 +1,11 @@
-"""Role → what builds its random weights: the table that presets with a `seed` are made by."""
+"""Role → the function that builds its random weights: the table for presets with a `seed`."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from stages.core.config.file import Model, Sam2Model
 
-# (an empty folder, the role's entry in the config, seed) → the model's file or folder inside it. Imports its model late.
+# (an empty folder, the role's entry in the config, seed) → the model's file or folder inside it. The model's package is imported late.
 Builder = Callable[[Path, Model, int], Path]
 
 

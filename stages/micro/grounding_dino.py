@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 WIDTH, HEADS, FEED_FORWARD, LAYERS, QUERIES = 32, 4, 64, 2, 30  # the width is a multiple of the 32 norm groups
 IMAGE_SIDES = {"shortest_edge": 128, "longest_edge": 213}  # 800 and 1333 in the published model
 MAX_TOKENS = 256
-SPREAD = 0.1  # noise on every parameter: those that start as zero would hide a head that is not loaded
+SPREAD = 0.1  # noise on every parameter: heads that start at zero would hide that they were not loaded
 
 SPECIAL_IDS = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103}
 FIRST_CHARACTER = 999  # "!"; then ASCII in order without capitals: "." is 1012, "?" is 1029
@@ -67,9 +67,9 @@ def build_random_grounding_dino(folder: Path, seed: int) -> Path:
 
 
 def make_grounding_dino(seed: int) -> tuple[Any, "GroundingDinoProcessor"]:
-    """The model that is trained, with transformers' own start, and its processor.
+    """The model to be trained, with transformers' own initial weights, and its processor.
 
-    Two feature levels, strides 8 and 16: the world's objects are 15 to 35 pixels wide.
+    Two feature levels, strides 8 and 16: objects in the data set are 15 to 35 pixels wide.
     """
     import torch
     from transformers import GroundingDinoConfig, GroundingDinoForObjectDetection
@@ -86,7 +86,7 @@ def make_grounding_dino(seed: int) -> tuple[Any, "GroundingDinoProcessor"]:
         backbone_config=swin,
         text_config=bert,
         num_feature_levels=2,
-        encoder_n_points=2,  # of every head and level; this part takes most of the time
+        encoder_n_points=2,  # per head and level; this part takes most of the time
         max_text_len=MAX_TOKENS,
         dropout=0.0,
         text_enhancer_dropout=0.0,

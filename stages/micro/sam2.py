@@ -9,10 +9,10 @@ from sam2.modeling.sam2_base import SAM2Base
 from stages.core.state.cache import atomic_path
 from stages.tracking.sam2_model import build_sam2
 
-# A new score head says "absent" or "present" for all frames alike, by the luck of the seed. This bias
-# leans it to "present", so that untrained tracks have masks.
+# A new score head says "absent" or "present" for all frames alike, depending on the seed. This bias
+# pushes it to "present", so that untrained tracks have masks.
 OBJECT_SCORE_BIAS = 1.0
-# New mask logits lie within ±0.5, trained ones within about ±20: stability, the overlap of masks cut at +1
+# Untrained mask logits are within ±0.5, trained ones within about ±20: stability, the overlap of masks cut at +1
 # and at −1, would be 0 for every mask.
 MASK_LOGIT_GAIN = 20.0
 

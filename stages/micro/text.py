@@ -43,7 +43,7 @@ def make_text(seed: int) -> tuple[Any, "PreTrainedTokenizerBase"]:
         max_position_embeddings=MAX_TOKENS + 2,  # positions start at padding_idx + 1
         type_vocab_size=1,
         initializer_range=0.1,  # at the usual 0.02 attention is flat and captions look alike
-        hidden_dropout_prob=0.0,  # the little it knows is never seen twice: there is nothing to overfit to
+        hidden_dropout_prob=0.0,  # no sentence is seen twice: there is nothing to overfit to
         attention_probs_dropout_prob=0.0,
         bos_token_id=tokenizer.bos_token_id,
         pad_token_id=tokenizer.pad_token_id,

@@ -1,7 +1,7 @@
 """Tokenizers made in code: byte-level BPE over the byte alphabet and the merges of a fixed word list.
 
 Every byte is a token, so any text can be encoded; common words are one token each, so captions keep a
-realistic length. Two forms: RoBERTa's for the text encoder, Qwen2's with a chat template for the VLM.
+realistic length. Two kinds: RoBERTa's for the text encoder, Qwen2's with a chat template for the VLM.
 """
 
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# Words that become one token where a blank stands before them.
+# Words that are one token after a blank.
 WORDS = (
     "a an the this that it its they their he she his her and or not no yes is are was one two three four all both "
     "each other another object objects outlined number numbers image images frame frames video match matches does "
@@ -29,7 +29,7 @@ WORDS = (
     "part picture sight there wall way without farthest fastest slowest highest lowest leftmost rightmost topmost nearest "
     "lower upper"
 )
-# Answers are also one token at the start of a reply, where no blank stands before them.
+# Answers are also one token at the start of a reply, without a blank before them.
 ANSWERS = ("yes", "no", "Yes", "No", "YES", "NO")
 
 ROBERTA_FIRST = ("<s>", "<pad>", "</s>", "<unk>")  # ids 0 … 3, as published
@@ -86,7 +86,7 @@ def word_merges() -> list[tuple[str, str]]:
     """Merges that build every word from its left end: (Ġ, r), (Ġr, e), (Ġre, d) for " red".
 
     All of them grow from the blank "Ġ", so no merge of one word can cut into another; the bare answers
-    come last and only apply where no blank does.
+    come last and apply only without a blank.
     """
     merges: dict[tuple[str, str], None] = {}
     for word in [f"Ġ{word}" for word in (*WORDS.split(), *ANSWERS)] + list(ANSWERS):

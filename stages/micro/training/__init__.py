@@ -1,8 +1,8 @@
-"""Trains the micro models from scratch on the embedded data set; nothing is read but its generator.
+"""Trains the micro models from scratch on the embedded data set; the only input is its generator.
 
     python -m stages.micro.training.sam2              python -m stages.micro.training.grounding_dino
     python -m stages.micro.training.text
 
 Each is a package with a task of the training kernel (`stages.training`), which has the loop, checkpoints, the learning
-curve and the flags. Shared: sentences.py (endless sentences with what they say), card.py (fills a model's card).
+curve and the flags. Shared: sentences.py (endless sentences with their meaning), card.py (fills a model's card).
 """

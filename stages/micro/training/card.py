@@ -11,7 +11,7 @@ from stages.training.descent import Descent
 
 
 def write_card(folder: Path, template: Path, training: Descent, clock: Clock, rows: Iterable[str]) -> None:
-    """Fills a package's card.md and writes it into `folder`, whole or not at all; `rows` are those of its table."""
+    """Fills a package's card.md and writes it into `folder`, whole or not at all; `rows` are the rows of its table."""
     recipe = dataclasses.asdict(training.recipe)
     text = template.read_text(encoding="utf-8").format(
         parameters=f"{sum(p.numel() for p in training.model.parameters()) / 1e6:.2f}",

@@ -1,6 +1,6 @@
-"""Endless sentences of the grammar of `shapes`, made without a scene: a description, its words, and where its nouns are.
+"""Endless sentences of the grammar of `shapes`, without a scene: a description, its words, and where its nouns are.
 
-Whether a sentence is true of anything is not asked: a text encoder must know what is said, a detector which
+Sentences need not be true of anything: a text encoder must represent what is said, a detector must know which
 words name an object. Both are the same for true and for false sentences.
 """
 
@@ -35,7 +35,7 @@ Option = TypeVar("Option")
 
 @dataclass(frozen=True)
 class Noun:
-    """A noun phrase: where it stands in the text, article and number left out, and what it says.
+    """A noun phrase: where it is in the text, without article and number, and what it says.
 
     Attributes:
         landmark: whether it is what the sentence compares with, not what it refers to.
@@ -58,10 +58,10 @@ class Worded:
 
 
 def random_sentence(rng: Generator, known: Sequence[Looks] = ()) -> Worded:
-    """A sentence about `known` looks or parts of them; where there are none, about any."""
+    """A sentence about `known` looks or some of their words; about any looks where none are given."""
     joined = rng.random() < JOINED_SHARE
     parts = [_random_part(rng, known) for _ in range(2 if joined else 1)]
-    if joined:  # one and one: nothing that only two can do
+    if joined:  # two single objects: no clause that only two can do
         parts = [Description(part.looks) if part.clause in MUTUAL else part for part in parts]
     return put_in_words(rng, parts, 1 if joined else _any(rng, NUMBER_SHARES))
 
@@ -89,7 +89,7 @@ def put_in_words(rng: Generator, parts: Sequence[Description], number: int) -> W
 
 
 def random_looks(rng: Generator) -> Looks:
-    """Any of the world's, by as many words as sentences use; never none."""
+    """Random looks of the data set, with about as many words as sentences use, at least one."""
     while True:
         said = {a: _any(rng, words) for a, words in ASPECT_WORDS.items() if rng.random() < ASPECT_SHARES[a]}
         if said:
@@ -97,7 +97,7 @@ def random_looks(rng: Generator) -> Looks:
 
 
 def fewer_words(rng: Generator, looks: Looks) -> Looks:
-    """Some of the words of looks; one at least where there are any."""
+    """Some of the words of looks; at least one where there are any."""
     words = {aspect: getattr(looks, aspect) for aspect in ASPECT_WORDS if getattr(looks, aspect)}
     said = {aspect: word for aspect, word in words.items() if rng.random() < ASPECT_SHARES[aspect]}
     if words and not said:
@@ -148,5 +148,5 @@ def _pieces(template: str) -> list[str]:
 
 
 def held_out(seed: int, *index: int) -> Generator:
-    """Random numbers that no training draws: its streams begin with its seed and 0."""
+    """A generator that no training uses: their streams begin with their seed and 0."""
     return np.random.default_rng([2**31 + seed, 1, *index])

@@ -27,11 +27,11 @@ class Batch:
 
     Attributes:
         images_B3HW: normalised float32.
-        ids_BW, mask_BW: int64, captions and which tokens are theirs.
+        ids_BW, mask_BW: int64, captions, and which tokens are real.
         boxes: of each image, float32 (n, 4), cx cy w h in 0..1.
         positive: of each image, float32 (n, W), which tokens name the object.
         classes_B4yx: int64, size, colour, texture, shape seen at a cell's middle; −1 = background.
-        rois_BR4: float32, shaken boxes; roi_of_BR: which object of the image each was.
+        rois_BR4: float32, jittered boxes; roi_of_BR: the object that each is of.
     """
 
     images_B3HW: torch.Tensor

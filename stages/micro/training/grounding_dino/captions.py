@@ -2,7 +2,7 @@
 
 A caption is several phrases with "." between them: noun phrases ("a red square") and whole sentences of the grammar.
 A token of a noun phrase is positive for every object that the phrase fits, landmarks included; all other tokens for
-none. What moves how is not asked: it cannot be known from a frame.
+none. Motion is not labelled: it cannot be seen in one frame.
 
 Legend: N objects, W tokens with [CLS] and [SEP].
 """
@@ -22,7 +22,7 @@ from stages.worlds.shapes.scene import Generator
 
 MOST_PHRASES = 5
 SENTENCE_SHARE = 0.5
-NEAR_MISS_SHARE = 0.3  # of phrases: one word away from what is there
+NEAR_MISS_SHARE = 0.3  # of phrases: one word away from an object in the frame
 PAIR_SHARE = 0.5  # of noun phrases: colour and shape, as in "a red square . a blue circle ."
 
 
@@ -35,13 +35,13 @@ class Caption:
 
 
 def random_caption(rng: Generator, tokenizer: Any, looks: Sequence[Looks]) -> Caption:
-    """About a frame with objects of these looks."""
+    """A caption for a frame with objects of these looks."""
     text, nouns = "", []
     for _ in range(int(rng.integers(1, MOST_PHRASES + 1))):
         text += " . " if text else ""
-        said, found = _phrase(rng, looks)
-        nouns += [replace(noun, start=noun.start + len(text), stop=noun.stop + len(text)) for noun in found]
-        text += said
+        phrase, phrase_nouns = _phrase(rng, looks)
+        nouns += [replace(noun, start=noun.start + len(text), stop=noun.stop + len(text)) for noun in phrase_nouns]
+        text += phrase
     return tokenize(tokenizer, text, nouns, looks)
 
 

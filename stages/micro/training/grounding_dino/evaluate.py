@@ -29,15 +29,15 @@ STREAM = 7  # of held-out numbers
 CLIP_FRAMES = 22
 BEST = 10
 PAIRS = 16  # read together
-SAME = 0.5  # IoU from which a box is an object's
+SAME = 0.5  # IoU from which a box matches an object
 THRESHOLDS = tuple(np.round(np.arange(0.05, 0.75, 0.05), 2).tolist())
 OTHER_PHRASES = 3  # of pairs that the frame does not show
-WORDS_A_PHRASE = 3  # "a red square": each one token
+WORDS_PER_PHRASE = 3  # "a red square": each one token
 STRANGERS = tuple(zip(COLOURS, SHAPES))
 
 
 def settings(backend: Backend = "transformers") -> GroundingDinoPrompts:
-    """The detector's, so that it gives its 10 best boxes."""
+    """Detector settings that give its 10 best boxes."""
     return GroundingDinoPrompts(
         backend=backend,
         frames=FrameChoice(step=1, count=None),
@@ -58,13 +58,13 @@ def evaluate(folder: Path, n_clips: int, backend: Backend = "transformers") -> d
 
     Returns:
         recall_referred: share of visible referred objects that one of the 10 best boxes for their sentence
-            fits with IoU ≥ 0.5; recall_named: the same for all objects that look as the sentence's nouns say.
-        phrase_right: of the objects that some box fits, for a caption that lists pairs of colour and shape (those of
-            the frame, and three others, of mixed words where there are any), the share whose best such box has its best token in the phrase of the
-            object's own colour and shape; phrase_right_of_all also counts objects without a box as wrong.
+            matches with IoU ≥ 0.5; recall_named: the same for all objects that the sentence's nouns describe.
+        phrase_right: for a caption that lists pairs of colour and shape (those of the frame, and three others, of
+            mixed words where there are any), the share of objects with a matching box whose best such box has its
+            best token in the phrase of the object's own colour and shape; phrase_right_of_all also counts objects without a box as wrong.
         mean_iou: of the best box of every recalled object.
-        first_is_referred: share of sentences with a visible referred object whose best box fits one.
-        precision_t, recall_t: over thresholds t on the score, of boxes and of objects that look as said;
+        first_is_referred: share of sentences with a visible referred object whose best box matches one.
+        precision_t, recall_t: over thresholds t on the score, of boxes and of objects that the sentence's nouns describe;
             best_threshold: the one with the best F1.
 
     Raises:
@@ -90,7 +90,7 @@ def figures_of(detector: Detector, n_clips: int) -> dict[str, float]:
 
 
 def held_out_clip(index: int) -> tuple[np.random.Generator, Clip, list[Sentence]]:
-    """Its random numbers, frames and sentences; no training draws it."""
+    """Its random generator, clip and sentences; no training draws it."""
     rng = held_out(STREAM, index)
     scene = sample_scene(rng, CLIP_FRAMES, SIZES[index % 2])
     return rng, draw_clip(rng, scene), sample_sentences(rng, scene)
@@ -98,7 +98,7 @@ def held_out_clip(index: int) -> tuple[np.random.Generator, Clip, list[Sentence]
 
 @dataclass(frozen=True)
 class _Asked:
-    """A frame and sentence: IoU of every box with every visible object, who is referred and who looks as said."""
+    """A frame and sentence: IoU of every box with every visible object, which are referred to, and which the nouns describe."""
 
     iou_NM: NDArray[np.float64]
     scores_N: NDArray[np.float32]
@@ -109,8 +109,8 @@ class _Asked:
 def _ask_sentences(
     detector: Detector, clip: Clip, t: int, frame: Frame, sentences: Sequence[Sentence]
 ) -> Iterator[_Asked]:
-    (found,) = detector.detect([frame.image_HW3], [sentence.text for sentence in sentences])
-    for sentence, detections in zip(sentences, found):
+    (detections_of_sentences,) = detector.detect([frame.image_HW3], [sentence.text for sentence in sentences])
+    for sentence, detections in zip(sentences, detections_of_sentences):
         nouns = [looks for part in sentence.parts for looks in (part.looks, part.landmark) if looks is not None]
         named_M = np.array([any(fits(noun, looks) for noun in nouns) for looks in frame.looks])
         referred_M = np.isin(frame.things, sentence.referred)
@@ -118,7 +118,7 @@ def _ask_sentences(
 
 
 def _ask_phrases(detector: Detector, rng: np.random.Generator, frame: Frame) -> list[bool | None]:
-    """Of every object whether its best box is called by its colour and shape; None = it has no box."""
+    """Whether each object's best box names its colour and shape; None = it has no box."""
     there = list(dict.fromkeys((one.colour, one.shape) for one in frame.looks))
     mixed = [(colour, shape) for colour, _ in there for _, shape in there]
     others = [pair for pair in [*mixed, *STRANGERS] if pair not in there]
@@ -134,7 +134,7 @@ def _ask_phrases(detector: Detector, rng: np.random.Generator, frame: Frame) -> 
             right.append(None)
         else:
             best_token = int(np.argmax(detections.token_scores[fitting_N[0]]))  # boxes come best first
-            right.append(pairs[best_token // WORDS_A_PHRASE] == (one.colour, one.shape))
+            right.append(pairs[best_token // WORDS_PER_PHRASE] == (one.colour, one.shape))
     return right
 
 
@@ -172,13 +172,13 @@ def _answerable(asked: Sequence[_Asked]) -> list[_Asked]:
 
 
 def _at(asked: Sequence[_Asked], threshold: float) -> tuple[float, float]:
-    """Share of kept boxes that fit an object that looks as said, and share of those objects that a kept box fits."""
-    right, found = [], []
+    """Share of kept boxes that match a described object, and share of described objects that a kept box matches."""
+    box_is_right, object_is_found = [], []
     for one in asked:
         fits_NM = one.iou_NM[one.scores_N > threshold][:, one.named_M] >= SAME
-        right.append(fits_NM.any(1))
-        found.append(fits_NM.any(0))
-    return _share(np.concatenate(right)), _share(np.concatenate(found))
+        box_is_right.append(fits_NM.any(1))
+        object_is_found.append(fits_NM.any(0))
+    return _share(np.concatenate(box_is_right)), _share(np.concatenate(object_is_found))
 
 
 def _phrase_figures(phrases: Sequence[bool | None]) -> dict[str, float]:

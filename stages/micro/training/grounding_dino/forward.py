@@ -1,7 +1,7 @@
-"""The model's own forward, in training with more queries: some start at shaken true boxes and see nothing of the others.
+"""The model's own forward, with more queries while training: some start at jittered true boxes and attend to no others.
 
-So every object teaches the decoder from the first step on, when proposals are still anywhere (the aim of denoising
-in DN-DETR and DINO, arXiv 2203.03605, and of one-to-many matching; here queries carry no labels).
+So every object trains the decoder from the first step on, when proposals are still random (the aim of denoising
+in DN-DETR and DINO, arXiv 2203.03605, and of one-to-many matching; here these queries carry no labels).
 
 Legend: B images, Q queries, R queries at true boxes, L decoder layers, W tokens, S cells of all levels, D channels.
 """
@@ -19,11 +19,11 @@ from stages.prompting.grounding_dino.transformers_backend import published_posit
 
 
 @dataclass(frozen=True)
-class Found:
-    """What the model says of a batch.
+class Predictions:
+    """The model's output for a batch.
 
     Attributes:
-        logits_LBQW, boxes_LBQ4: of every decoder layer; the last R queries began at true boxes.
+        logits_LBQW, boxes_LBQ4: of every decoder layer; the last R queries started at true boxes.
         cell_logits_BSW, cell_boxes_BS4: of the encoder's proposals.
         memory_BDhw, image_BChw: features of stride 8 after and before the encoder.
     """
@@ -36,7 +36,7 @@ class Found:
     image_BChw: torch.Tensor
 
 
-def detect(model: Any, batch: Batch) -> Found:
+def detect(model: Any, batch: Batch) -> Predictions:
     kept: list[torch.Tensor] = []
     swin = model.model.backbone.conv_encoder
     hook = swin.register_forward_hook(lambda module, inputs, maps: kept.append(maps[0][0]))
@@ -57,7 +57,7 @@ def detect(model: Any, batch: Batch) -> Found:
     start_BQ4 = torch.cat([core.init_reference_points[:, : model.config.num_queries], batch.rois_BR4], 1)
     with torch.autocast("cpu", enabled=False):
         logits, boxes = _read(model, core, words_BWD, start_BQ4)
-    return Found(
+    return Predictions(
         logits,
         boxes,
         core.enc_outputs_class[..., :n_words].float(),
@@ -81,7 +81,7 @@ def _read(model: Any, core: Any, words_BWD: torch.Tensor, start_BQ4: torch.Tenso
 
 @contextmanager
 def _more_queries(model: Any, batch: Batch) -> Iterator[None]:
-    """While it is open the decoder gets R queries more."""
+    """While it is open, the decoder gets R more queries."""
     decoder = model.model.decoder
     n_own, n_rois = model.config.num_queries, batch.rois_BR4.shape[1]
     hidden_Q = torch.block_diag(torch.ones(n_own, n_own), torch.eye(n_rois)) == 0
@@ -101,7 +101,7 @@ def _more_queries(model: Any, batch: Batch) -> Iterator[None]:
     config = decoder.config
     hook = decoder.register_forward_pre_hook(add, with_kwargs=True)
     decoder.config = copy.copy(config)
-    decoder.config.num_queries = n_own + n_rois  # it repeats the text mask so many times
+    decoder.config.num_queries = n_own + n_rois  # it repeats the text mask this many times
     try:
         yield
     finally:

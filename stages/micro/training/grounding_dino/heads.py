@@ -1,4 +1,4 @@
-"""Auxiliary heads: they teach the image features what is where, and are thrown away.
+"""Auxiliary heads: they train the image features to show what is where, and are discarded.
 
 Legend: B images, h × w cells of stride 8, y × x quarters of them, C and D channels.
 """
@@ -22,7 +22,7 @@ class DenseHead(nn.Module):
         self.read = nn.Sequential(nn.Conv2d(channels, 4 * sum(self.widths), 1), nn.PixelShuffle(2))
 
     def loss(self, features_BChw: torch.Tensor, classes_B4yx: torch.Tensor) -> torch.Tensor:
-        """Mean over quarters of what is there, over covered ones of how it looks."""
+        """Mean over quarters of the presence loss, plus mean over covered ones of the losses of looks."""
         there_B1yx, *looks = self.read(features_BChw.float()).split(self.widths, 1)
         covered_Byx = classes_B4yx[:, 0] >= 0
         loss = functional.binary_cross_entropy_with_logits(there_B1yx[:, 0], covered_Byx.float())

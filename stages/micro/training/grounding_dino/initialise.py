@@ -1,13 +1,13 @@
-"""A start from which the detector soon tells objects from background, and words from each other.
+"""Initial weights from which the detector soon tells objects from background, and words from each other.
 
-From transformers' own start (normal, 0.02) a model this small hardly passes a signal on. Changes of initial values, none
-of structure:
+With transformers' own initial weights (normal, 0.02) a model this small hardly passes a signal on. These changes are of
+initial values, none of structure:
 
 1. Linear layers as in DETR (xavier), fusion at a tenth instead of a ten-thousandth.
 2. One channel of queries and words is constant, so that every pair starts at a low score (the focal prior).
-3. Swin's heads start by looking at their neighbours, each in another direction, as a convolution does (d'Ascoli et al.,
+3. Swin's heads start by attending to neighbours, each in another direction, as a convolution does (d'Ascoli et al.,
    ConViT, arXiv 2103.10697).
-4. Proposals start as large as the objects of this world are.
+4. Proposals start at the size of the objects in this data set.
 """
 
 import math

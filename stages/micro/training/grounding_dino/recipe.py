@@ -14,8 +14,8 @@ class Recipe:
     betas: tuple[float, float] = (0.9, 0.98)
     clip_norm: float = 0.5
     ema_decay: float = 0.998
-    images: int = 12  # a step
-    rois: int = 12  # queries an image that start at shaken true boxes
+    images: int = 12  # per step
+    rois: int = 12  # queries per image that start at jittered true boxes
     shake: float = 0.25  # of a box's extent
     precision: str = "bfloat16"
 

@@ -1,4 +1,4 @@
-"""Frames of generated clips with the boxes and looks of what is seen. Legend: N objects, T frames, H × W the frame."""
+"""Frames of generated clips with the boxes and looks of what is visible. Legend: N objects, T frames, H × W the frame."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +14,7 @@ from stages.worlds.shapes.scene import RADII, Generator, Size
 SIZES: tuple[Size, ...] = ((128, 128), (128, 160))  # of the embedded data set
 CLIP_FRAMES = 12
 WINDOW = 96  # clips in use at a time
-FRESH = 3  # new ones a step: a frame is seen about every third time
+FRESH = 3  # new ones per step: a frame is seen about every third time
 FULL_SHARE, MOST_OBJECTS = 0.5, 8
 VISIBLE = 16  # pixels that make an object visible
 MIDDLE_RADIUS = (RADII["small"][1] + RADII["large"][0]) / 2
@@ -27,7 +27,7 @@ class Frame:
     Attributes:
         image_HW3: uint8 RGB.
         boxes_N4: float32, cx cy w h in 0..1 of the picture: of the visible part.
-        owner_HW: int, the index of the object that is seen there, −1 for none.
+        owner_HW: int, the index of the object visible there, −1 for none.
         looks: size, colour, texture and shape of each object; sizes as in this frame.
         things: their indices in the scene.
     """
@@ -41,7 +41,7 @@ class Frame:
 
 @lru_cache(maxsize=2 * WINDOW)
 def training_clip(seed: int, index: int) -> Clip:
-    """Clip `index` of the endless training set of `seed`; sizes alternate, and half of them are full: more to learn from."""
+    """Clip `index` of the endless training set of `seed`; sizes alternate, and half of them have the most objects."""
     rng = np.random.default_rng([seed, 0, index])
     return sample_clip(
         rng, CLIP_FRAMES, SIZES[index % 2], n_objects=MOST_OBJECTS if rng.random() < FULL_SHARE else None
@@ -49,17 +49,17 @@ def training_clip(seed: int, index: int) -> Clip:
 
 
 def draw_frames(rng: Generator, seed: int, step: int, count: int) -> list[Frame]:
-    """Random frames of one size, from a window of clips that moves on by FRESH clips a step; mirrored, in other light."""
+    """Random frames of one size, from a window of clips that moves on by FRESH clips per step; mirrored, in other light."""
     parity = step % 2
-    found: list[Frame] = []
-    while len(found) < count:
+    frames: list[Frame] = []
+    while len(frames) < count:
         index = step * FRESH + int(rng.integers(WINDOW))
         index += (index + parity) % 2
         clip = training_clip(seed, index)
-        seen = frame_of(clip, int(rng.integers(CLIP_FRAMES)), rng)
-        if len(seen.looks):
-            found.append(seen)
-    return found
+        frame = frame_of(clip, int(rng.integers(CLIP_FRAMES)), rng)
+        if len(frame.looks):
+            frames.append(frame)
+    return frames
 
 
 def frame_of(clip: Clip, t: int, rng: Generator | None = None) -> Frame:
@@ -87,7 +87,7 @@ def box_of(mask_HW: NDArray[np.bool_]) -> tuple[float, float, float, float]:
 
 
 def fits(said: Looks, looks: Looks) -> bool:
-    """Whether an object of these looks is what a noun phrase says."""
+    """Whether a noun phrase describes an object of these looks."""
     return all(getattr(said, aspect) in (None, getattr(looks, aspect)) for aspect in ASPECTS)
 
 

@@ -38,12 +38,12 @@ class GroundingDinoTraining(Descent):
         super().__init__(recipe, seed, {"model": model, "heads": self.heads}, optimiser, recipe.ema_decay)
 
     def loss(self, clock: Clock, progress: float) -> tuple[torch.Tensor, Mapping[str, float]]:
-        """Of one batch of frames."""
+        """The loss of one batch of frames."""
         batch = make_batch(self.recipe, self.processor.tokenizer, self.seed, clock.step)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
-            found = detect(self.model, batch)
-        dense = self.heads.losses(found.image_BChw, found.memory_BDhw, batch.classes_B4yx)
-        losses = {**detection_losses(found, batch), **dense}
+            predictions = detect(self.model, batch)
+        dense = self.heads.losses(predictions.image_BChw, predictions.memory_BDhw, batch.classes_B4yx)
+        losses = {**detection_losses(predictions, batch), **dense}
         return torch.stack(list(losses.values())).sum(), {name: float(loss.detach()) for name, loss in losses.items()}
 
 
@@ -51,5 +51,5 @@ def save_model(training: GroundingDinoTraining, folder: Path) -> None:
     """A folder of transformers: config, processor, and averaged weights as float16, which load as float32."""
     assert training.averaged is not None
     model: Any = copy.deepcopy(training.averaged.module).eval().half()
-    model.save_pretrained(folder)  # by the names of the hub's files
+    model.save_pretrained(folder)  # with the names of the hub's files
     training.processor.save_pretrained(folder)

@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 from stages.micro.training.sam2.clips import MEAN, STD, View, draw_indices, training_clip, view
 from stages.micro.training.sam2.recipe import MASK_SIDE, SIDE, Recipe
 
-VISIBLE = 24  # pixels that a prompted object shows at least
-OBJECTS_A_VIDEO = 2
+VISIBLE = 24  # pixels: least visible area of a prompted object
+OBJECTS_PER_VIDEO = 2
 STEP_STREAM = 1  # the random stream of steps; 0 is that of clips
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What is to be found: `image_O` says in which image or video of the batch.
+    """The true answers; `image_O`: the image or video of the batch.
 
     Attributes:
-        masks_TOSS: bool; empty where there is nothing to find.
+        masks_TOSS: bool; empty where there is no object.
         colour_O, shape_O: class indices; −1 for background clicks.
     """
 
@@ -44,10 +44,10 @@ class PromptGroup:
 
 @dataclass(frozen=True)
 class Batch:
-    """Images, normalised float32, and what there is to learn in every cell of 4 × 4 pixels.
+    """Images, normalised float32, and dense targets for every cell of 4 × 4 pixels.
 
     Attributes:
-        dense_TB3ss: float32: is an object here? and (x, y) to its centre in units of 32 px.
+        dense_TB3ss: float32: 1 on an object, else 0; and (x, y) to its centre in units of 32 px.
         classes_TB2ss: int64: its colour and shape; −1 where there is none.
     """
 
@@ -65,14 +65,14 @@ class ImageBatch(Batch):
 
 @dataclass(frozen=True)
 class VideoBatch(Batch):
-    """Videos; their prompts are the masks of frame 0. `teach_TO`: true masks go into the memory."""
+    """Videos; their prompts are the masks of frame 0. `teach_TO`: where true masks go into the memory."""
 
     targets: Targets
     teach_TO: torch.Tensor
 
 
 def make_batch(recipe: Recipe, seed: int, step: int, progress: float) -> ImageBatch | VideoBatch:
-    """The batch of a step: equal arguments give equal batches, whatever came before."""
+    """The batch of a step: equal arguments give equal batches."""
     rng = np.random.default_rng([seed, STEP_STREAM, step])
     if recipe.is_video(step, progress):
         return _videos(recipe, rng, seed, step, progress)
@@ -97,12 +97,12 @@ def _videos(recipe: Recipe, rng: np.random.Generator, seed: int, step: int, prog
 
 
 def _objects_to_follow(rng: np.random.Generator, seen: View) -> list[int]:
-    """A few objects of the first frame; those that are out of sight later come first half of the time."""
+    """A few objects of the first frame; in half of the cases those that are hidden later come first."""
     area_NT = np.count_nonzero(seen.masks_NTSS, axis=(2, 3))
     visible = rng.permutation(np.flatnonzero(area_NT[:, 0] >= VISIBLE))
     if rng.random() < 0.5:
         visible = visible[np.argsort(area_NT[visible].min(1) > 0, kind="stable")]
-    return [int(i) for i in visible[:OBJECTS_A_VIDEO]]
+    return [int(i) for i in visible[:OBJECTS_PER_VIDEO]]
 
 
 def _images(recipe: Recipe, rng: np.random.Generator, seed: int, step: int, negatives: bool) -> ImageBatch:

@@ -1,4 +1,4 @@
-"""Clips of the generator, made once and looked at in many ways.
+"""Clips of the generator, made once and used in many views.
 
 Legend: N objects, T frames, S = 128.
 """
@@ -18,7 +18,7 @@ from stages.worlds.shapes.scene import COLOURS
 
 CLIP_FRAMES = 12
 WINDOW = 96  # clips in use at a time
-FRESH = 3  # new ones a step: each is seen about five times, in other views
+FRESH = 3  # new ones per step: each is used about five times, in other views
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 COLOUR_NAMES: Sequence[str] = tuple(COLOURS)
 SHAPE_NAMES: Sequence[str] = tuple(SHAPES)
@@ -26,7 +26,7 @@ SHAPE_NAMES: Sequence[str] = tuple(SHAPES)
 
 @dataclass(frozen=True)
 class View:
-    """A clip as the model sees it.
+    """A clip in the form given to the model.
 
     Attributes:
         frames_TSS3: uint8 RGB.
@@ -47,7 +47,7 @@ def training_clip(seed: int, index: int) -> Clip:
 
 
 def draw_indices(rng: np.random.Generator, step: int, count: int) -> list[int]:
-    """Which clips a step uses: a window that moves on by FRESH clips a step."""
+    """Which clips a step uses: a window that moves on by FRESH clips per step."""
     return [int(index) for index in step * FRESH + rng.choice(WINDOW, count, replace=False)]
 
 
@@ -88,7 +88,7 @@ def _cropped(
 
 
 def in_light(rng: np.random.Generator, frames_TSS3: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Brightness and contrast as one table; at times noise."""
+    """Brightness and contrast by one lookup table; sometimes noise."""
     gain, gamma, offset = rng.uniform(0.85, 1.15), rng.uniform(0.85, 1.2), rng.uniform(-12, 12)
     table = np.clip(255 * (np.arange(256) / 255) ** gamma * gain + offset, 0, 255).astype(np.uint8)
     lit = table[frames_TSS3]

@@ -1,8 +1,8 @@
 """The training-side forward pass of SAM2Base: prompted images, and videos frame by frame.
 
 It calls the parts of the model in the order of inference and differs in three points: all four mask tokens
-give masks to learn from; masks of absent objects keep their logits (inference puts −1024 there, which would
-stop every gradient); and what goes into the memory is a true mask for some objects, by the batch's choice.
+give masks that are trained; masks of absent objects keep their logits (inference puts −1024 there, which would
+stop every gradient); and for some objects, chosen by the batch, a true mask goes into the memory.
 
 Legend: B images, O objects, T frames, C = 256, M = 4 masks (the single one, then three), S = 128, s = 32.
 """
@@ -23,14 +23,14 @@ Points = tuple[torch.Tensor, torch.Tensor]
 
 @dataclass(frozen=True)
 class Features:
-    """Image features by level (stride 4, 8, 16), each (h·w, B, C); encodings of place of the last level alone."""
+    """Image features by level (stride 4, 8, 16), each (h·w, B, C); position encodings only of the last level."""
 
     levels: list[torch.Tensor]
     places: list[torch.Tensor]
     sizes: list[tuple[int, int]]
 
     def of(self, image_O: torch.Tensor) -> "Features":
-        """Those of chosen images, one an object."""
+        """Those of chosen images, one per object."""
         return Features([x[:, image_O] for x in self.levels], [x[:, image_O] for x in self.places], self.sizes)
 
     def map(self, level: int) -> torch.Tensor:
@@ -40,8 +40,8 @@ class Features:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What the decoder says about O prompts in one frame; `chosen_O` indexes the mask that inference takes."""
+class Decoded:
+    """The mask decoder's output for O prompts in one frame; `chosen_O` indexes the mask that inference takes."""
 
     logits_OMss: torch.Tensor
     iou_OM: torch.Tensor
@@ -63,7 +63,7 @@ def encode(model: SAM2Base, images_B3SS: torch.Tensor) -> Features:
 
 
 def _neck(neck: Any, trunk_maps: list[torch.Tensor], level: int, then: Any | None) -> torch.Tensor:
-    """Level `level` of the feature pyramid, times the weights of the 1 × 1 convolution `then`: all is linear, and merged."""
+    """Level `level` of the feature pyramid, times the weights of the 1 × 1 convolution `then`; both are linear, so they are merged."""
     lateral = neck.convs[len(neck.convs) - 1 - level].conv
     weight, bias = lateral.weight, lateral.bias
     if then is not None:
@@ -77,8 +77,8 @@ def _neck(neck: Any, trunk_maps: list[torch.Tensor], level: int, then: Any | Non
     return map_BChw
 
 
-def find(model: SAM2Base, features: Features, group: PromptGroup) -> Found:
-    """Answers to prompts on images."""
+def find(model: SAM2Base, features: Features, group: PromptGroup) -> Decoded:
+    """The mask decoder's output for prompts on images."""
     here = features.of(group.targets.image_O)
     if group.points_OP2 is None or group.labels_OP is None:
         return mask_prompt(model, here, group.targets.masks_TOSS[0])
@@ -87,29 +87,29 @@ def find(model: SAM2Base, features: Features, group: PromptGroup) -> Found:
     return _decode(model, token_map, here, (group.points_OP2, group.labels_OP), None, several)
 
 
-def mask_prompt(model: SAM2Base, here: Features, masks_OSS: torch.Tensor) -> Found:
-    """What the decoder makes of given masks; inference keeps only the pointer."""
+def mask_prompt(model: SAM2Base, here: Features, masks_OSS: torch.Tensor) -> Decoded:
+    """The mask decoder's output for given masks; inference keeps only the pointer."""
     mask_O1ss = model.mask_downsample(masks_OSS[:, None].float())
     return _decode(model, here.map(-1), here, _no_points(len(masks_OSS)), mask_O1ss, False)
 
 
-def follow(model: SAM2Base, features: Features, batch: VideoBatch) -> list[Found]:
+def follow(model: SAM2Base, features: Features, batch: VideoBatch) -> list[Decoded]:
     """Tracks every object from its mask in frame 0. `features` are those of all T·B images, frame by frame."""
     masks_TOSS, image_O = batch.targets.masks_TOSS, batch.targets.image_O
     n_videos = batch.images_TB3SS.shape[1]
     outputs: dict[str, dict[int, dict[str, Any]]] = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
-    found_T: list[Found] = []
+    decoded_T: list[Decoded] = []
     for t, masks_OSS in enumerate(masks_TOSS):
         here = features.of(image_O + t * n_videos)
         if t == 0:
-            found = mask_prompt(model, here, masks_OSS)
+            decoded = mask_prompt(model, here, masks_OSS)
         else:
-            found = _decode(model, _remember(model, here, outputs, t), here, _no_points(len(image_O)), None, True)
+            decoded = _decode(model, _remember(model, here, outputs, t), here, _no_points(len(image_O)), None, True)
         teach_O = batch.teach_TO[t] if t else torch.ones_like(batch.teach_TO[0])
         kind = "non_cond_frame_outputs" if t else "cond_frame_outputs"
-        outputs[kind][t] = _memorise(model, here, found, masks_OSS, teach_O)
-        found_T.append(found)
-    return found_T
+        outputs[kind][t] = _memorise(model, here, decoded, masks_OSS, teach_O)
+        decoded_T.append(decoded)
+    return decoded_T
 
 
 def _remember(model: SAM2Base, here: Features, outputs: Mapping[str, Any], t: int) -> torch.Tensor:
@@ -125,12 +125,12 @@ def _remember(model: SAM2Base, here: Features, outputs: Mapping[str, Any], t: in
 
 
 def _memorise(
-    model: SAM2Base, here: Features, found: Found, masks_OSS: torch.Tensor, teach_O: torch.Tensor
+    model: SAM2Base, here: Features, decoded: Decoded, masks_OSS: torch.Tensor, teach_O: torch.Tensor
 ) -> dict[str, Any]:
     """The frame's memory, from true masks where `teach_O` says so. No gradient flows back through masks."""
     true_O1 = masks_OSS.flatten(1).any(1, keepdim=True)
-    present_O1 = torch.where(teach_O[:, None], true_O1, found.score_O1 > 0)
-    own_O1ss = found.logits_OMss.detach().float()[torch.arange(len(teach_O)), found.chosen_O][:, None]
+    present_O1 = torch.where(teach_O[:, None], true_O1, decoded.score_O1 > 0)
+    own_O1ss = decoded.logits_OMss.detach().float()[torch.arange(len(teach_O)), decoded.chosen_O][:, None]
     own_O1ss = torch.where(present_O1[..., None, None], own_O1ss, NO_OBJ_SCORE)
     own_O1SS = functional.interpolate(own_O1ss, size=masks_OSS.shape[-2:], mode="bilinear", align_corners=False)
     taught_O1SS = torch.where(masks_OSS[:, None], 10.0, -10.0)
@@ -138,7 +138,7 @@ def _memorise(
     memory, places = model._encode_new_memory(
         here.levels, here.sizes, logits_O1SS, present_O1.float() * 20 - 10, is_mask_from_pts=False
     )
-    pointer_OC = torch.where(present_O1, found.pointer_OC, model.no_obj_ptr.to(found.pointer_OC.dtype))
+    pointer_OC = torch.where(present_O1, decoded.pointer_OC, model.no_obj_ptr.to(decoded.pointer_OC.dtype))
     return {"maskmem_features": memory, "maskmem_pos_enc": places, "obj_ptr": pointer_OC}
 
 
@@ -149,7 +149,7 @@ def _decode(
     points: Points,
     mask_O1ss: torch.Tensor | None,
     several: bool,
-) -> Found:
+) -> Decoded:
     sparse, dense = model.sam_prompt_encoder(points=points, boxes=None, masks=mask_O1ss)
     logits_OMss, iou_OM, tokens_OMC, score_O1 = model.sam_mask_decoder.predict_masks(
         image_embeddings=token_map_OChw,
@@ -161,7 +161,7 @@ def _decode(
     )
     chosen_O = 1 + iou_OM[:, 1:].argmax(1) if several else torch.zeros(len(iou_OM), dtype=torch.long)
     pointer_OC = model.obj_ptr_proj(tokens_OMC[torch.arange(len(chosen_O)), chosen_O])
-    return Found(logits_OMss, iou_OM, score_O1, pointer_OC, chosen_O)
+    return Decoded(logits_OMss, iou_OM, score_O1, pointer_OC, chosen_O)
 
 
 def _no_points(n: int) -> Points:

@@ -1,6 +1,6 @@
-"""Auxiliary heads: they teach, and are thrown away with the end of the training.
+"""Auxiliary heads: they are used in training and discarded at its end.
 
-The linear head on object pointers makes place, size, looks and motion readable from a single token; the
+The linear head on object pointers makes position, size, looks and motion readable from a single token; the
 dense heads give the image encoder a gradient from every object of a frame, prompted or not.
 
 Legend: O objects, B images, C = 256 channels, s = 32.

@@ -1,12 +1,12 @@
-"""A start from which the model soon looks where the prompt points.
+"""Initial weights from which the model soon attends to where the prompt points.
 
-From the package's own start, a model this small spends most of a short training in a plateau where masks
-do not depend on prompts. Four changes of initial values, none of structure:
+With the package's own initial weights, a model this small spends most of a short training on a plateau where
+masks do not depend on prompts. Four changes of initial values, none of structure:
 
-1. Prompt kinds and output tokens are small beside the encoding of places, and the tokens' self-attention
-   passes values on unchanged: every output token knows the place of the prompt.
-2. Keys and queries between tokens and image are tied, with a gain: tokens attend near their place.
-3. Rotary attention has a prior for the same place (a bias of queries and keys on the fast frequencies).
+1. Prompt kinds and output tokens are small compared with position encodings, and the tokens' self-attention
+   passes values on unchanged: every output token gets the position of the prompt.
+2. Keys and queries between tokens and image are tied, with a gain: tokens attend near their position.
+3. Rotary attention has a prior for the same position (a bias of queries and keys on the fast frequencies).
 4. Box corners and clicks are told apart by small embeddings, learned from there.
 """
 

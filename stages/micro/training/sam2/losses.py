@@ -1,7 +1,7 @@
-"""What is minimised: SAM2's losses on masks, and those of the auxiliary heads.
+"""The loss terms: SAM2's losses on masks, and those of the auxiliary heads.
 
 Focal, dice, predicted IoU and presence as in SAM2 (arXiv 2408.00714, appendix D.2), with one change: in this
-world a prompt means one object, so all mask tokens are taught, not the best alone.
+data set a prompt means one object, so all mask tokens are trained, not only the best.
 
 Legend: O objects, M masks, S = 128, s = 32.
 """
@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from stages.micro.training.sam2.batches import Targets
-from stages.micro.training.sam2.forward import Found
+from stages.micro.training.sam2.forward import Decoded
 from stages.micro.training.sam2.heads import DenseReading, PointerReading
 from stages.micro.training.sam2.recipe import SIDE
 
@@ -23,15 +23,15 @@ COLOUR, SHAPE = 0.3, 0.9  # shapes are by far the harder to learn
 Losses = dict[str, torch.Tensor]
 
 
-def mask_losses(found: Found, masks_OSS: torch.Tensor, side: int) -> Losses:
+def mask_losses(decoded: Decoded, masks_OSS: torch.Tensor, side: int) -> Losses:
     """Focal and dice loss of present objects; predicted IoU and presence of all, absent ones' IoU being 0."""
     target_O1ss = functional.interpolate(masks_OSS[:, None].float(), size=(side, side), mode="area")
-    logits_OMss = functional.interpolate(found.logits_OMss.float(), size=(side, side), mode="bilinear")
+    logits_OMss = functional.interpolate(decoded.logits_OMss.float(), size=(side, side), mode="bilinear")
     present_O1 = masks_OSS.flatten(1).any(1, keepdim=True).float()
     probability = logits_OMss.sigmoid()
     entropy = functional.softplus(logits_OMss) - logits_OMss * target_O1ss
     alpha = 1 - ALPHA + (2 * ALPHA - 1) * target_O1ss
-    # gamma = 2; torchvision's focal loss weighs soft targets, as masks made smaller have, by another distance
+    # gamma = 2; torchvision's focal loss weighs soft targets, which downscaled masks have, by another distance
     focal_OM = (alpha * entropy * (probability - target_O1ss).square()).flatten(2).mean(2)
     overlap_OM = (probability * target_O1ss).flatten(2).sum(2)
     total_OM = probability.flatten(2).sum(2) + target_O1ss.flatten(2).sum(2)
@@ -41,19 +41,19 @@ def mask_losses(found: Found, masks_OSS: torch.Tensor, side: int) -> Losses:
     return {
         "focal": FOCAL * (focal_OM.mean(1, keepdim=True) * present_O1).sum() / count,
         "dice": DICE * (dice_OM.mean(1, keepdim=True) * present_O1).sum() / count,
-        "iou": IOU * functional.binary_cross_entropy(found.iou_OM.float(), iou_OM),
-        "presence": PRESENCE * functional.binary_cross_entropy_with_logits(found.score_O1.float(), present_O1),
+        "iou": IOU * functional.binary_cross_entropy(decoded.iou_OM.float(), iou_OM),
+        "presence": PRESENCE * functional.binary_cross_entropy_with_logits(decoded.score_O1.float(), present_O1),
     }
 
 
-def _ious(found_OMss: torch.Tensor, true_O1ss: torch.Tensor) -> torch.Tensor:
-    both = (found_OMss & true_O1ss).flatten(2).sum(2)
-    either = (found_OMss | true_O1ss).flatten(2).sum(2)
+def _ious(predicted_OMss: torch.Tensor, true_O1ss: torch.Tensor) -> torch.Tensor:
+    both = (predicted_OMss & true_O1ss).flatten(2).sum(2)
+    either = (predicted_OMss | true_O1ss).flatten(2).sum(2)
     return both / either.clamp(min=1)
 
 
 def pointer_losses(reading: PointerReading, targets: Targets, t: int) -> Losses:
-    """Of the objects in sight; the step needs the frame before as well."""
+    """Losses of the visible objects; that of the step needs the frame before as well."""
     here_O = targets.masks_TOSS[t].flatten(1).any(1)
     if not here_O.any():
         return {}

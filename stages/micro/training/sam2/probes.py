@@ -1,4 +1,4 @@
-"""What a linear reader finds in object pointers: ridge regression, fitted on half of the clips, judged on the rest.
+"""What a linear probe reads from object pointers: ridge regression, fitted on half of the clips, tested on the rest.
 
 Legend: K samples, C channels, D targets.
 """
@@ -14,13 +14,13 @@ from stages.micro.training.sam2.tracked import Tracked
 Array = NDArray[np.float64]
 RIDGE = 3.0  # on standardised channels
 APART = 6  # frames between the two pointers of a direction
-MOVED = 8.0  # pixels: below it there is no direction to speak of
+MOVED = 8.0  # pixels: below it there is no clear direction
 
 
 def probe_figures(tracks: Sequence[Tracked]) -> dict[str, float]:
     """R² of centre, log area and step since the frame before; accuracy of colour, shape and direction.
 
-    Only pointers after the prompt frame, where the object is in sight and the model says so. A direction is
+    Only pointers after the prompt frame, where the object is visible and its score says so. A direction is
     right if the displacement read from two pointers, APART frames apart, has the true one's main axis and sign.
     """
     samples = [_samples(track) for track in tracks]
@@ -83,7 +83,7 @@ def _main_direction(move_K2: Array) -> NDArray[np.int64]:
 
 
 def _ridge(fit_KC: Array, target_KD: Array, read_KC: Array) -> Array:
-    """Fits targets, then reads other samples."""
+    """Fits targets, then predicts those of other samples."""
     middle, spread = fit_KC.mean(0), fit_KC.std(0) + 1e-6
     x_KC, mean_D = (fit_KC - middle) / spread, target_KD.mean(0)
     weights_CD = np.linalg.solve(x_KC.T @ x_KC + RIDGE * np.eye(x_KC.shape[1]), x_KC.T @ (target_KD - mean_D))

@@ -22,7 +22,7 @@ from stages.tracking.sam2_model import image_predictor
 
 Image = NDArray[np.uint8]
 Masks = NDArray[np.bool_]
-FRAMES_OF_A_CLIP = (0, 8)
+FRAMES_PER_CLIP = (0, 8)
 RECALL_IOU = 0.7
 NO_FRAMES = FrameChoice(step=1, count=None)
 POINTS = 256  # decoded together
@@ -38,7 +38,7 @@ PUBLISHED = GridPrompts(  # config.yaml, prompts.grid
     part_overlap=0.7,
     precision="float32",
 )
-# A small model is less sure of its masks, and needs fewer points for 128 px.
+# A small model predicts lower IoUs, and needs fewer points for 128 px.
 SMALL = PUBLISHED.model_copy(update={"points_per_side": 16, "pred_iou_thresh": 0.6, "stability_score_thresh": 0.8})
 
 
@@ -51,10 +51,10 @@ def prompted_figures(model: SAM2Base, n_clips: int, n_grid_images: int) -> dict[
 
 
 def _images(n_clips: int) -> Iterator[tuple[Image, Masks]]:
-    """Frames with the masks of what shows VISIBLE pixels or more."""
+    """Frames with the masks of objects of VISIBLE pixels or more."""
     for index in range(n_clips):
         clip = held_out_clip(index)
-        for t in FRAMES_OF_A_CLIP:
+        for t in FRAMES_PER_CLIP:
             masks_NHW = clip.masks_NTHW[:, t]
             yield clip.frames_THW3[t], masks_NHW[np.count_nonzero(masks_NHW, axis=(1, 2)) >= VISIBLE]
 
@@ -68,8 +68,8 @@ def _one_by_one(model: SAM2Base, n_clips: int) -> dict[str, float]:
         for mask_HW in masks_NHW:
             ious["box_iou"].append(mask_iou(_best(predictor, False, box=_box(mask_HW)), mask_HW))
             for name, point in (("centre", _middle(mask_HW)), ("random", _anywhere(rng, mask_HW))):
-                found_HW = _best(predictor, True, point_coords=point[None], point_labels=np.ones(1))
-                ious[f"point_{name}_iou"].append(mask_iou(found_HW, mask_HW))
+                predicted_HW = _best(predictor, True, point_coords=point[None], point_labels=np.ones(1))
+                ious[f"point_{name}_iou"].append(mask_iou(predicted_HW, mask_HW))
     return {name: round(float(np.mean(values)), 4) for name, values in ious.items()}
 
 
@@ -84,7 +84,7 @@ def _box(mask_HW: NDArray[np.bool_]) -> NDArray[np.float32]:
 
 
 def _middle(mask_HW: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The pixel that lies farthest from the border."""
+    """The pixel farthest from the border."""
     depth_HW = cv2.distanceTransform(np.pad(mask_HW, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
     y, x = np.unravel_index(int(depth_HW.argmax()), depth_HW.shape)
     return np.array([x, y], np.float32)
@@ -97,20 +97,20 @@ def _anywhere(rng: np.random.Generator, mask_HW: NDArray[np.bool_]) -> NDArray[n
 
 
 def _automatic(model: SAM2Base, settings: GridPrompts, n_images: int) -> dict[str, float]:
-    """Recall: objects with a mask of RECALL_IOU or more. Precision: masks that are such of an object."""
+    """Recall: objects with a mask of RECALL_IOU or more. Precision: masks that match an object so well."""
     generator = AutomaticMasks(model, settings, POINTS)
-    hits = objects = right = found_total = 0
+    hits = objects = right = n_kept = 0
     for _, (image_HW3, masks_NHW) in zip(range(n_images), _images(n_images)):
         rles = [mask.rle for mask in generator.generate(image_HW3)]
         rles = [rle for rle, area in zip(rles, masks_of.area(rles)) if area > 0]
-        found = [masks_of.decode(rle) for rle in rles]
+        masks = [masks_of.decode(rle) for rle in rles]
         kept = without_parts(rles, settings.part_overlap)
-        good_KN = np.array([[mask_iou(found[k] > 0, m) >= RECALL_IOU for m in masks_NHW] for k in kept])
+        good_KN = np.array([[mask_iou(masks[k] > 0, m) >= RECALL_IOU for m in masks_NHW] for k in kept])
         good_KN = good_KN.reshape(len(kept), len(masks_NHW))
         hits, objects = hits + int(good_KN.any(0).sum()), objects + len(masks_NHW)
-        right, found_total = right + int(good_KN.any(1).sum()), found_total + len(kept)
+        right, n_kept = right + int(good_KN.any(1).sum()), n_kept + len(kept)
     return {
         "recall": round(hits / max(objects, 1), 4),
-        "precision": round(right / max(found_total, 1), 4),
-        "masks_per_image": round(found_total / n_images, 2),
+        "precision": round(right / max(n_kept, 1), 4),
+        "masks_per_image": round(n_kept / n_images, 2),
     }

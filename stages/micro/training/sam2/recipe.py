@@ -1,4 +1,4 @@
-"""Every number of the training, and how far it has come."""
+"""Every number of the training, and how it changes with progress."""
 
 from dataclasses import dataclass
 
@@ -22,12 +22,12 @@ class Recipe:
     clip_norm: float = 0.5
     ema_decay: float = 0.997
     image_share: float = 0.15  # images alone
-    images: int = 10  # a step of images
-    object_frames: int = 44  # a step of videos: objects × frames
+    images: int = 10  # per step of images
+    object_frames: int = 44  # per step of videos: objects × frames
     min_frames: int = 3
     max_frames: int = 8
     late_frames: int = 12  # some clips of the last fifth
-    quality_from: float = 0.04  # predicted IoUs are taught: before, all are 0 and the head would go blind
+    quality_from: float = 0.04  # predicted IoUs are trained: before, all are near 0 and the head would collapse
     negatives_from: float = 0.08  # background clicks
     teacher: tuple[float, float] = (0.8, 0.1)  # share of true masks in the memory, first and last
     teacher_until: float = 0.75

@@ -33,15 +33,15 @@ class Tracked:
     """One object over a clip; frame 0 held its prompt.
 
     Attributes:
-        clip: which held-out clip.
-        masks_THW, found_THW: bool, true and tracked.
-        pointer_TC, score_T: SAM2's pointers and object scores (> 0 = in sight).
+        clip: index of the held-out clip.
+        masks_THW, tracked_THW: bool, true and tracked.
+        pointer_TC, score_T: SAM2's object pointers and object scores (> 0 = present).
         colour, shape: class indices.
     """
 
     clip: int
     masks_THW: NDArray[np.bool_]
-    found_THW: NDArray[np.bool_]
+    tracked_THW: NDArray[np.bool_]
     pointer_TC: NDArray[np.float32]
     score_T: NDArray[np.float32]
     colour: int
@@ -53,7 +53,7 @@ class Tracked:
 
     @property
     def centre_T2(self) -> Array:
-        """x, y in pixels; nan where nothing is in sight."""
+        """x, y in pixels; nan where nothing is visible."""
         height, width = self.masks_THW.shape[1:]
         area_T = np.where(self.area_T > 0, self.area_T, np.nan)
         x_T = (self.masks_THW.sum(1) @ (np.arange(width) + 0.5)) / area_T
@@ -68,7 +68,7 @@ def held_out_clip(index: int) -> Clip:
 
 
 def track_clips(tracker: StockTracker, n_clips: int) -> list[Tracked]:
-    """All objects that show VISIBLE pixels or more in frame 0 of the first `n_clips` held-out clips."""
+    """All objects with VISIBLE pixels or more in frame 0 of the first `n_clips` held-out clips."""
     return [track for index in range(n_clips) for track in _track(tracker, index, held_out_clip(index))]
 
 
@@ -102,14 +102,14 @@ def _written(clip: Clip, folder: Path, index: int) -> FrameFolder:
 def tracking_figures(tracks: Sequence[Tracked]) -> dict[str, float]:
     """Over the frames after the prompt.
 
-    `tracking_iou`: where VISIBLE pixels or more are in sight. `tracking_j`: all frames; empty on empty is 1.
-    `absent_told`, `present_told`: share of frames without (with) the object whose score says so.
-    `logit_grid_iou`: what true masks keep, at tracking_iou's frames, of a passage through the decoder's coarse grid:
-    about as much as any weights can reach at this size.
+    `tracking_iou`: where VISIBLE pixels or more are visible. `tracking_j`: all frames; empty on empty is 1.
+    `absent_told`, `present_told`: share of frames without (with) the object that the score gets right.
+    `logit_grid_iou`: IoU of true masks, in tracking_iou's frames, after a passage through the decoder's coarse grid:
+    about the most that any weights can reach at this size.
     """
     ious, js, absent, present, coarse = [], [], [], [], []
     for track in tracks:
-        iou_T = np.array([mask_iou(a, b) for a, b in zip(track.masks_THW, track.found_THW)])[1:]
+        iou_T = np.array([mask_iou(a, b) for a, b in zip(track.masks_THW, track.tracked_THW)])[1:]
         area_T, score_T = track.area_T[1:], track.score_T[1:]
         js.append(iou_T)
         ious.append(iou_T[area_T >= VISIBLE])
@@ -133,8 +133,8 @@ def through_logits(masks_THW: NDArray[np.bool_]) -> NDArray[np.bool_]:
     share_T1HW = torch.from_numpy(masks_THW).float()[:, None]
     coarse_T1GG = F.adaptive_avg_pool2d(share_T1HW, LOGITS)
     fine_T1HW = F.interpolate(coarse_T1GG, share_T1HW.shape[2:], mode="bilinear", align_corners=False)
-    found_THW: NDArray[np.bool_] = (fine_T1HW[:, 0] > 0.5).numpy()
-    return found_THW
+    kept_THW: NDArray[np.bool_] = (fine_T1HW[:, 0] > 0.5).numpy()
+    return kept_THW
 
 
 def mask_iou(a_HW: NDArray[np.bool_], b_HW: NDArray[np.bool_]) -> float:

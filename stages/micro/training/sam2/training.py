@@ -41,7 +41,7 @@ class Sam2Training(Descent):
         super().__init__(recipe, seed, {"model": model, "heads": self.heads}, optimiser, recipe.ema_decay)
 
     def loss(self, clock: Clock, progress: float) -> tuple[torch.Tensor, Mapping[str, float]]:
-        """Of one batch of images or of videos, in bfloat16 where it is safe."""
+        """The loss of one batch of images or of videos, in bfloat16 where it is safe."""
         recipe = self.recipe
         batch = make_batch(recipe, self.seed, clock.step, progress)
         side = SIDE if progress >= recipe.fine_from else SIDE // 2
@@ -54,29 +54,29 @@ class Sam2Training(Descent):
         return torch.stack(list(losses.values())).sum(), values
 
     def _losses(self, batch: ImageBatch | VideoBatch, side: int) -> Losses:
-        """By name, means over prompts or frames."""
+        """The loss terms by name, as means over prompts or frames."""
         features = encode(self.model, batch.images_TB3SS.flatten(0, 1))
         with torch.autocast("cpu", enabled=False):
             fine, coarse = features.map(0).float(), features.map(-1).float()
             readings = self.heads.dense(fine, coarse)
         parts = [dense_losses(readings, batch.dense_TB3ss.flatten(0, 1), batch.classes_TB2ss.flatten(0, 1))]
         if isinstance(batch, VideoBatch):
-            found_T = follow(self.model, features, batch)
-            n = len(found_T)
-            for t, found in enumerate(found_T):
-                reading = self.heads.read(found.pointer_OC.float())
+            decoded_T = follow(self.model, features, batch)
+            n = len(decoded_T)
+            for t, decoded in enumerate(decoded_T):
+                reading = self.heads.read(decoded.pointer_OC.float())
                 parts.append(_scaled(pointer_losses(reading, batch.targets, t), 1 / n))
                 weight = 1 / (n - 1) if t else 0.1 / n  # frame 0 only repeats its prompt
-                parts.append(_scaled(mask_losses(found, batch.targets.masks_TOSS[t], side), weight))
+                parts.append(_scaled(mask_losses(decoded, batch.targets.masks_TOSS[t], side), weight))
         else:
             n = sum(len(group.targets.image_O) for group in batch.groups)
             for group in batch.groups:
-                found = find(self.model, features, group)
+                decoded = find(self.model, features, group)
                 share = len(group.targets.image_O) / n
-                reading = self.heads.read(found.pointer_OC.float())
+                reading = self.heads.read(decoded.pointer_OC.float())
                 parts.append(_scaled(pointer_losses(reading, group.targets, 0), share))
                 weight = share if group.points_OP2 is not None else 0.1 * share
-                parts.append(_scaled(mask_losses(found, group.targets.masks_TOSS[0], side), weight))
+                parts.append(_scaled(mask_losses(decoded, group.targets.masks_TOSS[0], side), weight))
         return _summed(parts)
 
 

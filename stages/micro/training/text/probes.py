@@ -1,7 +1,7 @@
 """What a linear probe reads from an encoder's word vectors and from their mean, on held-out sentences of scenes.
 
-Each probe is multinomial logistic regression on standardised features. On means it reads one vector a
-sentence; on words every word vector gives logits, and the greatest of a sentence counts.
+Each probe is multinomial logistic regression on standardised features. On means it reads one vector per
+sentence; on words every word vector gives logits, and the largest of a sentence counts.
 
 Legend: B sentences, W words, D channels, K classes.
 """
@@ -19,12 +19,12 @@ from stages.worlds.shapes import Sentence, sample_scene, sample_sentences
 from stages.worlds.shapes.clauses import CLAUSES, RELATIONS
 from stages.worlds.shapes.meaning import kind_of
 
-SCENES = 600  # two thirds teach the probes, the others test them
+SCENES = 600  # two thirds train the probes, the others test them
 MAX_TOKENS = 128
 WEIGHT_DECAY = 1e-4
 PROBE_STEPS, PROBE_RATE = 250, 0.05
 
-# What is asked of a sentence; None = the question does not arise.
+# Question → its answer for a sentence; None = the question does not apply.
 QUESTIONS: Mapping[str, Callable[[Sentence], str | None]] = {
     "colour": lambda s: s.parts[0].looks.colour or "unsaid",
     "shape": lambda s: s.parts[0].looks.shape or "unsaid",
@@ -39,7 +39,7 @@ QUESTIONS: Mapping[str, Callable[[Sentence], str | None]] = {
 
 
 def probe_figures(folder: Path, n_scenes: int = SCENES) -> dict[str, float]:
-    """Accuracies by question, from means ("mean_colour") and words ("words_colour"), and of the commonest answer.
+    """Accuracies by question, from means ("mean_colour") and words ("words_colour"), and that of the most common answer.
 
     Args:
         folder: a text encoder that encode_text loads.
@@ -64,27 +64,27 @@ def probe_figures(folder: Path, n_scenes: int = SCENES) -> dict[str, float]:
 
 
 def rows_of(figures: Mapping[str, float], untrained: Mapping[str, float]) -> list[str]:
-    """Of the card's table: a question, its commonest answer, then untrained and trained by means and by words."""
+    """Rows of the card's table: question, most common answer, then untrained and trained by means and by words."""
     rows = []
     for question in QUESTIONS:
-        values = [found[f"{kind}_{question}"] for kind in ("mean", "words") for found in (untrained, figures)]
+        values = [of_encoder[f"{kind}_{question}"] for kind in ("mean", "words") for of_encoder in (untrained, figures)]
         cells = [question, figures[f"most_common_{question}"], *values]
         rows.append("| " + " | ".join(map(str, cells)) + " |")
     return rows
 
 
 def held_out_sentences(n_scenes: int) -> tuple[list[Sentence], list[Sentence]]:
-    """For teaching and for testing probes; no text of the one is in the other."""
-    found: list[list[Sentence]] = [[], []]
+    """For training and for testing probes; no text is in both."""
+    parts: list[list[Sentence]] = [[], []]
     for index in range(n_scenes):
         rng = held_out(0, index)
-        found[index % 3 == 2] += sample_sentences(rng, sample_scene(rng, 22, (128, 128)))
-    known = {sentence.text for sentence in found[0]}
-    return found[0], [sentence for sentence in found[1] if sentence.text not in known]
+        parts[index % 3 == 2] += sample_sentences(rng, sample_scene(rng, 22, (128, 128)))
+    training_texts = {sentence.text for sentence in parts[0]}
+    return parts[0], [sentence for sentence in parts[1] if sentence.text not in training_texts]
 
 
 def probe(features_BWD: torch.Tensor, answers: Sequence[str | None], n_taught: int) -> float:
-    """Accuracy on the sentences from `n_taught` on of a linear probe taught on those before; NaN features are no words."""
+    """Accuracy on the sentences from `n_taught` on of a linear probe trained on those before; NaN features mark padding."""
     classes = sorted({a for a in answers[:n_taught] if a is not None})
     asked = [i for i, a in enumerate(answers) if a in classes]
     label_B = torch.tensor([classes.index(str(answers[i])) for i in asked])
@@ -101,7 +101,7 @@ def probe(features_BWD: torch.Tensor, answers: Sequence[str | None], n_taught: i
 def _taught(x_BWD: torch.Tensor, absent_BW: torch.Tensor, label_B: torch.Tensor, n_classes: int) -> torch.Tensor:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        weight_KD = 0.01 * torch.randn(n_classes, x_BWD.shape[2] + 1)  # equal logits have no greatest
+        weight_KD = 0.01 * torch.randn(n_classes, x_BWD.shape[2] + 1)  # not zero: equal logits have no largest
     weight_KD.requires_grad_(True)
     optimiser = torch.optim.Adam([weight_KD], PROBE_RATE)
     for step in range(PROBE_STEPS):
@@ -121,8 +121,6 @@ def _logits(weight_KD: torch.Tensor, x_BWD: torch.Tensor, absent_BW: torch.Tenso
 def _most_common(answers: Sequence[str | None], n_taught: int) -> float:
     taught = [a for a in answers[:n_taught] if a is not None]
     if not taught:
-        raise ValueError(
-            "too few held-out scenes: some question is asked of no sentence; give --scenes a larger number"
-        )
-    commonest = max(sorted(set(taught)), key=taught.count)
-    return round(float(np.mean([a == commonest for a in answers[n_taught:] if a is not None])), 4)
+        raise ValueError("too few held-out scenes: some question applies to no sentence; give --scenes a larger number")
+    most_common = max(sorted(set(taught)), key=taught.count)
+    return round(float(np.mean([a == most_common for a in answers[n_taught:] if a is not None])), 4)

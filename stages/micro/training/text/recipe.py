@@ -12,7 +12,7 @@ class Recipe:
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     batch: int = 64  # families of sentences
-    family: int = 4  # one and others that say almost the same: hard negatives
+    family: int = 4  # a sentence and others that say almost the same: hard negatives
     temperature: float = 0.07
     state_width: int = 128
 

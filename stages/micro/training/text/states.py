@@ -1,4 +1,4 @@
-"""What a sentence says as numbers: one vector a part, one-hot by aspect. Legend: P parts, K features."""
+"""What a sentence says as numbers: one vector per part, one-hot by aspect. Legend: P parts, K features."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -50,7 +50,7 @@ def _looks(looks: Looks) -> NDArray[np.float64]:
 
 
 def family(rng: Generator, count: int) -> list[Worded]:
-    """A sentence and others of which each says one thing otherwise (or the same in other words)."""
+    """A sentence and others that each differ in one thing (or say the same in other words)."""
     first = random_sentence(rng)
     return [first, *(_variant(rng, first) for _ in range(count - 1))]
 

@@ -22,7 +22,7 @@ from stages.training.descent import Descent
 
 
 class StateEncoder(nn.Module):
-    """States and mean word vectors into one space; thrown away after the training."""
+    """Maps states and mean word vectors into one space; discarded after training."""
 
     def __init__(self, hidden: int, width: int) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class TextTraining(Descent):
         super().__init__(recipe, seed, {"model": model, "states": self.states}, optimiser)
 
     def loss(self, clock: Clock, progress: float) -> tuple[torch.Tensor, Mapping[str, float]]:
-        """Of one batch of families of sentences."""
+        """The loss of one batch of families of sentences."""
         recipe = self.recipe
         rng = np.random.default_rng([self.seed, 0, clock.step])
         sentences = [sentence for _ in range(recipe.batch) for sentence in family(rng, recipe.family)]
