@@ -19,9 +19,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from stages.core.config.section import Precision
 from stages.core.config.sections import Run, Tracks
 from stages.core.records import Rle
+from stages.core.run.batches import Batches
 from stages.core.state.frames import FrameFolder
 from stages.core.state.weights import Weights
-from stages.tracking.batches import Batches
 from stages.tracking.compiler import Compiler
 from stages.tracking.features import GB, VideoFeatures
 from stages.tracking.heads import Heads
@@ -61,7 +61,7 @@ class LockstepTracker:
     ) -> None:
         self.heads = Heads(model, Compiler(compiler))
         self.precision, self.budget = precision, budget
-        self.batches = Batches(batch)
+        self.batches = Batches(batch, "tracks")
         self.runtime = Runtime()
         self._frames: FrameFolder | None = None
         self._video: VideoFeatures | None = None

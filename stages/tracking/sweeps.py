@@ -11,8 +11,8 @@ from torch import Tensor
 from stages.core.media import masks as masks_of
 from stages.core.records import Rle
 from stages.core.run import progress
+from stages.core.run.batches import Batches
 from stages.tracking.bank import Bank, Recalled
-from stages.tracking.batches import Batches
 from stages.tracking.conditioning import Conditioner
 from stages.tracking.features import Features, VideoFeatures
 from stages.tracking.heads import Heads, Prediction

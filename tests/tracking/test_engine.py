@@ -112,7 +112,7 @@ def test_short_memory_halves_the_batch_and_goes_on(model, short, tracked, caplog
 
     engine = lockstep(model)
     engine.heads.model.sam_mask_decoder.register_forward_pre_hook(refuse, with_kwargs=True)
-    with caplog.at_level(logging.WARNING, "stages.tracking.batches"):
+    with caplog.at_level(logging.WARNING, "stages.core.run.batches"):
         found = engine.track(*short)
     assert_parity(tracked, found)
     assert engine.batches.limit == 1 and "going on with 1" in caplog.text

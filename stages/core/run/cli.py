@@ -11,7 +11,7 @@ A stage without flags of its own: `return run_stage(run, __doc__, argv)`.
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from stages.core.config.file import Config
 from stages.core.config.loading import check_split, load_config, settings_of
 from stages.core.config.sections import Settings
 from stages.core.records import Source
+from stages.core.run.batches import Batches
 from stages.core.run.logs import set_up_logging
 from stages.core.state.graph import Layout
 from stages.core.tables import SOURCES
@@ -39,6 +40,8 @@ class Job:
     overwrite: bool
     limit: int | None
     evidence: str | None = None
+    # Key of run.batches → what the stage cuts by it: batches may have halved.
+    batches: dict[str, Batches] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def branch(self) -> str | None:
@@ -48,7 +51,8 @@ class Job:
     @property
     def history(self) -> dict[str, Any]:
         """What a file was made with beside its stamp: it moves no result but for rounding."""
-        return {"batches": self.settings.run.batches.model_dump(mode="json")}
+        effective = {name: batches.limit for name, batches in self.batches.items()}
+        return {"batches": {**self.settings.run.batches.model_dump(mode="json"), **effective}}
 
     @property
     def settings(self) -> Settings:

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from stages.core.config.section import Positive, Precision, Section
 from stages.core.records import TrackId, Video
+from stages.core.run.batches import Batches
 from stages.core.run.cli import Job
 from stages.core.state.cache import CacheError, Stamp
 from stages.core.state.choices import Candidate, read_scores
@@ -44,14 +45,15 @@ class JudgeSettings(Section):
 class LazyJudge:
     """A judge that is loaded when the first question comes; where every reply is known it never is."""
 
-    def __init__(self, load: Callable[[], Judge]) -> None:
-        self.load = load
+    def __init__(self, load: Callable[[], Judge], questions: int) -> None:
+        self.load, self.batches = load, Batches(questions, "questions")
         self.judge: Judge | None = None
 
     def log_odds(self, questions: Sequence[Question]) -> list[Reply]:
         if self.judge is None:
             self.judge = self.load()
-        return self.judge.log_odds(questions)
+        parts = self.batches.run(questions, self.judge.log_odds)
+        return [reply for _, replies in parts for reply in replies]
 
 
 class Judging:
@@ -59,7 +61,8 @@ class Judging:
 
     def __init__(self, job: Job, settings: JudgeSettings, weights: Weights, device: str) -> None:
         self.job, self.settings = job, settings
-        self.judge = LazyJudge(lambda: _load_model(weights, settings, device))
+        self.judge = LazyJudge(lambda: _load_model(weights, settings, device), job.settings.run.batches.questions)
+        job.batches["questions"] = self.judge.batches
         self.identity = {"weights": weights.id, "precision": settings.precision, **_how_asked()}
         self.warned = False
 

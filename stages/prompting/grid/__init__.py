@@ -26,7 +26,9 @@ def _load(job: Job, split: Split, device: str) -> PromptsOf:
 
     sam2 = load_image_model(find_weights(job.config, job.dataset, "sam2"), device)
     settings = job.settings.prompts[SOURCE.name]
-    return GridPrompter(sam2, settings, _role(job), job.settings.run.batches.points).prompts
+    prompter = GridPrompter(sam2, settings, _role(job), job.settings.run.batches.points)
+    job.batches["points"] = prompter.batches
+    return prompter.prompts
 
 
 SOURCE = PromptSource(

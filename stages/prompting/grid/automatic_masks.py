@@ -7,6 +7,7 @@ only what non-maximum suppression leaves is encoded, straight from low resolutio
 Legend: P points, S masks that are left, h × w low resolution, H × W the image.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from torchvision.ops import nms
 
 from stages.core.media import masks
 from stages.core.records import Rle
+from stages.core.run.batches import Batches
 from stages.prompting.grid.logit_masks import encode, measure
 from stages.prompting.grid.point_decoder import ImageSide, PointDecoder
 from stages.prompting.grid.settings import GridPrompts
@@ -60,7 +62,7 @@ class AutomaticMasks:
         self._predictor, self._decoder = image_predictor(model), PointDecoder(model)
         self._settings = settings
         self._device = self._predictor.device
-        self._batch = min(points, CPU_POINTS) if self._device.type == "cpu" else points
+        self.batches = Batches(min(points, CPU_POINTS) if self._device.type == "cpu" else points, "points")
 
     @torch.inference_mode()
     def generate(self, image_HW3: NDArray[np.uint8]) -> list[AutomaticMask]:
@@ -69,7 +71,12 @@ class AutomaticMasks:
         with autocast(self._device.type, self._settings.precision):
             self._predictor.set_image(image_HW3)
             image = self._decoder.image_side(self._predictor._features)
-            parts = [self._candidates(image, part, size) for part in self._points(size).split(self._batch)]
+            points_P2 = self._points(size)
+
+            def compute(part: Sequence[int]) -> _Candidates:
+                return self._candidates(image, points_P2[part[0] : part[-1] + 1], size)
+
+            parts = [found for _, found in self.batches.run(range(len(points_P2)), compute)]
         self._predictor.reset_predictor()
         found = _Candidates(*(torch.cat(values) for values in zip(*(vars(part).values() for part in parts))))
         found = found[nms(found.boxes_S4.float(), found.iou_S, self._settings.box_nms_thresh)]

@@ -24,6 +24,7 @@ def _load(job: Job, split: Split, device: str) -> PromptsOf:
     sam2 = load_image_model(find_weights(job.config, job.dataset, "sam2"), device)
     weights = find_weights(job.config, job.dataset, "grounding_dino")
     detector = load_detector(weights, settings, device, job.settings.run.batches.pairs)
+    job.batches["pairs"] = detector.batches
     return GroundingDinoPrompter(detector, sam2, settings).prompts
 
 

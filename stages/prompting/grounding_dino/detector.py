@@ -18,13 +18,14 @@ result depends on what else was asked in the last bits only (1e-5), and equal ca
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.core.run.batches import Batches
 from stages.core.state.weights import Weights
 from stages.prompting.grounding_dino.network import Caption, Network
 from stages.prompting.grounding_dino.settings import GroundingDinoPrompts
@@ -69,7 +70,7 @@ class Detector(Protocol):
         ...
 
 
-def load_detector(weights: Weights, settings: GroundingDinoPrompts, device: str, pairs: int) -> Detector:
+def load_detector(weights: Weights, settings: GroundingDinoPrompts, device: str, pairs: int) -> "GroundingDino":
     """Loads the detector with the backend of the settings; nothing is downloaded.
 
     Args:
@@ -97,7 +98,7 @@ class GroundingDino:
     """The `Detector` over a network of either backend."""
 
     def __init__(self, network: Network, settings: GroundingDinoPrompts, pairs: int) -> None:
-        self.network, self.settings, self.pairs = network, settings, pairs
+        self.network, self.settings, self.batches = network, settings, Batches(pairs, "pairs")
         self.tokenizer, self.max_tokens, self.device = network.tokenizer, network.max_tokens, network.device
 
     def detect(self, frames: Sequence[NDArray[np.uint8]], captions: Sequence[str]) -> list[list[Detections]]:
@@ -107,15 +108,22 @@ class GroundingDino:
         order = sorted(range(len(texts)), key=lambda c: len(texts[c].words_T))  # alike lengths need little padding
         found: dict[tuple[int, int], Detections] = {}
         for start, size in _equal_sizes(frames):
-            images = [self.network.prepare(frame) for frame in frames[start : start + size]]
             pairs = [(f, c) for f in range(size) for c in order]
-            for i in range(0, len(pairs), self.pairs):
-                part = pairs[i : i + self.pairs]
-                scored = self._scored([images[f] for f, _ in part], [texts[c] for _, c in part])
-                for (f, c), (scores_QT, boxes_Q4) in zip(part, scored):
-                    detections = self._detections(scores_QT, boxes_Q4, texts[c], frames[start + f].shape[:2])
-                    found[start + f, c] = detections
+            for (f, c), scored in self._in_batches(frames[start : start + size], texts, pairs):
+                found[start + f, c] = self._detections(*scored, texts[c], frames[start + f].shape[:2])
         return [[found[f, c] for c in range(len(texts))] for f in range(len(frames))]
+
+    def _in_batches(
+        self, frames: Sequence[NDArray[np.uint8]], texts: Sequence[Caption], pairs: Sequence[tuple[int, int]]
+    ) -> Iterator[tuple[tuple[int, int], tuple["torch.Tensor", "torch.Tensor"]]]:
+        """Each pair of a frame, of equal sizes, and a caption, with what `_scored` gives for it."""
+        images = [self.network.prepare(frame) for frame in frames]
+
+        def compute(part: Sequence[tuple[int, int]]) -> list[tuple["torch.Tensor", "torch.Tensor"]]:
+            return self._scored([images[f] for f, _ in part], [texts[c] for _, c in part])
+
+        for part, scored in self.batches.run(pairs, compute):
+            yield from zip(part, scored, strict=True)
 
     def encode(self, caption: str) -> Caption:
         """Normalises and tokenises a caption; raises ValueError where it has no word."""

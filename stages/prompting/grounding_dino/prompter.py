@@ -16,14 +16,15 @@ from stages.core.config.section import Precision
 from stages.core.media import masks
 from stages.core.records import Rle, Video
 from stages.core.run import progress
+from stages.core.run.batches import Batches
 from stages.core.state.frames import FrameFolder
 from stages.core.state.prompt_file import Prompt
 from stages.prompting.grounding_dino.detector import Detections, Detector
 from stages.prompting.grounding_dino.settings import GroundingDinoPrompts
 from stages.tracking.sam2_model import autocast, image_predictor
 
-FRAMES_A_CALL = 8  # bounds the pixels held; the detector batches inside
-BOXES_A_CALL = 16  # logits at frame size are 8 MB a box at 1080p
+FRAMES_PER_CALL = 8  # bounds the pixels held; the detector batches inside
+BOXES_PER_CALL = 16  # logits at frame size are 8 MB per box at 1080p
 STABILITY_OFFSET = 1.0  # Segment Anything's own
 
 
@@ -39,17 +40,17 @@ class GroundingDinoPrompter:
         """Frame by frame, expression by expression, best box first; equal captions are detected once."""
         texts = [expression.text for expression in video.expressions]
         captions = list(dict.fromkeys(texts))
-        found: list[Prompt] = []
+        prompts: list[Prompt] = []
         chosen = self._settings.frames.select(len(frames)) if captions else []
         for index, image_HW3, detections in progress.steps(self._detect(frames, chosen, captions), len(chosen)):
             by_caption = dict(zip(captions, self._frame_prompts(index, image_HW3, detections)))
-            found += [replace(prompt, expression=e) for e, text in enumerate(texts) for prompt in by_caption[text]]
-        return found
+            prompts += [replace(prompt, expression=e) for e, text in enumerate(texts) for prompt in by_caption[text]]
+        return prompts
 
     def _detect(
         self, frames: FrameFolder, chosen: Sequence[int], captions: Sequence[str]
     ) -> Iterator[tuple[int, NDArray[np.uint8], list[Detections]]]:
-        for indices in (chosen[i : i + FRAMES_A_CALL] for i in range(0, len(chosen), FRAMES_A_CALL)):
+        for indices in (chosen[i : i + FRAMES_PER_CALL] for i in range(0, len(chosen), FRAMES_PER_CALL)):
             images = frames.load_all(indices)
             yield from zip(indices, images, self._detector.detect(images, captions))
 
@@ -59,11 +60,11 @@ class GroundingDinoPrompter:
         """The prompts of each caption; the frame is encoded once for all of them."""
         best = [_best(d, self._settings.max_boxes) for d in detections]
         boxes_N4 = np.concatenate([np.zeros((0, 4), np.float32), *(d.boxes_N4[b] for d, b in zip(detections, best))])
-        made = iter(self._masker.masks(image_HW3, boxes_N4))
+        box_masks = iter(self._masker.masks(image_HW3, boxes_N4))
         return [
             [
                 prompt
-                for box, mask in [(box, next(made)) for box in boxes]
+                for box, mask in [(box, next(box_masks)) for box in boxes]
                 if mask.usable(self._settings.stability_min)
                 for prompt in [_prompt(index, detected, box, mask)]
             ]
@@ -84,22 +85,25 @@ class BoxMask:
 
 
 class BoxMasker:
-    """Boxes → masks: one mask a box, as published (no choice among several)."""
+    """Boxes → masks: one mask per box, as published (no choice among several)."""
 
     def __init__(self, model: SAM2Base, precision: Precision) -> None:
         self._predictor = image_predictor(model)
         self._precision = precision
+        self._batches = Batches(BOXES_PER_CALL, "boxes")
 
     def masks(self, image_HW3: NDArray[np.uint8], boxes_N4: NDArray[np.float32]) -> list[BoxMask]:
         """The mask of every box (x0 y0 x1 y1 in pixels), in order."""
-        found: list[BoxMask] = []
+        box_masks: list[BoxMask] = []
         if len(boxes_N4):
             with autocast(self._predictor.device.type, self._precision):
                 self._predictor.set_image(image_HW3)
-                for start in range(0, len(boxes_N4), BOXES_A_CALL):
-                    found += self._predict(boxes_N4[start : start + BOXES_A_CALL])
+                for _, found in self._batches.run(
+                    range(len(boxes_N4)), lambda part: self._predict(boxes_N4[list(part)])
+                ):
+                    box_masks += found
             self._predictor.reset_predictor()
-        return found
+        return box_masks
 
     def _predict(self, boxes_N4: NDArray[np.float32]) -> list[BoxMask]:
         logits, scores, _ = self._predictor.predict(box=boxes_N4, multimask_output=False, return_logits=True)
@@ -110,7 +114,7 @@ class BoxMasker:
 
 
 def _best(detections: Detections, count: int) -> NDArray[np.intp]:
-    """Indices of the best boxes, best first; ties in the detector's order."""
+    """Indices of the best boxes, best first; ties keep the detector's order."""
     return np.argsort(-detections.scores_N, kind="stable")[:count]
 
 
