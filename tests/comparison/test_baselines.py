@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from support.comparisons import comparable, job_on, score_of, videos_of
-from support.trainings import kinds_of
+from support.comparisons import comparable, score_of, videos_of
+from support.trainings import kinds_of, toy_job, write_toy_tracks
 
 from stages.comparison.baselines import NAMES, baselines
 from stages.comparison.contenders import Contender
@@ -129,14 +129,14 @@ MIX: tuple[Source, ...] = ("grid", "gdino")
 
 def view_of(config: Config, number: int, mix: tuple[Source, ...] = MIX) -> View:
     split = open_split(config, "toy", "valid_u")
-    return open_view(VideoScorer(job_on(config).layout, split, split.videos()[number], mix, RATIO), mix)
+    return open_view(VideoScorer(toy_job(config, "valid_u").layout, split, split.videos()[number], mix, RATIO), mix)
 
 
 def measure(
     config: Config, contenders: list[Contender], mix: tuple[Source, ...] = MIX
 ) -> tuple[list[Measurement], Measurer]:
     split = open_split(config, "toy", "valid_u")
-    measurer = Measurer(job_on(config).layout, split, contenders, [mix], RATIO, 0.7)
+    measurer = Measurer(toy_job(config, "valid_u").layout, split, contenders, [mix], RATIO, 0.7)
     for video in split.videos():
         measurer.add(video)
     return measurer.measurements(), measurer
@@ -221,7 +221,7 @@ def test_random_depends_on_seed_and_ids_alone(config: Config) -> None:
 
 def test_prompts_of_another_making_are_refused(tmp_path: Path) -> None:
     config = comparable(tmp_path)
-    path = job_on(config).layout.file(GENERATE_PROMPTS, "v0", "gdino")
+    path = toy_job(config, "valid_u").layout.file(GENERATE_PROMPTS, "v0", "gdino")
     stamp = Stamp(GENERATE_PROMPTS.name, GENERATE_PROMPTS.version, {"other": 1})
     write_prompts(path, stamp, [replace(p, box_score=0.5) for p in read_prompts(path)], (24, 32))
     with pytest.raises(CacheError, match=r"v0\.h5: was made from other prompts"):
@@ -229,10 +229,8 @@ def test_prompts_of_another_making_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_video_without_tracks_is_answered_with_nothing(tmp_path: Path) -> None:
-    from support.trainings import write_toy_tracks
-
     config = comparable(tmp_path)
-    layout, video = job_on(config).layout, videos_of(config)[0]
+    layout, video = toy_job(config, "valid_u").layout, videos_of(config)[0]
     write_toy_tracks(layout, video, "grid", empty=True)
     found, measurer = measure(config, [c for c in baselines(NAMES, [0]) if c.fits(("grid",))], ("grid",))
     assert {m.name for m in found} == {"oracle", "largest", "random", "all", "none"}

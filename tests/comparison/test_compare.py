@@ -16,7 +16,7 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 from support.answers import answer, config_files, job_of
-from support.comparisons import comparable, job_on
+from support.comparisons import comparable
 from support.project import ROOT
 from support.trainings import toy_job, write_toy_tracks
 from support.trees_davis import plant_davis
@@ -58,7 +58,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Config]:
     train_selector.run(toy_job(config))
     train_selector.run(toy_job(config), seed=1)
     for stage in (score_tracks, rerank_tracks, evaluate):
-        stage.run(job_on(config))
+        stage.run(toy_job(config, "valid_u"))
     (folder / "config.yaml").write_text(yaml.safe_dump(raw))
     yield config
 
@@ -88,7 +88,7 @@ def evaluated(job: Job) -> dict[str, Any]:
 def test_decisions_and_scores_get_the_figures_of_evaluate(finished: Config, tmp_path: Path) -> None:
     asked = ("--selector", "mine=decisions", "--selector", "its=scores", "--thresholds", "config", "calibrated")
     rows = run(finished, tmp_path, *asked, "--baselines")
-    summary = evaluated(job_on(finished))
+    summary = evaluated(toy_job(finished, "valid_u"))
     assert 0 < summary["figures"]["J&F"] < 1 and 0 < summary["counts"]["predicted_empty"] < 15
     assert set(summary["groups"]) == {"none", "one", "several"}
     for row in (rows["mine", "grid+gdino", ""], rows["its", "grid+gdino", "config"]):
@@ -177,7 +177,7 @@ def test_no_threshold_is_chosen_for_who_did_not_ask(finished: Config, tmp_path: 
 
 
 def test_labels_of_thresholds(finished: Config) -> None:
-    job = job_on(finished)
+    job = toy_job(finished, "valid_u")
     assert thresholds_of(job, ["config", "calibrated", "0.3"], 0.45) == {
         "config": THRESHOLD,
         "calibrated": 0.45,
@@ -185,7 +185,7 @@ def test_labels_of_thresholds(finished: Config) -> None:
     }
     raw = finished.model_dump(mode="json")
     raw["datasets"]["toy"]["settings"]["selector"]["threshold"] = "auto"
-    auto = job_on(parse_config(raw))
+    auto = toy_job(parse_config(raw), "valid_u")
     assert thresholds_of(auto, ["config"], 0.45) == {"config": 0.45}
     assert thresholds_of(auto, ["config", "calibrated"], 0.45) == {"calibrated": 0.45}, "not the same line twice"
 
@@ -209,7 +209,7 @@ def test_spread_by_hand() -> None:
 
 
 def test_a_variant_is_trained_beside_the_configured_selector(finished: Config) -> None:
-    job = job_on(finished)
+    job = toy_job(finished, "valid_u")
     own, other = trained(job, "sola", 0), trained(job, "sola", 1)
     assert other.parent == own.parent / "sola-1" and own.read_bytes() != other.read_bytes()
     with pytest.raises(ValueError, match=r"sola-7: holds no finished training.*--split train --name sola --seed 7"):
@@ -341,7 +341,7 @@ def test_scores_of_other_tracks_are_refused(finished: Config, tmp_path: Path) ->
     raw = yaml.safe_load((copy / "config.yaml").read_text())
     raw["paths"] |= {"cache": str(copy / "cache"), "results": str(copy / "results")}
     config = parse_config(raw)
-    job = job_on(config)
+    job = toy_job(config, "valid_u")
     video = open_split(config, "toy", "valid_u").videos()[1]
     write_toy_tracks(job.layout, video, "grid", seed=5)
     request = compare.Request(["mine=scores"], [], [("grid", "gdino")], ["config"], [0], "", tmp_path / "out", None)
@@ -355,7 +355,7 @@ def test_scores_of_other_tracks_are_refused(finished: Config, tmp_path: Path) ->
 
 def test_the_pipeline_decides_by_the_same_rule(finished: Config) -> None:
     """σ(score) > threshold on both sides: no track falls between two ways of rounding."""
-    job = job_on(finished)
+    job = toy_job(finished, "valid_u")
     for video in open_split(finished, "toy", "valid_u").videos():
         scores = read_choices(job.layout.file(SCORE_TRACKS, video.id), SCORE_TRACKS)
         decisions = read_choices(job.layout.file(RERANK_TRACKS, video.id), RERANK_TRACKS)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.answers import answer, job_of, squares, tiny_split
+from support.jobs import make_job
 from support.project import ROOT, make_config
 from support.sam2 import draw_frames
 from support.toys import format as toy_format
@@ -20,7 +21,7 @@ from support.trainings import make_toy, toy_config, toy_job
 from stages import build_tracks, collect, evaluate, extract_frames, generate_prompts, score_tracks, train_selector
 from stages.core.config.loading import ConfigError, settings_of
 from stages.core.config.section import Section
-from stages.core.run.cli import Job, stage_parser
+from stages.core.run.cli import stage_parser
 from stages.core.state.cache import read_json, read_stamp
 from stages.core.state.choices import read_choices
 from stages.core.state.graph import BUILD_TRACKS, GENERATE_PROMPTS, SCORE_TRACKS, STAGES, TRAIN_SELECTOR
@@ -137,7 +138,7 @@ def test_a_format_of_its_own_is_read(tmp_path: Path) -> None:
         config = make_config(tmp_path, {"datasets": {"mine": entry}})
         (video,) = open_split(config, "mine", "all").videos()
         assert [e.text for e in video.expressions] == ["the red square", "a dog"] and len(video.frames) == 3
-        extract_frames.run(Job(config, "mine", "all", None, 0, 1, False, None))
+        extract_frames.run(make_job(config, "mine", "all"))
     with pytest.raises(ConfigError, match="format"):
         make_config(tmp_path, {"datasets": {"mine": entry}})
 

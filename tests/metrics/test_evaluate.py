@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from support.drawn_tracks import tracks_of
+from support.jobs import make_job
 from support.project import CONFIG
 
 from stages import evaluate
@@ -20,7 +22,7 @@ from stages.core.run.cli import Job
 from stages.core.state.cache import CacheError, Stamp, write_json
 from stages.core.state.choices import Candidate, write_choices
 from stages.core.state.graph import BUILD_TRACKS, EVALUATE, EXTRACT_FRAMES, RERANK_TRACKS, Layout
-from stages.core.state.track_file import Tracks, write_tracks
+from stages.core.state.track_file import write_tracks
 from stages.datasets import open_split
 from stages.metrics.report import collect, summarise
 
@@ -48,29 +50,16 @@ def rles(*frames: NDArray[np.bool_] | None) -> list[dict[str, object] | None]:
 
 
 def write_tracks_of(path: Path, tracks: list[list[NDArray[np.bool_]]]) -> None:
-    n = len(tracks)
-    record = Tracks(
-        size=tracks[0][0].shape,
-        tokens_NTC=np.zeros((n, T, 256), np.float32),
-        score_NT=np.zeros((n, T), np.float16),
-        iou_NT=np.zeros((n, T), np.float16),
-        area_NT=np.zeros((n, T), np.uint32),
-        bbox_NT4=np.zeros((n, T, 4), np.uint16),
-        prompt_frame_N=np.zeros(n, np.int16),
-        prompt_id_N=np.zeros(n, np.int32),
-        expression_tracks=tuple(np.arange(n, dtype=np.int32) for _ in EXPRESSIONS),
-        labels=None,
-    )
-    write_tracks(
-        path, Stamp("build_tracks", BUILD_TRACKS.version, {}), record, [list(map(masks.encode, t)) for t in tracks]
-    )
+    rles_NT = [list(map(masks.encode, masks_T)) for masks_T in tracks]
+    record = tracks_of(tracks[0][0].shape, rles_NT, len(EXPRESSIONS), T)
+    write_tracks(path, Stamp("build_tracks", BUILD_TRACKS.version, {}), record, rles_NT)
 
 
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
     overlay = tmp_path / "overlay.yaml"
     overlay.write_text(f"paths: {{cache: {tmp_path / 'cache'}}}\ndatasets: {{mevis: {{root: {tmp_path / 'data'}}}}}\n")
-    return Job(load_config(CONFIG, overlay), "mevis", "valid_u", None, 0, 1, False, None)
+    return make_job(load_config(CONFIG, overlay), "mevis", "valid_u")
 
 
 @pytest.fixture

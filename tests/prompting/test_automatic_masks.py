@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sam2.modeling.sam2_base import SAM2Base
 from sam2.utils.amg import batched_mask_to_box, calculate_stability_score
-from support.sam2 import CONFIG, draw_frames
+from support.project import CONFIG
+from support.sam2 import MICRO_CONFIG, draw_frames
 from torch.nn.functional import interpolate
 
 from benchmarks.plain_prompts import StockMasks
@@ -34,7 +35,7 @@ def model() -> SAM2Base:
 def random_model(**over) -> SAM2Base:
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.default_generator.manual_seed(3)
-        built = build_sam2(CONFIG, SAM2Base)
+        built = build_sam2(MICRO_CONFIG, SAM2Base)
         for name, value in over.items():
             setattr(built.sam_mask_decoder, name, value)
         for parameter in built.sam_mask_decoder.transformer.parameters():
@@ -49,7 +50,7 @@ POINTS = 7  # decoded together
 
 
 def grid(**over):
-    published = settings_of(load_config("config.yaml"), "mevis").prompts.grid
+    published = settings_of(load_config(CONFIG), "mevis").prompts.grid
     return published.model_copy(update={"points_per_side": 5, "precision": "float32", "box_nms_thresh": 1.0, **over})
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from sam2.modeling.sam2_base import SAM2Base
+from support.project import CONFIG
 from support.sam2 import box_mask, draw_frames, micro_weights
 
 from benchmarks.plain_prompts import StockMasks
@@ -14,7 +15,7 @@ from stages.prompting.grid.automatic_masks import AutomaticMasks
 from stages.prompting.grid.prompter import GridPrompter, without_parts
 from stages.prompting.ground_truth import GroundTruthPrompter, prompt_frame
 from stages.prompting.grounding_dino.detector import Detections
-from stages.prompting.grounding_dino.prompter import BOXES_A_CALL, BoxMask, BoxMasker, GroundingDinoPrompter
+from stages.prompting.grounding_dino.prompter import BOXES_PER_CALL, BoxMask, BoxMasker, GroundingDinoPrompter
 from stages.tracking.sam2_model import image_predictor, load_sam2
 
 SIZE = (48, 64)
@@ -27,7 +28,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def prompts_settings():
-    return settings_of(load_config("config.yaml"), "shapes").prompts
+    return settings_of(load_config(CONFIG), "shapes").prompts
 
 
 def video_of(frames, *captions):
@@ -166,7 +167,7 @@ class HandPlacedBoxes:
 def test_box_masks_equal_the_stock_predictor_one_by_one(model, tmp_path):
     image = draw_frames(tmp_path / "f", 1).load(0)
     boxes = np.concatenate([BOXES] * 6)
-    assert len(boxes) > BOXES_A_CALL
+    assert len(boxes) > BOXES_PER_CALL
     found = BoxMasker(model, "float32").masks(image, boxes)
     predictor = image_predictor(model)
     predictor.set_image(image)

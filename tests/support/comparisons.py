@@ -1,4 +1,4 @@
-"""What comparisons are tested on: the toy data set of training_support.py, with frames, prompts and kinds of sentences."""
+"""What comparisons are tested on: the toy data set of trainings.py, with frames, prompts and kinds of sentences."""
 
 import json
 from dataclasses import replace
@@ -10,7 +10,6 @@ from support.trainings import SAM2, SIZE, make_toy, toy_config, toy_job
 
 from stages.core.config.file import Config
 from stages.core.records import Video
-from stages.core.run.cli import Job
 from stages.core.state.cache import Stamp, write_json
 from stages.core.state.graph import BUILD_TRACKS, EXTRACT_FRAMES, GENERATE_PROMPTS, Layout
 from stages.core.state.prompt_file import Prompt, write_prompts
@@ -71,7 +70,3 @@ def add_prompts(layout: Layout, video: Video) -> None:
     tracks = replace(tracks, prompt_id_N=np.array([first[n] for n in range(len(tracks))], np.int32))
     made = {"weights": {"sam2": SAM2}, "prompts": stamp.fingerprint}
     write_tracks(path, Stamp(BUILD_TRACKS.name, BUILD_TRACKS.version, made), tracks, rles_NT, History({}, merged))
-
-
-def job_on(config: Config, **change: Any) -> Job:
-    return toy_job(config, "valid_u", **change)

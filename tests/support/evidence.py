@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import yaml
 from PIL import Image
+from support.drawn_tracks import tracks_of
+from support.jobs import make_job
+from support.project import CONFIG
 
 from stages import gather_evidence, rerank_tracks
 from stages.core.config.file import Config
@@ -17,7 +20,7 @@ from stages.core.run.cli import Job
 from stages.core.state.cache import Stamp, write_json
 from stages.core.state.choices import Candidate, read_choices, write_choices
 from stages.core.state.graph import BUILD_TRACKS, EXTRACT_FRAMES, RERANK_TRACKS, SCORE_TRACKS, Layout
-from stages.core.state.track_file import Tracks, write_tracks
+from stages.core.state.track_file import write_tracks
 from stages.core.state.weights import RECORD_STAGE, RECORD_VERSION, record_path
 from stages.evidence.backends import transformers
 from stages.evidence.questions import Judge, Question, Reply
@@ -97,18 +100,8 @@ def write_source(layout: Layout, video: str, source: str, n: int, absent_at: int
     rng = np.random.default_rng(n)
     object_NT = np.where(masks_NTHW.any((2, 3)), rng.uniform(1, 9, (n, N_FRAMES)), -5).astype(np.float16)
     object_NT[:, [] if absent_at is None else absent_at] = -1
-    tracks = Tracks(
-        size=SIZE,
-        tokens_NTC=np.zeros((n, N_FRAMES, 256), np.float32),
-        score_NT=object_NT,
-        iou_NT=np.ones((n, N_FRAMES), np.float16),
-        area_NT=masks_NTHW.sum((2, 3)).astype(np.uint32),
-        bbox_NT4=np.zeros((n, N_FRAMES, 4), np.uint16),
-        prompt_frame_N=np.zeros(n, np.int16),
-        prompt_id_N=np.arange(n, dtype=np.int32),
-        expression_tracks=tuple(np.arange(n, dtype=np.int32) for _ in (CAPTIONS if video == "v" else "0")),
-        labels=None,
-    )
+    n_expressions = len(CAPTIONS) if video == "v" else 1
+    tracks = tracks_of(SIZE, rles_NT, n_expressions, N_FRAMES, score_NT=object_NT)
     stamp = Stamp(BUILD_TRACKS.name, BUILD_TRACKS.version, {})
     write_tracks(layout.file(BUILD_TRACKS, video, source), stamp, tracks, rles_NT)
 
@@ -149,7 +142,7 @@ def make_config(root: Path, over: Mapping[str, Any] | None = None, **judge: Any)
     files = [root / "overlay.yaml", root / "changes.yaml"]
     for file, document in zip(files, (overlay, changes), strict=True):
         file.write_text(yaml.safe_dump(document), encoding="utf-8")
-    return load_config("config.yaml", *files)
+    return load_config(CONFIG, *files)
 
 
 def layout_of(root: Path) -> Layout:
@@ -157,7 +150,7 @@ def layout_of(root: Path) -> Layout:
 
 
 def job_of(config: Config, *, overwrite: bool = False) -> Job:
-    return Job(config, "shapes", "valid_u", None, 0, 1, overwrite, None)
+    return make_job(config, "shapes", "valid_u", overwrite=overwrite)
 
 
 def gather(

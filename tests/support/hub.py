@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support.project import CONFIG
 
 from stages.core.config.loading import load_config
 from stages.core.state.weights import find_weights
@@ -148,7 +149,7 @@ class Place:
             "datasets": {"shapes": {"models": "test"}},
         }
         (self.root / "overlay.yaml").write_text(yaml.safe_dump(overlay))
-        return [Path("config.yaml"), self.root / "overlay.yaml"]
+        return [CONFIG, self.root / "overlay.yaml"]
 
     def only(self, *roles: str) -> None:
         """Takes the other roles out of the preset."""

@@ -10,15 +10,15 @@ from stages.core.state.frames import FrameFolder
 from stages.core.state.weights import Weights
 from stages.micro.sam2 import build_random_sam2
 
-CONFIG = "stages/micro/sam2_micro.yaml"
+MICRO_CONFIG = "stages/micro/sam2_micro.yaml"
 
 
-def sam2_model(config=CONFIG):
+def sam2_model(config=MICRO_CONFIG):
     return Sam2Model(hub=None, revision=None, files=[], seed=0, path=None, license=None, config=config)
 
 
 def micro_weights(folder: Path, seed: int = 0) -> Weights:
-    return Weights(build_random_sam2(folder, CONFIG, seed), "micro", sam2_model())
+    return Weights(build_random_sam2(folder, MICRO_CONFIG, seed), "micro", sam2_model())
 
 
 def draw_frames(folder: Path, n: int, *, size=(48, 64), suffix=".png", name="f{:03}-x") -> FrameFolder:

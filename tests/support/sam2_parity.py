@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from omegaconf import OmegaConf
-from support.sam2 import CONFIG, box_mask
+from support.sam2 import MICRO_CONFIG, box_mask
 
 from stages.core.media import masks
 from stages.core.records import Rle
@@ -24,7 +24,7 @@ SAM20 = {
     "proj_tpos_enc_in_obj_ptrs": False,
     "use_signed_tpos_enc_to_obj_ptrs": False,
 }
-MICRO = {"2.0 micro": (CONFIG, SAM20), "2.1 micro": (CONFIG, {})}
+MICRO = {"2.0 micro": (MICRO_CONFIG, SAM20), "2.1 micro": (MICRO_CONFIG, {})}
 TINY = {"2.0 tiny": ("configs/sam2/sam2_hiera_t.yaml", {}), "2.1 tiny": ("configs/sam2.1/sam2.1_hiera_t.yaml", {})}
 MODELS: dict[str, tuple[str, dict[str, Any]]] = MICRO | TINY
 # Where object scores cross 0 from frame to frame.

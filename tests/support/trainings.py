@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from support.drawn_tracks import tracks_of
+from support.jobs import make_job
 from support.project import CONFIG, make_config
 
 from stages.core.config.file import Config
@@ -22,7 +24,7 @@ from stages.core.run.cli import Job
 from stages.core.state.cache import Stamp
 from stages.core.state.graph import BUILD_TRACKS, ENCODE_TEXT, Layout
 from stages.core.state.text_file import TextFeatures, write_text
-from stages.core.state.track_file import Labels, Tracks, write_tracks
+from stages.core.state.track_file import Labels, write_tracks
 from stages.core.tables import SOURCES
 from stages.datasets import open_split
 
@@ -70,8 +72,7 @@ def selector_section(name: str, own: dict[str, Any] | None = None, **training: A
 
 
 def toy_job(config: Config, split: str = "train", **change: Any) -> Job:
-    flags = {"source": None, "pid": 0, "n_pids": 1, "overwrite": False, "limit": None}
-    return Job(config=config, dataset="toy", split=split, **{**flags, **change})
+    return make_job(config, "toy", split, **change)
 
 
 def make_toy(folder: Path, config: Config) -> None:
@@ -148,19 +149,15 @@ def write_toy_tracks(
     iou_NA = np.array([[float(int(key) % 100 == i) for key in keys] for i in range(n)], np.float32).reshape(
         n, len(keys)
     )
-    ones_NT = np.ones((n, t))
-    tracks = Tracks(
-        size=SIZE,
+    rles_NT = [[masks.encode(square(i, f)) for f in range(t)] for i in range(n)]
+    tracks = tracks_of(
+        SIZE,
+        rles_NT,
+        len(video.expressions),
+        t,
         tokens_NTC=tokens_NTC.reshape(n, t, C).astype(np.float16 if source == "gdino" else np.float32),
-        score_NT=ones_NT.astype(np.float16),
-        iou_NT=ones_NT.astype(np.float16),
-        area_NT=(48 * ones_NT).astype(np.uint32),
-        bbox_NT4=np.zeros((n, t, 4), np.uint16),
-        prompt_frame_N=np.zeros(n, np.int16),
-        prompt_id_N=np.arange(n, dtype=np.int32),
         expression_tracks=tuple(own),
         labels=Labels(tuple(keys), iou_NA, iou_NA, iou_NA) if keys else None,
     )
-    rles_NT = [[masks.encode(square(i, f)) for f in range(t)] for i in range(n)]
     stamp = Stamp(BUILD_TRACKS.name, BUILD_TRACKS.version, {"weights": {"sam2": sam2}, "seed": seed})
     write_tracks(layout.file(BUILD_TRACKS, video.id, source), stamp, tracks, rles_NT)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.greedy import draw_prompts, published_loop, track_by_shifting
+from support.project import CONFIG
 
 from stages.core.config.loading import load_config
 from stages.core.media import masks
@@ -22,7 +23,7 @@ N_EXPRESSIONS = 3
 
 
 def tracks_config(**over):
-    config = load_config("config.yaml").tracks
+    config = load_config(CONFIG).tracks
     caps = config.max_tracks.model_copy(update=over.pop("caps", {}))
     return config.model_copy(update={"max_tracks": caps, **over})
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from support.jobs import make_job
 from support.project import ROOT, make_config
 from support.sam2 import box_mask, draw_frames
 
 from stages import build_tracks, extract_frames, generate_prompts
 from stages.core.config.loading import merge, read_yaml
 from stages.core.media import masks
-from stages.core.run.cli import Job
 from stages.core.state.cache import CacheError, read_stamp
 from stages.core.state.graph import BUILD_TRACKS, GENERATE_PROMPTS
 from stages.core.state.prompt_file import read_prompts
@@ -66,7 +66,7 @@ def encode(*box):
 
 
 def job_of(config, split, source, overwrite=False):
-    return Job(config, "shapes", split, source, pid=0, n_pids=1, overwrite=overwrite, limit=None)
+    return make_job(config, "shapes", split, source=source, overwrite=overwrite)
 
 
 def make(job):

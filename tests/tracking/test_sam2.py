@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 from sam2.modeling.sam2_base import SAM2Base
 from sam2.sam2_video_predictor import SAM2VideoPredictor
-from support.sam2 import CONFIG, micro_weights, sam2_model
+from support.sam2 import MICRO_CONFIG, micro_weights, sam2_model
 
 from stages.core.state.weights import Weights
 from stages.micro.sam2 import build_random_sam2
@@ -26,7 +26,7 @@ def test_random_weights_have_equal_bytes_and_leave_the_generator_alone(tmp_path)
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    first, again, other = (build_random_sam2(tmp_path / str(i), CONFIG, seed) for i, seed in enumerate((3, 3, 4)))
+    first, again, other = (build_random_sam2(tmp_path / str(i), MICRO_CONFIG, seed) for i, seed in enumerate((3, 3, 4)))
     assert torch.equal(torch.rand(3), expected)
     assert first.read_bytes() == again.read_bytes() != other.read_bytes()
     assert first.name == "model.safetensors"
@@ -70,7 +70,13 @@ def test_checkpoint_of_another_architecture_is_refused_by_name(weights, tmp_path
     save_file(state, tmp_path / "model.safetensors")
     with pytest.raises(ValueError) as error:
         load_sam2(Weights(tmp_path, "x", sam2_model()), "cpu", SAM2Base)
-    for part in ("missing: no_mem_embed", "blocks.99", "(6, 1, 1, 64) for (7, 1, 1, 64)", CONFIG, "models.sam2.config"):
+    for part in (
+        "missing: no_mem_embed",
+        "blocks.99",
+        "(6, 1, 1, 64) for (7, 1, 1, 64)",
+        MICRO_CONFIG,
+        "models.sam2.config",
+    ):
         assert part in str(error.value)
 
 

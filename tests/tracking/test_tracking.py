@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sam2.sam2_video_predictor import SAM2VideoPredictor
 from sam2.utils.misc import load_video_frames
 from support.greedy import draw_prompts, published_loop, shifted, track_by_shifting
+from support.project import CONFIG
 from support.sam2 import box_mask, draw_frames, micro_weights
 
 from stages.core.config.loading import load_config
@@ -171,7 +172,7 @@ def test_selection_by_hand():
 
 def test_sources_have_their_own_chains():
     prompts = draw_prompts(np.random.default_rng(1), 30, 3)
-    config = load_config("config.yaml").tracks.model_copy(update={"prompts_per_pass": 2})
+    config = load_config(CONFIG).tracks.model_copy(update={"prompts_per_pass": 2})
     caps = config.max_tracks.model_copy(update={"gdino": 1, "grid": 2})
     config = config.model_copy(update={"max_tracks": caps})
     for_all = [replace(prompt, expression=SERVES_ALL) for prompt in prompts]

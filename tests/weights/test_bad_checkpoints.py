@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 from sam2.modeling.sam2_base import SAM2Base
 from support.project import make_config
 from support.published_sola import published_state
-from support.sam2 import CONFIG, micro_weights, sam2_model
+from support.sam2 import MICRO_CONFIG, micro_weights, sam2_model
 
 from stages.core.config.file import Model
 from stages.core.config.loading import settings_of
@@ -66,7 +66,7 @@ def weights_in(build: Callable[[Path, int], Path]) -> Callable[[Path], Path]:
 
 
 def load_sam2_file(file: Path) -> Any:
-    return load_sam2(Weights(file, "x", sam2_model(CONFIG)), "cpu", SAM2Base)
+    return load_sam2(Weights(file, "x", sam2_model(MICRO_CONFIG)), "cpu", SAM2Base)
 
 
 LOADERS = {
