@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from stages.core.config.schema import SCHEMA, schema_text
 PACKAGES = {path.parent.name for path in (ROOT / "stages").glob("*/__init__.py")}
 MODULES = sorted((ROOT / "stages").rglob("*.py"))
 STAGES = sorted(path.stem for path in (ROOT / "stages").glob("*.py") if path.stem not in ("__init__", "__main__"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 BACKENDS = ("sam2", "transformers", "groundingdino")
 
 
@@ -54,6 +56,16 @@ def test_a_file_is_of_one_idea(path: Path) -> None:
     assert len(text.splitlines()) <= 300
     if text.strip():
         assert ast.get_docstring(ast.parse(text)), "every module says what it is"
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_test_imports_a_test(path: Path) -> None:
+    """What tests share is in tests/support; also in programs that a test writes."""
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(r"^\s*(from|import) (test_|conftest|tests\b)", text, re.MULTILINE)
+    if path.parent.name == "support":
+        assert len(text.splitlines()) <= 300
+        assert ast.get_docstring(ast.parse(text)), "every module says what it holds"
 
 
 def test_models_are_imported_in_backends_only() -> None:
