@@ -3,7 +3,6 @@
 import subprocess
 import sys
 
-import pytest
 from support.project import ROOT
 
 
@@ -48,21 +47,20 @@ def test_a_module_that_is_run_is_heard_too() -> None:
     assert run(f"{spec}{SPEAK}\n{speak}").count("I __main__: said by the program\n") == 1
 
 
-@pytest.mark.parametrize(
-    "module",
-    ["tracking.stock", "tracking.lockstep", "prompting.grid.automatic_masks", "prompting.grounding_dino.prompter"],
-)
-def test_importing_our_modules_changes_nothing_global(module: str) -> None:
+def test_importing_our_modules_changes_nothing_global() -> None:
     """Neither of Python's warnings and logging, nor of torch, nor of the sam2 package."""
     run(
         "import logging, warnings, h5py, hdf5plugin, numba, torch, torchvision, transformers, tqdm, tqdm.contrib.logging\n"
         "import sam2.sam2_image_predictor, sam2.utils.amg\n"
+        "from importlib import import_module\n"
         "from sam2 import sam2_video_predictor as package\n"
         "def state():\n"
         "    root = logging.getLogger()\n"
         "    logs = [root.level, list(root.handlers), list(root.filters), logging.getLogger('stages').level]\n"
         "    return [list(warnings.filters), logs, torch._dynamo.config.recompile_limit, dict(vars(package))]\n"
         "before = state()\n"
-        f"import stages.{module}\n"
-        "assert state() == before\n"
+        "for name in ('tracking.stock', 'tracking.lockstep', 'prompting.grid.automatic_masks',\n"
+        "             'prompting.grounding_dino.prompter'):\n"
+        "    import_module(f'stages.{name}')\n"
+        "    assert state() == before, name\n"
     )
