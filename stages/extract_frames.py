@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from stages.core.config.sections import Settings
+from stages.core.notes import Notes
 from stages.core.records import Video
 from stages.core.run import progress
 from stages.core.run.cli import Job, run_stage
@@ -68,9 +69,8 @@ def run(job: Job) -> None:
     split = open_split(job.config, job.dataset, job.split)
     videos = split.videos()
     check_disjoint((video.id for video in videos), EXTRACT_FRAMES.suffix)
-    if split.left_out:
-        title, others = f"{job.dataset}/{job.split}", len(split.left_out)
-        log.warning("%s: %d names or sentences of the index are left out, as: %s", title, others, split.left_out[0])
+    for line in Notes(split.left_out).lines():
+        log.warning("%s/%s: the rest goes on without it: %s", job.dataset, job.split, line)
     ours = partial(ingredients, job.layout, as_shown=split.as_shown)
     run_shard(job, EXTRACT_FRAMES, videos, ours, lambda _: partial(extract, job, as_shown=split.as_shown))
 
@@ -203,7 +203,9 @@ def drop_unfounded_manifest(layout: Layout, video: str) -> None:
 
 def _video_file(video: Video) -> Path:
     if not video.location.is_file():
-        raise ValueError(f"{video.location}: the video file does not exist; restore it or correct the index")
+        link = f"a link to {video.location.readlink()}, which" if video.location.is_symlink() else "the video file"
+        missing = "is not there" if video.location.is_symlink() else "does not exist"
+        raise ValueError(f"{video.location}: {link} {missing}; restore it or correct the index")
     return video.location
 
 

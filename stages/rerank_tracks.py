@@ -23,6 +23,8 @@ from stages.core.state.graph import GATHER_EVIDENCE, RERANK_TRACKS, SCORE_TRACKS
 from stages.datasets import open_split
 from stages.evidence.fusion import decide
 
+NOTHING = 1.0  # no probability is above it: what has no word is answered with nothing
+
 
 def run(job: Job) -> None:
     videos = open_split(job.config, job.dataset, job.split).videos()
@@ -47,7 +49,10 @@ def decide_video(job: Job, video: Video, path: Path, stamp: Stamp) -> None:
     weights = {name: job.settings.rerank.weights[name] for name in job.settings.rerank.evidence}
     gathered = {name: read_evidence(job.layout.file(GATHER_EVIDENCE, video.id, name)) for name in weights}
     choices = read_scores(job.layout, video)
-    decided = {e.id: decide(choices[e.id], _about(gathered, e.id), weights, threshold) for e in video.expressions}
+    decided = {
+        e.id: decide(choices[e.id], _about(gathered, e.id), weights, threshold if e.has_word else NOTHING)
+        for e in video.expressions
+    }
     write_choices(path, stamp, decided, threshold, weights=weights)
 
 

@@ -65,6 +65,8 @@ class Expression:
         group: what scores are broken down by, in the data set's own words (ReVOS "reasoning", Long-RVOS
             "dynamic", Ref-DAVIS17 the annotator "0" … "3"); "" where the set has no groups. It is no part of
             `expressions_digest`: nothing that a model computes depends on it.
+        defect: what is wrong with it, naming the place and the fix; "" for a sound one. The others of its video go on.
+            Without a word it is not asked but answered with nothing; without a truth it is not scored.
     """
 
     id: str
@@ -72,15 +74,21 @@ class Expression:
     annotations: tuple[str, ...] | None
     raw: str
     group: str = ""
+    defect: str = ""
 
     def __post_init__(self) -> None:
         check_id(self.id, "expression id")
         if "/" in self.id:
             raise ValueError(f"expression id {self.id!r} holds a '/': it names one folder of the submission")
-        if not self.text:
+        if not self.text and not self.defect:
             raise ValueError(f"expression {self.id!r} is empty: give it a caption or delete it from the index")
         if not _is_unicode(self.raw):
             raise ValueError(f"expression {self.id!r}: {self.raw!r} holds half a character; write its caption again")
+
+    @property
+    def has_word(self) -> bool:
+        """Whether there is something to ask for: a letter or digit of any script."""
+        return has_word(self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +122,7 @@ class Video:
             raise ValueError(f"video {self.id!r}: frame names repeat; every frame must be listed once")
 
 
-# One entry a frame, None where the object is absent.
+# One entry per frame, None where the object is absent.
 MaskSequence = Sequence[Rle | None]
 
 
@@ -128,14 +136,16 @@ class Split(Protocol):
             "jhmdb", or "none".
         as_shown: frames are what a player or viewer shows (upright, square pixels, tone-mapped); otherwise they are
             as stored, since masks fit the stored pixels.
-        left_out: why single expressions or names of the index cannot be used, one sentence each; the others can.
+        left_out: what is wrong with single expressions or names of the index, one sentence each; the others are sound.
     """
 
     name: str
     has_truth: bool
     protocol: str
     as_shown: bool
-    left_out: Sequence[str]
+
+    @property
+    def left_out(self) -> Sequence[str]: ...
 
     def videos(self) -> list[Video]:
         """All videos, in the order of the index."""
@@ -153,6 +163,10 @@ class Split(Protocol):
         """Indices of the frames that are scored, ascending; None = all."""
         ...
 
+    def sources(self, video: Video) -> Sequence[Path]:
+        """Files and folders of files that a video's truth is read from, beside the format's index files."""
+        ...
+
     def foreground(self, video: Video) -> MaskSequence | None:
         """All objects of each frame, for ReVOS' robustness score; None where the set has no such masks."""
         ...
@@ -161,3 +175,24 @@ class Split(Protocol):
 def clean_caption(text: str) -> str:
     """Lower case, single blanks: stray blanks exist in the published files."""
     return " ".join(text.lower().split())
+
+
+def has_word(text: str) -> bool:
+    """Whether a caption holds a letter or digit of any script; blanks of no width are none."""
+    return any(character.isalnum() for character in text)
+
+
+def caption_defect(text: object) -> str:
+    """What is wrong with a caption; "" for a sound one."""
+    if not isinstance(text, str):
+        return f"its caption is {_short(text)}; give it a text or delete the expression"
+    if not _is_unicode(text):
+        return f"{_short(text)} holds half a character; write its caption again"
+    if not clean_caption(text):
+        return "has no caption; give it a text or delete the expression"
+    return "" if has_word(text) else f"has no word ({_short(text)}); write a sentence or delete the expression"
+
+
+def _short(value: object) -> str:
+    said = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    return said if len(said) <= 60 else f"{said[:57]}…"

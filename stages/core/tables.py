@@ -209,11 +209,10 @@ class Format:
         open_split: (root, split, limit, published) → the reader of a split; with `published` other counts than
             those of the published set are warned of.
         index_files: patterns below the root, "{split}" filled in, of the files that say what there is: when one
-            of them changes, frames are checked again.
+            of them changes, or a file that the split's records name, everything is checked again
+            (stages/datasets/listing.py).
         counts: of the published set.
         split_folders: whether a split is the folder <root>/<split>.
-        listing: (root, split) → a digest of names, sizes and times of what else the frames are made from, which changes
-            when one of these files does; None where the index files say it all.
     """
 
     name: str
@@ -221,7 +220,6 @@ class Format:
     index_files: tuple[str, ...]
     counts: Counts = field(default_factory=dict, hash=False)
     split_folders: bool = False
-    listing: Callable[[Path, str], str] | None = None
 
     def check(self) -> None:
         if not self.index_files:

@@ -16,11 +16,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from stages.core.records import Expression, MaskSequence, Rle, Video, clean_caption
+from stages.core.records import Expression, MaskSequence, Rle, Video
+from stages.core.spelling import nfc, stored_path
 from stages.core.tables import Counts, Format
+from stages.core.text_files import read_text
 from stages.datasets.checks import warn_of_counts
 from stages.datasets.split import SplitDefaults
-from stages.datasets.table_file import Row, caption_defect, check_video_id, load_table
+from stages.datasets.table_file import Row, check_video_id, load_table, read_expression
 
 log = logging.getLogger(__name__)
 
@@ -51,18 +53,21 @@ def open_split(root: Path, split: str, limit: int | None, published: bool = True
     subset = _read_subsets(root / VIDEOSET)
     missed = _read_missed(root / TEXTS / "a2d_missed_videos.txt", subset)
     sentences = _read_sentences(root / TEXTS / "a2d_annotation.txt", subset)
-    videos = []
+    videos: list[Video] = []
+    left_out: list[str] = []
     for video, number in subset.items():
         if number != SPLITS[split] or video in missed:
             continue
         if video in sentences:
-            videos.append(_video(root, video, sentences[video]))
+            record, wrong = _video(root, video, sentences[video])
+            videos.append(record)
+            left_out += wrong
         else:
             log.warning("%s: video %r has no line in a2d_annotation.txt and is left out", root / VIDEOSET, video)
     warn_of_counts(
         root / VIDEOSET, len(videos), sum(len(v.expressions) for v in videos), PUBLISHED[split] if published else ()
     )
-    return A2dSplit(root, split, videos[:limit])
+    return A2dSplit(root, split, videos[:limit], left_out)
 
 
 class A2dSplit(SplitDefaults):
@@ -70,8 +75,8 @@ class A2dSplit(SplitDefaults):
 
     protocol = "a2d"
 
-    def __init__(self, root: Path, name: str, videos: list[Video]) -> None:
-        super().__init__(name, videos, has_truth=True)
+    def __init__(self, root: Path, name: str, videos: list[Video], left_out: Sequence[str]) -> None:
+        super().__init__(name, videos, has_truth=True, left_out=left_out)
         self.root = root
 
     def annotations(self, video: Video) -> Mapping[str, MaskSequence]:
@@ -109,8 +114,12 @@ class A2dSplit(SplitDefaults):
         """Indices of the annotated frames, ascending; raises ValueError where the video has none."""
         return [index for index, _ in self._files(video)]
 
+    def sources(self, video: Video) -> Sequence[Path]:
+        """The folder of annotated frames."""
+        return [self._folder(video)]
+
     def _folder(self, video: Video) -> Path:
-        return self.root / TEXTS / "a2d_annotation_with_instances" / video.id
+        return stored_path(self.root / TEXTS / "a2d_annotation_with_instances", video.id)
 
     def _files(self, video: Video) -> list[tuple[int, Path]]:
         """Frame index, from 0, and h5 file of every annotated frame."""
@@ -144,12 +153,7 @@ def _read_subsets(path: Path) -> dict[str, str]:
 
 def _read_missed(path: Path, subset: Mapping[str, str]) -> set[str]:
     """The ids of clips without annotation, one a line; the published file may be empty, but not missing."""
-    try:
-        missed = {line.strip() for line in path.read_text(encoding="utf-8").splitlines()} - {""}
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path}: the list of clips without annotation is not readable ({error}); restore it"
-        ) from error
+    missed = {nfc(line.strip()) for line in read_text(path, "list of clips without annotation").splitlines()} - {""}
     for video in sorted(missed - set(subset)):
         log.warning("%s: lists %r, which videoset.csv does not hold", path, video)
     return missed
@@ -162,7 +166,7 @@ def _read_sentences(path: Path, subset: Mapping[str, str]) -> dict[str, list[Row
         raise ValueError(f"{header.where}: the header is {','.join(header.cells)!r} instead of {','.join(HEADER)!r}")
     sentences: dict[str, list[Row]] = {}
     for row in rows:
-        video, instance, _ = row.cells
+        video, instance = nfc(row.cells[0]), row.cells[1]
         if video not in subset:
             raise ValueError(f"{row.where}: video {video!r} is not in {VIDEOSET}; restore the line or that file")
         if instance != MISTAKE:
@@ -177,24 +181,22 @@ def _warn_of_count(path: Path, found: int) -> None:
         log.warning("%s: holds %d rows; published: %d", path, found, expected)
 
 
-def _video(root: Path, video: str, rows: Sequence[Row]) -> Video:
-    """The record; what is wrong with a line or the clip is its defect."""
-    clip = root / CLIPS / f"{video}.mp4"
+def _video(root: Path, video: str, rows: Sequence[Row]) -> tuple[Video, list[str]]:
+    """The record, and which of its lines are left out; a clip that is not there is its defect."""
+    clip = stored_path(root / CLIPS, f"{video}.mp4")
     expressions: dict[str, Expression] = {}
-    defects = [] if clip.is_file() else [f"{clip}: the clip does not exist; restore it"]
+    left_out = []
     for row in rows:
         _, instance, query = row.cells
-        defect = caption_defect(row, query)
         if not _is_number(instance):
-            defect = f"{row.where}: instance {instance[:40]!r} is no number; restore the line"
+            left_out.append(f"{row.where}: instance {instance[:40]!r} is no number; restore the line")
         elif instance in expressions:
-            defect = f"{row.where}: instance {instance} of video {video!r} has two sentences; keep one line"
-        if defect:
-            defects.append(defect)
+            left_out.append(f"{row.where}: instance {instance} of video {video!r} has two sentences; keep one line")
         else:
-            expressions[instance] = Expression(instance, clean_caption(query), (instance,), query)
+            expressions[instance] = read_expression(row, instance, query)
     cost = clip.stat().st_size if clip.is_file() else 0
-    return Video(video, (), clip, tuple(expressions.values()), cost, "; ".join(defects))
+    defect = "" if clip.is_file() else f"{clip}: the clip does not exist; restore it"
+    return Video(video, (), clip, tuple(expressions.values()), cost, defect), left_out
 
 
 def _is_number(text: str) -> bool:

@@ -17,6 +17,7 @@ from PIL import Image
 from stages.core.media import masks
 from stages.core.records import MaskSequence, Split, Video
 from stages.datasets.frame_files import frame_files
+from stages.datasets.split import expression_defects
 
 NO_VIDEO = "the split lists no video; restore its index"
 Size = tuple[int, int]  # (height, width)
@@ -73,7 +74,9 @@ def check_split(open_it: Callable[[], Split], limit: int | None = None, *, decod
         except (ValueError, OSError) as error:
             report.findings.append(Finding("error", "", str(error)))
             return report
-        report.findings += [Finding("error", "", message) for message in split.left_out]
+        of_expressions = {message for video in videos for message in expression_defects(video)}
+        names = [message for message in split.left_out if message not in of_expressions]
+        report.findings += [Finding("error", "", message) for message in names]
         if not videos:
             report.findings.append(Finding("error", "", NO_VIDEO))
         for video in videos[:limit]:
@@ -111,6 +114,7 @@ class _VideoCheck:
         report.expressions += len(video.expressions)
         report.no_target += sum(expression.annotations == () for expression in video.expressions)
         report.frames += len(video.frames)
+        report.findings += [Finding("error", video.id, message) for message in expression_defects(video)]
         if video.defect:
             self._error(video.defect)
             return

@@ -7,6 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from stages.core.records import Video
+from stages.core.spelling import stored_path
 
 log = logging.getLogger(__name__)
 
@@ -38,5 +39,9 @@ def check_frame_size(video: Video, size: tuple[int, int] | None, where: str) -> 
 
 
 def _first_frame(video: Video) -> Path | None:
-    candidates = (video.location / f"{name}{suffix}" for name in video.frames[:1] for suffix in (".jpg", ".png"))
+    candidates = (
+        stored_path(video.location, f"{name}{suffix}")
+        for name in video.frames[:1]
+        for suffix in (".jpg", ".jpeg", ".png")
+    )
     return next((path for path in candidates if path.is_file()), None)

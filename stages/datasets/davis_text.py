@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stages.core.records import Expression, clean_caption
+from stages.core.spelling import nfc
+from stages.core.text_files import read_text
 
 # In the order of the annotators 0 … 3 of the published conversion (ReferFormer): file, encoding.
 TEXTS = (
-    ("Davis17_annot1.txt", "utf-8-sig"),
-    ("Davis17_annot1_full_video.txt", "utf-8-sig"),
+    ("Davis17_annot1.txt", "utf-8"),
+    ("Davis17_annot1_full_video.txt", "utf-8"),
     ("Davis17_annot2.txt", "latin-1"),
     ("Davis17_annot2_full_video.txt", "latin-1"),
 )
@@ -82,19 +84,12 @@ def _read(file: Path, encoding: str) -> Texts:
 
 
 def _lines(file: Path, encoding: str) -> list[str]:
-    try:
-        return file.read_bytes().decode(encoding).split("\n")
-    except FileNotFoundError as error:
-        raise ValueError(f"{file}: does not exist; put the four text files of Ref-DAVIS17 there") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file}: not {encoding} (byte {error.start}); restore the file") from error
-    except OSError as error:
-        raise ValueError(f"{file}: not readable ({error.strerror}); check its kind and its rights") from error
+    return read_text(file, "text file of Ref-DAVIS17", encoding).split("\n")
 
 
 def _take(texts: Texts, line: str, where: str) -> None:
     """Adds a line's sentence, or what is wrong with it."""
-    name = line.split()[0]
+    name = nfc(line.split()[0])
     video = RENAMED.get(name, name)
     match = _LINE.fullmatch(line)
     sentences = texts.by_video.setdefault(video, {})

@@ -2,16 +2,19 @@
 
     {"videos": {video: {"frames": ["00000", …], "expressions": {expression: {"exp": text, …}}}}}
 
-What is wrong with the index as a whole raises, ids that cannot be paths included; what is wrong with one
-video becomes its `defect`, so that the others go on. Sets differ in what an expression says beside its text.
+What is wrong with the index as a whole raises; what is wrong with one video becomes its `defect`, and what is wrong
+with one expression is the expression's, so that the others go on. An id that cannot be a path is left out alone.
+Sets differ in what an expression says beside its text.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from stages.core.records import Expression, Video, check_id, clean_caption
+from stages.core.records import Expression, Video, caption_defect, check_id, clean_caption
+from stages.core.spelling import stored_path
+from stages.datasets.folder_listing import FRAME_SUFFIXES
 from stages.datasets.index_file import load_index
 
 Entry = Mapping[str, Any]
@@ -44,7 +47,7 @@ class IndexReader:
 
     Attributes:
         index: the file, for messages.
-        images: a video's frames lie in <images>/<video>.
+        images: a video's frames are stored in <images>/<video>.
         referred: an expression's entry → `Expression.annotations`; raises ValueError where it is malformed.
         group: an expression's id and entry → `Expression.group`; raises ValueError likewise.
         sort_frames: where masks go by the frames' names, their order in the index means nothing.
@@ -56,58 +59,68 @@ class IndexReader:
     group: Callable[[str, Entry], str] = lambda name, entry: ""
     sort_frames: bool = False
 
-    def video(self, name: str, entry: Any) -> Video:
-        """One video; what is wrong with it is its `defect`. Raises ValueError where an id cannot be a path."""
-        self._check_id(name, "video id", f"{self.index}")
-        where = f"{self.index}: video {name!r}"
-        frames, expressions = member(entry, "frames", list), member(entry, "expressions", dict)
+    def videos(self, raw: Mapping[str, Any]) -> tuple[list[Video], list[str]]:
+        """All videos of an index, and why names of it are left out: they cannot be paths.
+
+        Raises:
+            ValueError: the index lists no video, or none whose name can be one.
+        """
+        if not raw:
+            raise ValueError(f"{self.index}: 'videos' lists no video; restore the index")
+        videos: list[Video] = []
+        left_out: list[str] = []
+        for name, entry in raw.items():
+            if wrong := _id_defect(name, "video id"):
+                left_out.append(f"{self.index}: {wrong}")
+            else:
+                video, wrong_ids = self._video(name, entry)
+                videos.append(video)
+                left_out += wrong_ids
+        if not videos:
+            raise ValueError(left_out[0])
+        return videos, left_out
+
+    def _video(self, name: str, entry: Any) -> tuple[Video, list[str]]:
+        """One video, and why ids of its expressions are left out; what is wrong with it is its `defect`."""
+        where, location = f"{self.index}: video {name!r}", stored_path(self.images, name)
+        frames, entries = member(entry, "frames", list), member(entry, "expressions", dict)
         defects = []
-        if frames is None or expressions is None:
-            defects.append(f"{where}: needs a list 'frames' and a mapping 'expressions'; mend the index")
-        names = self._frames(frames or [], where)
+        if frames is None or entries is None:
+            defects.append(f"{where}: {_lacking(entry)}; fix the index")
+        names, wrong = frame_names(frames or [], location)
+        names = sorted(names) if self.sort_frames else names
         if frames is not None:
-            defects.append(_frames_defect(names, where))
-        found, wrong = self._expressions(expressions or {}, where)
-        return Video(
+            defects.append(f"{where}: {wrong}" if wrong else _frames_defect(names, where))
+        ids = {identifier: _id_defect(identifier, "expression id", flat=True) for identifier in entries or {}}
+        expressions = [self._expression(where, each, entries[each]) for each, wrong in ids.items() if not wrong]
+        video = Video(
             id=name,
             frames=tuple(dict.fromkeys(names)),
-            location=self.images / name,
-            expressions=tuple(found),
+            location=location,
+            expressions=tuple(expressions),
             cost=len(names),
-            defect="; ".join(filter(None, [*defects, *wrong])),
+            defect="; ".join(filter(None, defects)),
         )
+        return video, [f"{where}: {wrong}" for wrong in ids.values() if wrong]
 
-    def _frames(self, frames: list[Any], where: str) -> list[str]:
-        names = [str(frame) for frame in frames]
-        for name in names:
-            self._check_id(name, "frame name", where)
-        return sorted(names) if self.sort_frames else names
-
-    def _expressions(self, entries: Mapping[str, Any], where: str) -> tuple[list[Expression], list[str]]:
-        """The sound expressions, and what is wrong with the others."""
-        found, defects = [], []
-        for name, entry in entries.items():
-            self._check_id(name, "expression id", where, flat=True)
-            here = f"{where}, expression {name!r}"
-            try:
-                found.append(self._expression(name, entry))
-            except ValueError as error:
-                defects.append(f"{here}: {error}")
-        return found, defects
-
-    def _expression(self, name: str, entry: Any) -> Expression:
-        raw = member(entry, "exp", str)
-        if raw is None or not raw.strip():
-            raise ValueError("has no caption; give 'exp' a text or delete the expression")
-        return Expression(name, clean_caption(raw), self.referred(entry), raw, self.group(name, entry))
-
-    def _check_id(self, identifier: str, what: str, where: str, *, flat: bool = False) -> None:
+    def _expression(self, where: str, name: str, entry: Any) -> Expression:
+        """An expression; without a sound caption it has no text, without a sound truth and group none of these."""
+        where = f"{where}, expression {name!r}"
+        if not isinstance(entry, dict):
+            kind = (
+                f'a text, {entry[:40]!r}, where an object belongs; write {{"exp": …}}' if isinstance(entry, str) else ""
+            )
+            return Expression(name, "", None, "", defect=f"{where}: is {kind or f'no object but {entry!r}'[:80]}")
+        raw = entry.get("exp")
+        defect = "has no caption; give 'exp' a text or delete the expression" if raw is None else caption_defect(raw)
+        text = clean_caption(raw) if isinstance(raw, str) and (not defect or _is_text(raw)) else ""
+        referred, group = None, ""
         try:
-            check_id(identifier, what)
+            referred, group = self.referred(entry), self.group(name, entry)
         except ValueError as error:
-            raise ValueError(f"{where}: {error}") from error
-        if flat and "/" in identifier:
-            raise ValueError(f"{where}: {what} {identifier!r} holds a '/'; it names one folder of the submission")
+            defect = "; ".join(filter(None, [defect, f"{error} (it is answered, but not scored)"]))
+            referred = None
+        return Expression(name, text, referred, raw if text else "", group, f"{where}: {defect}" if defect else "")
 
 
 def member(entry: Any, key: str, kind: type) -> Any:
@@ -122,12 +135,18 @@ def annotation_ids(entry: Entry) -> tuple[str, ...]:
     Raises:
         ValueError: it is no list of ids, or is empty although `obj_id` names objects.
     """
-    ids = entry.get("anno_id") or []
-    if not isinstance(ids, list) or not all(isinstance(i, (int, str)) for i in ids):
+    ids = entry.get("anno_id")
+    ids = [] if ids is None else ids
+    if not isinstance(ids, list) or not all(isinstance(i, (int, str)) and not isinstance(i, bool) for i in ids):
         raise ValueError(f"anno_id is {ids!r}; it must be a list of annotation ids")
-    if not ids and entry.get("obj_id"):
+    if not ids and names_something(entry.get("obj_id")):
         raise ValueError(f"has obj_id {entry['obj_id']!r} but no anno_id; restore the index")
     return tuple(dict.fromkeys(map(str, ids)))
+
+
+def names_something(ids: Any) -> bool:
+    """Whether a value of obj_id or anno_id refers to something: 0 does, None and [] do not."""
+    return ids is not None and ids != []
 
 
 def object_id(entry: Entry) -> str:
@@ -144,12 +163,70 @@ def object_id(entry: Entry) -> str:
     return str(int(text))
 
 
+def frame_names(frames: Sequence[Any], location: Path) -> tuple[list[str], str]:
+    """Frames of an index as names without extension, and what is wrong with them ("" where nothing is).
+
+    An index may give file names, or numbers without leading zeros ("frames": [0, 1]); numbers are looked up in the
+    folder `location`.
+    """
+    wrong = [frame for frame in frames if not isinstance(frame, (str, int)) or isinstance(frame, bool)]
+    if wrong:
+        return [], f"frame {wrong[0]!r} is no name; fix the index"
+    names = [_without_suffix(str(frame)) for frame in frames]
+    if names and all(name.isascii() and name.isdecimal() and name == str(int(name)) for name in names):
+        names = _as_stored(names, location)
+    return names, next(filter(None, (_id_defect(name, "frame name") for name in names)), "")
+
+
+def _without_suffix(name: str) -> str:
+    path = PurePosixPath(name)
+    return path.stem if "/" not in name and path.suffix.lower() in FRAME_SUFFIXES and path.stem else name
+
+
+def _as_stored(numbers: list[str], location: Path) -> list[str]:
+    """Numbers as the names of files that are these numbers; as they are where there is no such file, or several."""
+    if not location.is_dir():
+        return numbers
+    stems: dict[int, set[str]] = {}
+    for path in location.iterdir():
+        if path.suffix.lower() in FRAME_SUFFIXES and path.stem.isascii() and path.stem.isdecimal():
+            stems.setdefault(int(path.stem), set()).add(path.stem)
+    return [next(iter(s)) if len(s := stems.get(int(name), {name})) == 1 else name for name in numbers]
+
+
+def _is_text(raw: str) -> bool:
+    """Whether a caption can be kept as it is, though it holds no word."""
+    return bool(clean_caption(raw)) and not any("\ud800" <= character <= "\udfff" for character in raw)
+
+
+def _lacking(entry: Any) -> str:
+    """What an entry of a video should be, and is not."""
+    said = "needs a list 'frames' and a mapping 'expressions'"
+    expressions = entry.get("expressions") if isinstance(entry, dict) else None
+    if isinstance(expressions, (str, list)):
+        kind = "text" if isinstance(expressions, str) else "list"
+        return f'{said}; its expressions are a {kind}: write {{"0": {{"exp": "the dog"}}}}'
+    return said
+
+
+def _id_defect(identifier: str, what: str, *, flat: bool = False) -> str:
+    try:
+        check_id(identifier, what)
+    except ValueError as error:
+        return str(error)
+    return (
+        f"{what} {identifier!r} holds a '/'; it names one folder of the submission"
+        if flat and "/" in identifier
+        else ""
+    )
+
+
 def _frames_defect(names: list[str], where: str) -> str:
     if not names:
-        return f"{where}: lists no frames; mend the index"
+        return f"{where}: lists no frames; fix the index"
     repeated = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if repeated:
-        return f"{where}: frames {', '.join(repeated[:5])} are listed more than once; mend the index"
+        return f"{where}: frames {', '.join(repeated[:5])} are listed more than once; fix the index"
     numbered = all(name.isdecimal() and len(name) < 20 for name in names)
     order: list[Any] = [int(name) for name in names] if numbered else names
     late = next((n for n, a, b in zip(names[1:], order, order[1:]) if a > b), None)

@@ -11,13 +11,13 @@ in the split's `left_out`. What is wrong with the index as a whole is refused.
 
 import logging
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from stages.core.records import Expression, Video, check_id, clean_caption
+from stages.core.records import MAX_NAME, Expression, Video, check_id, clean_caption
 from stages.core.spelling import nfc
 from stages.core.tables import Format
-from stages.datasets.folder_listing import Tree, list_frames, other_pictures, stem_of
+from stages.datasets.folder_listing import Tree, alike, list_frames, other_pictures, stem_of
 from stages.datasets.index_file import load_index
 from stages.datasets.split import SplitDefaults
 
@@ -68,7 +68,7 @@ def _sound_names(entries: Mapping[str, Any], index: Path) -> tuple[list[str], li
     names, wrong = [], []
     for name in entries:
         try:
-            check_id(name, "video id")
+            check_id(stem_of(name), "video id")
             names.append(name)
         except ValueError as error:
             wrong.append(f"{index}: {error}")
@@ -91,7 +91,7 @@ def _places(names: list[str], tree: Tree, index: Path) -> list[tuple[str, str, P
         located = {name: tree.locate(name, full if stem_of(name) == name and len(group) > 1 else ()) for name in group}
         if len(group) == 1:
             places.append((identifier, group[0], located[group[0]]))
-        elif len({path for path, _ in located.values()}) == len(group) and not any(d for _, d in located.values()):
+        elif _are_apart(located):
             places += [(nfc(name), name, place) for name, place in located.items()]
         else:
             several = " and ".join(map(repr, group))
@@ -99,6 +99,14 @@ def _places(names: list[str], tree: Tree, index: Path) -> list[tuple[str, str, P
             places.append((identifier, group[0], (located[group[0]][0], defect)))
     order = {name: number for number, name in enumerate(names)}
     return sorted(places, key=lambda place: order[place[1]])
+
+
+def _are_apart(located: Mapping[str, Place]) -> bool:
+    """Whether names of one stem are sound, and of as many files, and can be told apart by themselves."""
+    sound = not any(defect for _, defect in located.values())
+    n_files, n_names = len({path for path, _ in located.values()}), len({nfc(name) for name in located})
+    short = all(len(part.encode()) <= MAX_NAME for name in located for part in PurePosixPath(nfc(name)).parts)
+    return sound and short and n_files == n_names == len(located)
 
 
 def _read_video(identifier: str, entry: Any, place: Place, where: str) -> tuple[Video, list[str]]:
@@ -114,6 +122,8 @@ def _read_video(identifier: str, entry: Any, place: Place, where: str) -> tuple[
         cost = FRAME_COST * len(frames)
         if frames and (others := other_pictures(location)):
             log.warning("%s: %d pictures are of a kind that is not read (%s)", location, len(others), others[0])
+        if twins := alike(frames):
+            log.warning("%s: frames %r and %r have one number: their order means nothing", location, *twins)
     elif location.exists():
         cost = location.stat().st_size
     video = Video(identifier, frames, location, tuple(expressions), cost, "; ".join(filter(None, defects)))

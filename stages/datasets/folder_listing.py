@@ -96,6 +96,8 @@ class Tree:
         path = place / last
         if others := [entry for entry in entries if not entry.is_dir()]:
             suffix = others[0].suffix or "without an extension"
+            if suffix.lower() in (*FRAME_SUFFIXES, *OTHER_PICTURES):
+                return f"{others[0]}: a single picture ({suffix}), not a video; put it into a folder of frames"
             return f"{others[0]}: present, but of a kind that is not read ({suffix}); convert it to {KINDS}"
         known = [entry.name for entry in self.folder(place).entries if entry.is_dir() or is_video(entry)]
         stems = {stem_of(name): name for name in known}
@@ -148,6 +150,17 @@ def list_frames(folder: Path) -> tuple[tuple[str, ...], str]:
     if twice:
         return tuple(dict.fromkeys(stems)), f"{folder}: frame {twice[0]!r} is there twice; keep one of its files"
     return tuple(stems), ""
+
+
+def alike(stems: Iterable[str]) -> tuple[str, str] | None:
+    """Two frames whose numbers are the same but for zeros at the front, so that their order means nothing."""
+    seen: dict[str, str] = {}
+    for stem in stems:
+        plain = re.sub(r"0+(?=[0-9])", "", "".join(f"/{p}" if p.isdigit() else p for p in re.split(r"([0-9]+)", stem)))
+        if plain in seen:
+            return seen[plain], stem
+        seen[plain] = stem
+    return None
 
 
 def other_pictures(folder: Path) -> list[str]:

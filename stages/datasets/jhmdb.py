@@ -14,11 +14,12 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from stages.core.records import Expression, MaskSequence, Rle, Video, clean_caption
+from stages.core.records import MaskSequence, Rle, Video
+from stages.core.spelling import nfc
 from stages.core.tables import Counts, Format
 from stages.datasets.checks import check_frame_size, warn_of_counts
 from stages.datasets.split import SplitDefaults
-from stages.datasets.table_file import Row, caption_defect, check_video_id, load_table
+from stages.datasets.table_file import Row, check_video_id, load_table, read_expression
 
 TABLE = "jhmdb_annotation.txt"
 # The list of samples: of a clip's frames that have a mask, the three whose sha256 of "<SAMPLES>/<video>/<frame
@@ -85,6 +86,10 @@ class JhmdbSplit(SplitDefaults):
 
         return sample_frames(video.id, self._n_masks(video, masks_shape(self._file(video))[2]))
 
+    def sources(self, video: Video) -> Sequence[Path]:
+        """The file of masks."""
+        return [self._file(video)] if video.id in self._actions else []
+
     def _n_masks(self, video: Video, n_masks: int) -> int:
         if n_masks > len(video.frames):
             path = self._file(video)
@@ -114,8 +119,8 @@ def _clips(folder: Path) -> dict[str, Path]:
         raise ValueError(f"{folder}: the folder does not exist; put it there or correct the data set's root")
     clips: dict[str, Path] = {}
     for path in sorted(folder.glob("[!.]*/[!.]*")):
-        if path.is_dir() and clips.setdefault(path.name, path) != path:
-            raise ValueError(f"{path}: {clips[path.name]} has the same name; keep one folder of a clip")
+        if path.is_dir() and clips.setdefault(nfc(path.name), path) != path:
+            raise ValueError(f"{path}: {clips[nfc(path.name)]} has the same name; keep one folder of a clip")
     return clips
 
 
@@ -126,10 +131,10 @@ def _video(root: Path, name: str, rows: Sequence[Row], clips: Mapping[str, Path]
     frames, defect = (
         _frames(location) if name in clips else ((), f"{where}: no clip Rename_Images/*/{name}; restore it")
     )
-    defects = [defect, caption_defect(rows[0], query)]
-    defects += [f"{row.where}: video {name!r} has two sentences; keep one line" for row in others]
-    expressions = () if defects[1] else (Expression(KEY, clean_caption(query), (KEY,), query),)
-    return Video(name, frames, location, expressions, len(frames), "; ".join(filter(None, defects)))
+    defects = [defect, *(f"{row.where}: video {name!r} has two sentences; keep one line" for row in others)]
+    return Video(
+        name, frames, location, (read_expression(rows[0], KEY, query),), len(frames), "; ".join(filter(None, defects))
+    )
 
 
 def _frames(folder: Path) -> tuple[tuple[str, ...], str]:

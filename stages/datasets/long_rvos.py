@@ -7,7 +7,7 @@
 Objects have files of their own, so their masks may overlap. The authors' code sorts the frames of the index.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 
 from stages.core.media import masks
 from stages.core.records import MaskSequence, Rle, Video
+from stages.core.spelling import nfc, stored_path
 from stages.core.tables import Counts, Format
 from stages.datasets.checks import check_frame_size, warn_of_counts
 from stages.datasets.expression_index import Entry, IndexReader, count_expressions, load_videos
@@ -46,8 +47,8 @@ def open_split(root: Path, split: str, limit: int | None, published: bool = True
     annotations = _truth(folder, raw, index)
     referred = no_truth if annotations is None else one_object
     reader = IndexReader(index, folder / "JPEGImages", referred, _group, sort_frames=True)
-    videos = [reader.video(name, entry) for name, entry in raw.items()]
-    return LongRvosSplit(split, videos[:limit], annotations)
+    videos, left_out = reader.videos(raw)
+    return LongRvosSplit(split, videos[:limit], annotations, left_out)
 
 
 class LongRvosSplit(SplitDefaults):
@@ -61,8 +62,8 @@ class LongRvosSplit(SplitDefaults):
 
     protocol = "long_rvos"
 
-    def __init__(self, name: str, videos: list[Video], annotations: Path | None) -> None:
-        super().__init__(name, videos, has_truth=annotations is not None)
+    def __init__(self, name: str, videos: list[Video], annotations: Path | None, left_out: Sequence[str]) -> None:
+        super().__init__(name, videos, has_truth=annotations is not None, left_out=left_out)
         self._folder = annotations
         self._read = lru_cache(maxsize=1)(self._read_video)
 
@@ -75,6 +76,14 @@ class LongRvosSplit(SplitDefaults):
         """
         return self._read(video) if self.has_truth else {}
 
+    def sources(self, video: Video) -> Sequence[Path]:
+        """A folder per object that is referred to."""
+        if self._folder is None:
+            return []
+        folder = stored_path(self._folder, video.id)
+        keys = dict.fromkeys(key for expression in video.expressions for key in expression.annotations or ())
+        return [folder / key for key in keys]
+
     def _read_video(self, video: Video) -> Mapping[str, MaskSequence]:
         assert self._folder is not None
         found: dict[str, MaskSequence] = {}
@@ -83,7 +92,7 @@ class LongRvosSplit(SplitDefaults):
             where = f"video {video.id!r}, expression {expression.id!r}"
             for key in expression.annotations or ():
                 if key not in found:
-                    folder = self._folder / video.id / key
+                    folder = stored_path(self._folder, video.id) / key
                     found[key] = _object_masks(folder, video, size, where)
                     size = next((rle["size"] for rle in found[key] if rle is not None), size)
                     check_frame_size(video, size, f"{folder}: {where}")
@@ -94,12 +103,12 @@ def _object_masks(folder: Path, video: Video, size: tuple[int, int] | None, wher
     """One RLE a frame of an object, None where it has no file."""
     if not folder.is_dir():
         raise ValueError(f"{folder}: {where}: the folder of the object's masks does not exist; restore it")
-    present = {path.stem for path in folder.iterdir() if path.suffix == ".png"}
-    if present and present.isdisjoint(video.frames):
+    present = {nfc(path.stem): path for path in folder.iterdir() if path.suffix == ".png"}
+    if present and present.keys().isdisjoint(map(nfc, video.frames)):
         raise ValueError(f"{folder}: {where}: none of its masks is of a frame of the index; restore the folder")
     found: list[Rle | None] = []
     for name in video.frames:
-        rle = _read_mask(folder / f"{name}.png", where) if name in present else None
+        rle = _read_mask(present[nfc(name)], where) if nfc(name) in present else None
         if rle is not None and size is not None and rle["size"] != size:
             raise ValueError(
                 f"{folder / name}.png: {where}: is of size {rle['size']} (height, width), others of {size}; restore it"
@@ -134,7 +143,7 @@ def _group(name: str, entry: Entry) -> str:
 FORMAT = Format(
     name="long_rvos",
     open_split=open_split,
-    index_files=("{split}/*.json", "*.json"),
+    index_files=("{split}/*.json",),
     counts=PUBLISHED,
     split_folders=True,
 )

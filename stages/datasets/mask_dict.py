@@ -1,4 +1,4 @@
-"""Masks in a JSON file, as MeViS and ReVOS ship them: annotation id → one RLE or null a frame.
+"""Masks in a JSON file, as MeViS and ReVOS ship them: annotation id → one RLE or null per frame.
 
 The published files have hundreds of megabytes: they are read on first use, since half of the stages need none.
 """
@@ -8,8 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from stages.core.media.masks import check
+from stages.core.media.masks import read_rle
 from stages.core.records import MaskSequence, Rle, Video
+from stages.core.spelling import stored_key
 from stages.datasets.checks import check_frame_size
 from stages.datasets.index_file import load_index
 
@@ -21,7 +22,7 @@ class MaskDict:
         self.path = path
 
     def of(self, video: Video) -> dict[str, MaskSequence]:
-        """Annotation id → one RLE (or None) a frame, for what the video's expressions refer to.
+        """Annotation id → one RLE (or None) per frame, for what the video's expressions refer to.
 
         Raises:
             ValueError: the file cannot be read, lacks an annotation, or holds one that does not fit the
@@ -33,7 +34,7 @@ class MaskDict:
             for key in expression.annotations or ():
                 if key not in found:
                     where = f"{self.path}: annotation {key} (video {video.id!r}, expression {expression.id!r})"
-                    found[key] = read_masks(self.entries.get(key), len(video.frames), size, where)
+                    found[key] = read_masks(stored_key(self.entries, key), len(video.frames), size, where)
                     size = next((rle["size"] for rle in found[key] if rle is not None), size)
                     check_frame_size(video, size, where)
         return found
@@ -66,12 +67,6 @@ def read_masks(raw: Any, n_frames: int, size: tuple[int, int] | None, where: str
 
 def _read_rle(raw: Any, where: str) -> Rle:
     try:
-        (height, width), counts = raw["size"], raw["counts"]
-    except (TypeError, KeyError, ValueError) as error:
-        raise ValueError(f"{where}: is not {{'size': [height, width], 'counts': text}}; restore the file") from error
-    if not (type(height) is type(width) is int and min(height, width) > 0 and isinstance(counts, str)):
-        raise ValueError(f"{where}: needs two positive integers as size and text as counts; restore the file")
-    try:
-        return check({"size": (height, width), "counts": counts})
+        return read_rle(raw)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error

@@ -2,13 +2,13 @@
 
     <root>/<split>/JPEGImages/<video>/00000.jpg …
     <root>/<split>/meta_expressions.json     the index: videos, their frames, their expressions
-    <root>/<split>/mask_dict.json            annotation id → one RLE or null a frame; only with ground truth
+    <root>/<split>/mask_dict.json            annotation id → one RLE or null per frame; only with ground truth
 
 Both JSON files may also lie inside JPEGImages, as one public README nests them. What is wrong with the
 index as a whole raises; what is wrong with one video becomes its `defect`, so that the others go on.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from stages.datasets.expression_index import (
     count_expressions,
     expressions_of,
     load_videos,
+    names_something,
 )
 from stages.datasets.mask_dict import MaskDict
 from stages.datasets.split import SplitDefaults
@@ -59,8 +60,8 @@ def open_split(root: Path, split: str, limit: int | None, published: bool = True
     if masks is None:
         _check_nothing_refers(index, raw)
     reader = IndexReader(index, folder / "JPEGImages", _unknown if masks is None else annotation_ids, _kind)
-    videos = [reader.video(name, entry) for name, entry in raw.items()]
-    return MevisSplit(split, videos[:limit], None if masks is None else MaskDict(masks))
+    videos, left_out = reader.videos(raw)
+    return MevisSplit(split, videos[:limit], None if masks is None else MaskDict(masks), left_out)
 
 
 class MevisSplit(SplitDefaults):
@@ -68,12 +69,12 @@ class MevisSplit(SplitDefaults):
 
     protocol = "mevis"
 
-    def __init__(self, name: str, videos: list[Video], masks: MaskDict | None) -> None:
-        super().__init__(name, videos, has_truth=masks is not None)
+    def __init__(self, name: str, videos: list[Video], masks: MaskDict | None, left_out: Sequence[str]) -> None:
+        super().__init__(name, videos, has_truth=masks is not None, left_out=left_out)
         self._masks = masks
 
     def annotations(self, video: Video) -> Mapping[str, MaskSequence]:
-        """Annotation id → one RLE (or None) a frame, for what the video's expressions refer to.
+        """Annotation id → one RLE (or None) per frame, for what the video's expressions refer to.
 
         Raises:
             ValueError: mask_dict.json cannot be read, lacks an annotation, or holds one that does not fit
@@ -92,7 +93,7 @@ def _check_nothing_refers(index: Path, raw: Mapping[str, Any]) -> None:
     """Without mask_dict.json an index that refers to annotations has lost its ground truth."""
     for video, entry in raw.items():
         for name, expression in expressions_of(entry).items():
-            if isinstance(expression, dict) and expression.get("anno_id"):
+            if isinstance(expression, dict) and names_something(expression.get("anno_id")):
                 raise ValueError(
                     f"{index}: video {video!r}, expression {name!r} refers to annotations, but there is no "
                     f"{MASKS_NAME}: put it beside the index (or take anno_id out of a split without ground truth)"
@@ -112,7 +113,7 @@ def _kind(name: str, entry: Entry) -> str:
 FORMAT = Format(
     name="mevis",
     open_split=open_split,
-    index_files=("{split}/*.json", "*.json"),
+    index_files=("{split}/*.json", "{split}/JPEGImages/*.json"),
     counts=PUBLISHED,
     split_folders=True,
 )

@@ -15,7 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from stages.core.records import MaskSequence, Video, check_id
+from stages.core.spelling import nfc, stored_path
 from stages.core.tables import Counts, Format
+from stages.core.text_files import read_text
 from stages.datasets.checks import warn_of_counts
 from stages.datasets.davis_text import Texts, expressions, read_texts
 from stages.datasets.expression_index import Entry, IndexReader, load_videos
@@ -71,12 +73,13 @@ def open_split(root: Path, split: str, limit: int | None, published: bool = True
         raise ValueError(f"{root}: Ref-DAVIS17 has the splits train and val, not {split!r}")
     converted = index_path(root, CONVERTED[split])
     if converted.is_file():
-        videos, annotations = _read_converted(root, CONVERTED[split], converted)
+        videos, annotations, left_out = _read_converted(root, CONVERTED[split], converted)
     else:
+        left_out = []
         videos, annotations = read_raw(root, split)
     count = sum(len(video.expressions) for video in videos)
     warn_of_counts(root, len(videos), count, PUBLISHED[split] if published else ())
-    return DavisSplit(split, videos[:limit], annotations)
+    return DavisSplit(split, videos[:limit], annotations, left_out)
 
 
 def read_raw(root: Path, split: str) -> tuple[list[Video], Path]:
@@ -91,16 +94,11 @@ def read_raw(root: Path, split: str) -> tuple[list[Video], Path]:
     if not annotations.is_dir():
         raise ValueError(f"{annotations}: does not exist; put DAVIS-2017-Unsupervised-trainval-480p there")
     texts = read_texts(root)
-    return [_raw_video(davis / "JPEGImages" / "480p" / name, texts) for name in names], annotations
+    return [_raw_video(stored_path(davis / "JPEGImages" / "480p", name), name, texts) for name in names], annotations
 
 
 def _listed(file: Path) -> list[str]:
-    try:
-        names = file.read_text(encoding="utf-8").split()
-    except FileNotFoundError as error:
-        raise ValueError(f"{file}: does not exist; put DAVIS-2017-Unsupervised-trainval-480p there") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file}: not readable ({error}); restore the file") from error
+    names = nfc(read_text(file, "list of DAVIS-2017-Unsupervised-trainval-480p")).split()
     for name in names:
         try:
             check_id(name, "video id")
@@ -111,25 +109,29 @@ def _listed(file: Path) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _raw_video(folder: Path, texts: list[Texts]) -> Video:
-    found, defects = expressions(texts, folder.name)
+def _raw_video(folder: Path, name: str, texts: list[Texts]) -> Video:
+    found, defects = expressions(texts, name)
     stems = sorted(p.stem for p in folder.glob("*.jpg") if p.name[0] != ".") if folder.is_dir() else []
     if not stems:
-        defects.append(f"{folder}: video {folder.name!r}: no frame (.jpg) is there; restore the folder")
-    return Video(folder.name, tuple(stems), folder, tuple(found), len(stems), "; ".join(defects))
+        defects.append(f"{folder}: video {name!r}: no frame (.jpg) is there; restore the folder")
+    return Video(name, tuple(stems), folder, tuple(found), len(stems), "; ".join(defects))
 
 
-def _read_converted(root: Path, split: str, index: Path) -> tuple[list[Video], Path]:
+def _read_converted(root: Path, split: str, index: Path) -> tuple[list[Video], Path, list[str]]:
     raw = load_videos(index)
     annotations = annotations_folder(root / split, raw, index)
     if annotations is None:
         raise ValueError(f"{index}: refers to no object; convert the data set again")
     reader = IndexReader(index, root / split / "JPEGImages", one_object, _annotator)
-    return [_complete(reader.video(name, entry), index) for name, entry in raw.items()], annotations
+    videos, left_out = reader.videos(raw)
+    return [_complete(video, index) for video in videos], annotations, left_out
 
 
 def _complete(video: Video, index: Path) -> Video:
-    """With a defect where not every annotator describes every object."""
+    """With a defect where not every annotator describes every object, which the protocol needs."""
+    unscored = [expression.defect for expression in video.expressions if expression.annotations is None]
+    if unscored:
+        return replace(video, defect="; ".join(filter(None, [video.defect, *unscored])))
     numbers = {int(expression.id) for expression in video.expressions}
     n = N_ANNOTATORS * -(-(max(numbers, default=0) + 1) // N_ANNOTATORS)
     absent = [str(number) for number in range(n) if number not in numbers]
@@ -154,6 +156,10 @@ def _annotator(name: str, entry: Entry) -> str:
 FORMAT = Format(
     name="davis17",
     open_split=open_split,
-    index_files=("*.txt", "*.json", "meta_expressions/*/*.json"),
+    index_files=(
+        "meta_expressions/*/*.json",
+        *("ImageSets/2017/*.txt", "DAVIS/ImageSets/2017/*.txt"),
+        *("*.txt", "davis_text_annotations/*.txt", "text_annotations/*.txt"),
+    ),
     counts=PUBLISHED,
 )

@@ -21,6 +21,7 @@ from stages.datasets.expression_index import (
     count_expressions,
     expressions_of,
     load_videos,
+    names_something,
     object_id,
 )
 from stages.datasets.label_split import LabelSplit
@@ -55,8 +56,8 @@ def open_split(root: Path, split: str, limit: int | None, published: bool = True
     warn_of_counts(index, len(raw), count_expressions(raw), PUBLISHED.get(split, ()) if published else ())
     annotations = annotations_folder(root / split, raw, index)
     reader = IndexReader(index, root / split / "JPEGImages", no_truth if annotations is None else one_object)
-    videos = [reader.video(name, entry) for name, entry in raw.items()]
-    return YtvosSplit(split, videos[:limit], annotations)
+    videos, left_out = reader.videos(raw)
+    return YtvosSplit(split, videos[:limit], annotations, left_out)
 
 
 def index_path(root: Path, split: str) -> Path:
@@ -71,7 +72,7 @@ def annotations_folder(folder: Path, raw: Mapping[str, Any], index: Path) -> Pat
     """
     for video, entry in raw.items():
         for name, expression in expressions_of(entry).items():
-            if isinstance(expression, dict) and "obj_id" in expression:
+            if isinstance(expression, dict) and names_something(expression.get("obj_id")):
                 if not (folder / "Annotations").is_dir():
                     raise ValueError(
                         f"{index}: video {video!r}, expression {name!r} refers to an object, but {folder}/Annotations "
@@ -102,7 +103,7 @@ def _without_test(root: Path, raw: Mapping[str, Any], index: Path) -> dict[str, 
 FORMAT = Format(
     name="ytvos",
     open_split=open_split,
-    index_files=("meta_expressions/*/*.json", "{split}/*.json"),
+    index_files=("meta_expressions/*/*.json",),
     counts=PUBLISHED,
     split_folders=True,
 )

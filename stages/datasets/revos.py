@@ -7,12 +7,13 @@
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from stages.core.records import MaskSequence, Video
+from stages.core.spelling import stored_key
 from stages.core.tables import Counts, Format
 from stages.datasets.checks import check_frame_size, warn_of_counts
 from stages.datasets.expression_index import (
@@ -56,8 +57,8 @@ def open_split(root: Path, split: str, limit: int | None, published: bool = True
     if published:
         _warn_of_total(root, split, raw)
     reader = IndexReader(index, root / "JPEGImages", annotation_ids, _group)
-    videos = [reader.video(name, entry) for name, entry in raw.items()]
-    return RevosSplit(split, videos[:limit], MaskDict(masks), root / FOREGROUND_NAME)
+    videos, left_out = reader.videos(raw)
+    return RevosSplit(split, videos[:limit], MaskDict(masks), root / FOREGROUND_NAME, left_out)
 
 
 class RevosSplit(SplitDefaults):
@@ -65,8 +66,10 @@ class RevosSplit(SplitDefaults):
 
     protocol = "revos"
 
-    def __init__(self, name: str, videos: list[Video], masks: MaskDict, foreground: Path) -> None:
-        super().__init__(name, videos, has_truth=True)
+    def __init__(
+        self, name: str, videos: list[Video], masks: MaskDict, foreground: Path, left_out: Sequence[str]
+    ) -> None:
+        super().__init__(name, videos, has_truth=True, left_out=left_out)
         self._masks, self._foreground_file = masks, foreground
 
     def annotations(self, video: Video) -> Mapping[str, MaskSequence]:
@@ -87,7 +90,9 @@ class RevosSplit(SplitDefaults):
         if self._foreground is None:
             return None
         where = f"{self._foreground_file}: video {video.id!r}"
-        masks = read_masks(member(self._foreground.get(video.id), "masks_rle", list), len(video.frames), None, where)
+        masks = read_masks(
+            member(stored_key(self._foreground, video.id), "masks_rle", list), len(video.frames), None, where
+        )
         check_frame_size(video, next((rle["size"] for rle in masks if rle is not None), None), where)
         return masks
 
@@ -128,5 +133,5 @@ def _warn_of_total(root: Path, split: str, raw: Mapping[str, Any]) -> None:
 FORMAT = Format(
     name="revos",
     open_split=open_split,
-    index_files=("{split}/*.json", "*.json"),
+    index_files=("*.json",),
 )

@@ -5,7 +5,9 @@ import logging
 from pathlib import Path
 from typing import NamedTuple
 
-from stages.core.records import check_id, clean_caption
+from stages.core.records import Expression, caption_defect, check_id, clean_caption
+from stages.core.spelling import nfc
+from stages.core.text_files import read_text
 
 log = logging.getLogger(__name__)
 
@@ -26,14 +28,7 @@ def load_table(path: Path, width: int) -> list[Row]:
         ValueError: the file is missing, not UTF-8, empty, has a quotation that does not close, or a row of
             another number of cells than `width`; the message names the line.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise ValueError(f"{path}: the table does not exist; put it there or correct the data set's root") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from error
-    except OSError as error:
-        raise ValueError(f"{path}: not readable ({error.strerror}); check its kind and its rights") from error
+    text = read_text(path, "table")
     rows = _parse(path, text)
     if not rows:
         raise ValueError(f"{path}: the table is empty; restore it")
@@ -58,7 +53,12 @@ def _parse(path: Path, text: str) -> list[Row]:
 
 
 def check_video_id(row: Row, identifier: str) -> str:
-    """Returns `identifier` if it names one file or folder; raises ValueError, naming the row, where it does not."""
+    """`identifier` in the composed Unicode form, if it names one file or folder.
+
+    Raises:
+        ValueError: it does not; the message names the row.
+    """
+    identifier = nfc(identifier)
     try:
         check_id(identifier, "video id")
     except ValueError as error:
@@ -68,6 +68,9 @@ def check_video_id(row: Row, identifier: str) -> str:
     return identifier
 
 
-def caption_defect(row: Row, text: str) -> str:
-    """What is wrong with a caption; "" for a sound one."""
-    return "" if clean_caption(text) else f"{row.where}: has no caption; write one or delete the line"
+def read_expression(row: Row, identifier: str, text: str) -> Expression:
+    """The expression of a line, which refers to the annotation of its own id; its caption may be a defect."""
+    wrong = caption_defect(text)
+    return Expression(
+        identifier, clean_caption(text), (identifier,), text, defect=f"{row.where}: {wrong}" if wrong else ""
+    )

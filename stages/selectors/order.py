@@ -1,7 +1,7 @@
-"""The order of training, drawn from the seed and the epoch alone: groups of a video's expressions, packed by size.
+"""The order of training, determined by the seed and the epoch alone: groups of a video's expressions, packed by size.
 
-A group shares its video's tracks and whatever knows no words. A step packs groups of about one size, so that
-little of a batch is padding; which sizes follow each other is random.
+A group shares its video's tracks and whatever does not depend on the words. A step packs groups of similar size,
+so that little of a batch is padding; the order of the sizes is random.
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from stages.selectors.samples import VideoTracks
 
 # Index of a video, and of some of its expressions.
 Group = tuple[int, list[int]]
-WINDOW = 16  # steps among whose groups those of one size are looked for
+WINDOW = 16  # steps whose groups are sorted by size together
 
 
 def known_expressions(tracks: VideoTracks) -> list[int]:
     """Indices of the expressions whose truth is known."""
-    return [e for e, expression in enumerate(tracks.video.expressions) if expression.annotations is not None]
+    return [e for e, expression in enumerate(tracks.video.expressions) if expression.annotations is not None and expression.has_word]
 
 
 def trainable(videos: Sequence[VideoTracks]) -> list[list[int]]:
@@ -29,7 +29,7 @@ def trainable(videos: Sequence[VideoTracks]) -> list[list[int]]:
 def steps_of(
     expressions: Sequence[Sequence[int]], sizes: Sequence[int], config: SelectorTraining, epoch: int
 ) -> list[list[Group]]:
-    """All steps of an epoch: every expression once, at most `batch_size` a step.
+    """All steps of an epoch: every expression once, at most `batch_size` per step.
 
     Args:
         expressions: of each video.
@@ -51,7 +51,7 @@ def steps_of(
 
 
 def share(groups: Sequence[Group], sizes: Sequence[int], rank: int, n_ranks: int) -> list[Group]:
-    """The groups of a step that one of several processes takes: the largest first, each to the least laden."""
+    """The groups of a step that one of several processes takes: the largest first, each to the process with least work."""
     load, mine = [0] * n_ranks, []
     for i in sorted(range(len(groups)), key=lambda i: (-_cost(groups[i], sizes), i)):
         taker = load.index(min(load))
@@ -62,7 +62,7 @@ def share(groups: Sequence[Group], sizes: Sequence[int], rank: int, n_ranks: int
 
 
 def foreign_rows(tracks: VideoTracks, expression: int, count: int, seed: Sequence[int]) -> np.ndarray:
-    """At most `count` rows of tracks that belong to other expressions of the video alone: hard negatives."""
+    """At most `count` rows of tracks that belong only to other expressions of the video: hard negatives."""
     everyone = [tracks.tracks_of(e) for e in range(len(tracks.video.expressions))]
     others = np.setdiff1d(np.concatenate(everyone), everyone[expression])
     return np.random.default_rng(seed).permutation(others)[:count]

@@ -3,7 +3,8 @@
 Reads:  the data set: all of its index and mask files, the names of its frames, the head of each first frame.
 Writes: nothing.
 
-Without --split, every split of the config is looked over. Exit status: 0 sound, 1 with errors (with --strict:
+Without --split, every split of the config is looked over. Defects of one kind are one line, with the first as the
+example. Exit status: 0 sound, 1 with errors (with --strict:
 or warnings), 2 for a config that cannot be used. --json prints the same for scripts.
 
 Why: a stage stops at the first defect it meets, hours after the data was copied; a copy is better looked over once.
@@ -19,6 +20,7 @@ from typing import Any
 
 from stages.core.config.file import Config
 from stages.core.config.loading import check_split, dataset_of
+from stages.core.notes import Notes, shape
 from stages.core.run.cli import (
     add_config_flag,
     add_dataset_flag,
@@ -91,7 +93,7 @@ def render(found: dict[str, Any]) -> str:
     if found["counts"]["videos"]:
         lines.append(f"  {'':24}{'found':>10}  published")
         lines += [_count(found, key, title) for key, title in COUNTS.items()]
-    lines += [_line(finding) for finding in found["findings"]]
+    lines += _kinds(found["findings"])
     lines.append("  " + ", ".join(f"{found[kind]} {kind if found[kind] != 1 else kind[:-1]}" for kind in KINDS))
     return "\n".join(lines)
 
@@ -99,6 +101,15 @@ def render(found: dict[str, Any]) -> str:
 def _count(found: dict[str, Any], key: str, title: str) -> str:
     versions = dict.fromkeys(version[key] for version in found["published"] if version.get(key) is not None)
     return f"  {title:24}{found['counts'][key]:>10}  {' or '.join(map(str, versions)) or '-'}"
+
+
+def _kinds(findings: Sequence[dict[str, str]]) -> list[str]:
+    """A line per kind of finding: its first, and how many there are."""
+    notes = Notes()
+    for finding in findings:
+        notes.add(_line(finding), f"{finding['level']}: {shape(finding['message'])}")
+    lines = notes.lines()
+    return [*lines, "  (--json lists each of them)"] if len(lines) < len(findings) else lines
 
 
 def _line(finding: dict[str, str]) -> str:

@@ -8,7 +8,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from support.project import CLIPS
+from support.project import CLIPS, make_config
 from support.video_files import NO_CLIPS, make_video
 
 from stages.datasets.check import check_split
@@ -79,7 +79,7 @@ def test_frame_folders_are_in_natural_order(tmp_path):
         ({"bad": ["a"]}, ["bad/0.jpg", "bad/0.png"], "frame '0' is there twice"),
         ({"bad.mp4": ["a"], "bad": ["b"]}, ["bad.mp4"], "'bad.mp4' and 'bad' name one video"),
         ({"bad": ["a"]}, ["bad.mxf"], r"bad.mxf: present, but of a kind that is not read \(.mxf\)"),
-        ({"bad.heic": ["a"]}, ["bad.heic"], r"bad.heic: present, but of a kind that is not read"),
+        ({"bad.heic": ["a"]}, ["bad.heic"], r"bad.heic: a single picture \(.heic\), not a video; put it into a folder"),
     ],
 )
 def test_what_is_wrong_with_one_video_is_its_defect(tmp_path, index, files, reason):
@@ -164,6 +164,23 @@ def test_times_go_by_their_value_and_counters_by_theirs(names, order):
     assert in_order(reversed(names)) == order
 
 
+def test_frames_that_differ_in_zeros_alone_are_warned_of(tmp_path, caplog):
+    read(
+        make_root(
+            tmp_path, {"a": ["x"], "b": ["y"]}, frames=["a/1.png", "a/001.png", "a/2.png", "b/f1_10.png", "b/f11_0.png"]
+        )
+    )
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"{tmp_path}/a: frames '001' and '1' have one number")
+
+
+def test_a_long_name_counts_without_its_extension(tmp_path):
+    name = "x" * 200
+    assert list(read(make_root(tmp_path, {f"{name}.mp4": ["x"]}, [f"{name}.mp4"]))) == [name]
+    root = make_root(tmp_path / "twins", {f"{name}.mp4": ["x"], f"{name}.mkv": ["y"]}, [f"{name}.mp4", f"{name}.mkv"])
+    assert "name one video" in read(root)[name].defect
+
+
 def test_unicode_forms_are_one_name(tmp_path):
     composed, decomposed = (unicodedata.normalize(form, "café/straße é") for form in ("NFC", "NFD"))
     assert composed != decomposed
@@ -174,6 +191,9 @@ def test_unicode_forms_are_one_name(tmp_path):
     both = make_root(tmp_path / "both", {composed: ["a"]}, [f"{composed}.mp4", f"{decomposed}.mp4"])
     (video,) = read(both).values()
     assert video.location == both / f"{composed}.mp4"  # as the index spells it
+    names = {f"{composed}.mp4": ["a"], f"{decomposed}.mp4": ["b"]}
+    (video,) = read(make_root(tmp_path / "both", names)).values()
+    assert "name one video" in video.defect
 
 
 def test_two_files_of_one_stem_are_two_videos_where_the_index_names_both(tmp_path):
@@ -229,9 +249,9 @@ def test_check_dataset_lists_what_is_left_out_and_goes_on(tmp_path):
 
 def test_the_listing_changes_with_every_file_that_the_index_names(tmp_path):
     root = make_root(
-        tmp_path, {"sub/a": ["x"], "walk": ["y"]}, ["sub/a.mp4", "other.mp4"], ["walk/0.jpg", "walk/1.jpg"]
+        tmp_path / "clips", {"sub/a": ["x"], "walk": ["y"]}, ["sub/a.mp4", "other.mp4"], ["walk/0.jpg", "walk/1.jpg"]
     )
-    config = clips_config(root)
+    config = make_config(tmp_path / "p", {"datasets": {"clips": {"root": str(root)}}})
     digests = [split_listing(config, "clips", "all")]
 
     def changed() -> bool:

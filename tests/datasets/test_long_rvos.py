@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from support.defects import wrong_expressions
 from support.trees_long_rvos import ROWS, VALID, plant_long_rvos, write_mask
 from support.trees_pngs import labels, write_frames
 
@@ -121,7 +122,7 @@ def test_masks_of_another_size_than_the_frames_are_refused(tmp_path: Path) -> No
 def test_a_bad_expression_is_a_defect(tmp_path: Path, change: dict[str, Any], reason: str) -> None:
     bad = {"frames": ["00000"], "expressions": {"4": {"exp": "x", "obj_id": "1", "type": "static"} | change}}
     long, single, video = open_split(plant_long_rvos(tmp_path, VALID | {"bad": bad}), "valid", None).videos()
-    assert f"meta_expressions.json: video 'bad', expression '4': {reason}" in video.defect
+    assert f"meta_expressions.json: video 'bad', expression '4': {reason}" in wrong_expressions(video)
     assert long.defect == single.defect == ""
 
 

@@ -2,11 +2,13 @@
 
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from support.defects import wrong_expressions
 from support.project import CONFIG
 
 from stages.core.config.file import Config
@@ -140,15 +142,58 @@ FINE = {"exp": "a cat", "anno_id": [2]}
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
-        (entry(["00000", "00001"], _0={"exp": " \t", "anno_id": [2]}, _1=FINE), "expression '0': has no caption"),
-        (entry(["00000", "00001"], _0={"anno_id": [2]}, _1=FINE), "expression '0': has no caption"),
-        (entry(["00000", "00001"], _0={"exp": "x", "anno_id": 2}), "expression '0': anno_id is 2"),
-        (entry(["00000", "00001"], _0={"exp": "x", "obj_id": [1]}), "expression '0': has obj_id"),
+        ({"exp": " \t", "anno_id": [2]}, "has no caption"),
+        ({"anno_id": [2]}, "has no caption"),
+        ({"exp": ["a dog"], "anno_id": [2]}, r"its caption is \['a dog'\]"),
+        ({"exp": "???", "anno_id": [2]}, r"has no word \('\?\?\?'\)"),
+        ({"exp": "\u200b\ufeff", "anno_id": [2]}, r"has no word \('\\u200b\\ufeff'\)"),
+        ({"exp": "\ud800 dog", "anno_id": [2]}, r"'\\ud800 dog' holds half a character"),
+        ("the dog", "is a text, 'the dog', where an object belongs"),
+        ({"exp": "x", "anno_id": 2}, "anno_id is 2"),
+        ({"exp": "x", "anno_id": 0}, "anno_id is 0"),
+        ({"exp": "x", "anno_id": False}, "anno_id is False"),
+        ({"exp": "x", "anno_id": ""}, "anno_id is ''"),
+        ({"exp": "x", "anno_id": 0, "obj_id": [1]}, "anno_id is 0"),
+        ({"exp": "x", "anno_id": [True]}, r"anno_id is \[True\]"),
+        ({"exp": "x", "obj_id": [1]}, r"has obj_id \[1\] but no anno_id"),
+        ({"exp": "x", "obj_id": 0, "anno_id": []}, "has obj_id 0 but no anno_id"),
+        ({"exp": "x", "obj_id": "0"}, "has obj_id '0' but no anno_id"),
+    ],
+)
+def test_a_bad_expression_is_its_own_defect_and_the_rest_is_sound(tmp_path: Path, bad: Any, reason: str) -> None:
+    videos = {"bad": entry(["00000", "00001"], _0=bad, _1=FINE), **index()}
+    split = mevis.open_split(plant(tmp_path, videos), "valid_u", None)
+    video, *others = split.videos()
+    assert [e.id for e in video.expressions] == ["0", "1"] and video.expressions[1].annotations == ("2",)
+    assert re.search(rf"meta_expressions\.json: video 'bad', expression '0': {reason}", wrong_expressions(video))
+    assert list(split.left_out) == [video.expressions[0].defect]
+    assert not any(wrong_expressions(other) for other in others)
+    captioned = isinstance(bad, dict) and bad.get("exp") == "x"
+    assert video.expressions[0].has_word == captioned  # it is asked, though what it should be is not known
+    assert (video.expressions[0].annotations is None) == (captioned or bad == "the dog")
+
+
+def test_nothing_is_referred_to_by_an_empty_list_alone(tmp_path: Path) -> None:
+    said = {"_0": {"exp": "x", "anno_id": [], "obj_id": []}, "_1": {"exp": "x"}, "_2": {"exp": "x", "anno_id": [0]}}
+    split = mevis.open_split(plant(tmp_path, {"v": entry(["00000"], **said)}), "valid_u", None)
+    assert [e.annotations for e in split.videos()[0].expressions] == [(), (), ("0",)]
+    bare = plant(tmp_path / "bare", {"v": entry(["00000"], _0={"exp": "x", "anno_id": 0})}, False)
+    with pytest.raises(ValueError, match="refers to annotations, but there is no"):
+        mevis.open_split(bare, "valid_u", None)
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
         (entry(["00000", "00000"], _1=FINE), "frames 00000 are listed more than once"),
         (entry(["00005", "00001"], _1=FINE), "frame 00001 is out of order"),
         (entry([], _1=FINE), "lists no frames"),
         ({"frames": ["00000"]}, "needs a list 'frames' and a mapping 'expressions'"),
         ([], "needs a list 'frames' and a mapping 'expressions'"),
+        ({"frames": ["00000"], "expressions": ["a dog"]}, "its expressions are a list"),
+        ({"frames": ["00000"], "expressions": "a dog"}, "its expressions are a text"),
+        (entry(["../0"], _0=FINE), "frame name '../0'"),
+        (entry([None], _0=FINE), "frame None is no name"),  # type: ignore[list-item]
     ],
 )
 def test_a_bad_video_is_a_defect_and_the_rest_is_sound(tmp_path: Path, bad: Any, reason: str) -> None:
@@ -167,7 +212,9 @@ def test_a_bad_video_is_a_defect_and_the_rest_is_sound(tmp_path: Path, bad: Any,
         ({"3": [None, rle(size=(6, 6))]}, r"annotation 3 .*size \(6, 6\)"),
         ({"3": [rle(), {"size": [4, 5]}]}, "annotation 3 .*mask 1: is not"),
         ({"3": [rle(), {"size": [4, -5], "counts": "0"}]}, "mask 1: needs two positive integers"),
-        ({"3": [rle(), {"size": [4, 5], "counts": [20]}]}, "mask 1: needs two positive integers"),
+        ({"3": [rle(), {"size": [4, 5], "counts": [19]}]}, "mask 1: its runs hold 19 pixels instead of 20"),
+        ({"3": [rle(), {"size": [4, 5], "counts": [21, -1]}]}, "mask 1: its list of runs holds something else"),
+        ({"3": [rle(), {"size": [4, 5], "counts": 20}]}, "mask 1: needs two positive integers"),
     ],
 )
 def test_bad_masks_fail_their_video_alone(tmp_path: Path, change: Any, reason: str) -> None:
@@ -184,9 +231,7 @@ def test_bad_masks_fail_their_video_alone(tmp_path: Path, change: Any, reason: s
     [
         ({"../up": entry(["0"], _0=FINE)}, "video id '../up'"),
         ({"/abs": entry(["0"], _0=FINE)}, "video id '/abs'"),
-        ({"v": entry(["../0"], _0=FINE)}, "video 'v'.*frame name '../0'"),
-        ({"v": {"frames": ["0"], "expressions": {"../0": FINE}}}, "video 'v'.*expression id '../0'"),
-        ({"v": {"frames": ["0"], "expressions": {"a/b": FINE}}}, "expression id 'a/b' holds a '/'"),
+        ({}, "lists no video"),
         ([], "no mapping of videos"),
     ],
 )
@@ -194,6 +239,21 @@ def test_an_unsafe_or_foreign_index_is_refused(tmp_path: Path, videos: Any, reas
     with pytest.raises(ValueError, match=reason) as caught:
         mevis.open_split(plant(tmp_path, videos), "valid_u", None)
     assert "meta_expressions.json" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["../0", "a/b"])
+def test_an_expression_whose_id_is_no_path_is_left_out_alone(tmp_path: Path, name: str) -> None:
+    videos = {"v": {"frames": ["00000"], "expressions": {name: FINE, "1": FINE}}}
+    split = mevis.open_split(plant(tmp_path, videos), "valid_u", None)
+    assert [e.id for e in split.videos()[0].expressions] == ["1"] and not split.videos()[0].defect
+    (message,) = split.left_out
+    assert f"meta_expressions.json: video 'v': expression id '{name}'" in message
+
+
+def test_a_video_whose_name_is_no_path_is_left_out_alone(tmp_path: Path) -> None:
+    split = mevis.open_split(plant(tmp_path, {"../up": entry(["0"], _0=FINE), **index()}), "valid_u", None)
+    assert [video.id for video in split.videos()] == list(index())
+    assert "video id '../up' cannot be used as a path" in split.left_out[0]
 
 
 def test_broken_json_names_its_line(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_what_the_texts_or_frames_lack_is_a_defect(tmp_path: Path) -> None:
 def test_utf8_is_not_read_as_latin1(tmp_path: Path) -> None:
     plant_davis(tmp_path)
     (tmp_path / "davis_text_annotations/Davis17_annot1.txt").write_bytes('dogs-scale 1 "café"'.encode("latin-1"))
-    with pytest.raises(ValueError, match=r"Davis17_annot1\.txt: not utf-8-sig \(byte 17\)"):
+    with pytest.raises(ValueError, match=r"Davis17_annot1\.txt: not UTF-8 \(byte 17\)"):
         open_split(tmp_path, "val", None)
 
 

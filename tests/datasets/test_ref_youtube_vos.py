@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support.defects import wrong_expressions
 from support.project import CONFIG
 from support.trees_pngs import SIZE, labels, write_frames, write_labels
 from support.trees_ytvos import LEFT, RIGHT, ROWS, TRAIN, plant_train, plant_valid, write_index
@@ -71,13 +72,14 @@ def test_without_the_test_index_a_warning_names_it(tmp_path: Path, caplog: pytes
 
 
 @pytest.mark.parametrize("obj_id", [None, "", "a", "0", "-1", "1.5", ["1"], True, "9" * 5000])
-def test_a_bad_obj_id_is_a_defect_of_its_video(tmp_path: Path, obj_id: object) -> None:
+def test_a_bad_obj_id_is_a_defect_of_its_expression(tmp_path: Path, obj_id: object) -> None:
     plant_train(tmp_path)
     bad = {"frames": ["00000"], "expressions": {"7": {"exp": "x", "obj_id": obj_id}}}
     write_index(tmp_path, "train", TRAIN | {"bad": bad})
     dog, single, video = open_split(tmp_path, "train", None).videos()
     assert dog.defect == single.defect == ""
-    assert "meta_expressions.json: video 'bad', expression '7': " in video.defect and "obj_id" in video.defect
+    assert "meta_expressions.json: video 'bad', expression '7': " in wrong_expressions(video)
+    assert "obj_id" in wrong_expressions(video)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 # What all rules share: the validated config, path patterns, resources, and the inputs that depend on the config.
 
+from functools import cache
 from pathlib import Path
 
 from stages.core.config.loading import (
@@ -11,7 +12,8 @@ from stages.core.config.loading import (
 from stages.core.config.model import roles
 from stages.core.config.resolved import save_config
 from stages.core.state.graph import STAGES
-from stages.core.tables import FORMATS, SELECTORS, SOURCES
+from stages.core.tables import SELECTORS, SOURCES
+from stages.datasets.listing import split_listing
 
 CONFIG = parse_config(config)
 CONFIG_FILE = save_config(CONFIG)
@@ -168,18 +170,22 @@ def shards_of(wildcards):
 
 
 def dataset_ready(wildcards):
-    """The embedded data set is made first. Of others, the index files that are there: when one changes,
-    frames are checked again. What is missing, the stage explains."""
+    """The embedded data set is made first; what a person has put there is in `listing`."""
     entry = CONFIG.datasets[wildcards.dataset]
-    root = Path(entry.root)
-    if entry.generate:
-        return [str(root / "shapes.json")]
-    files = {
-        path
-        for pattern in FORMATS[entry.format].index_files
-        for path in root.glob(pattern.format(split=wildcards.split))
-    }
-    return sorted(str(path) for path in files if path.is_file())
+    return [str(Path(entry.root) / "shapes.json")] if entry.generate else []
+
+
+@cache
+def listing_of(dataset, split):
+    return split_listing(CONFIG, dataset, split)
+
+
+def listing(wildcards):
+    """A digest of the files that a split is read from: when one of them changes, its jobs run again. As inputs, these
+    files would each cost a look by Snakemake, and their names, which are anybody's, would be read for wildcards."""
+    if CONFIG.datasets[wildcards.dataset].generate:
+        return ""
+    return listing_of(wildcards.dataset, wildcards.split)
 
 
 def weights(stage):

@@ -57,6 +57,7 @@ rule extract_frames:
         **needs("extract_frames", "extract_frames"),
     params:
         config=reads("extract_frames"),
+        listing=listing,
     shell:
         f"python -m stages.extract_frames {SHARDED_JOB} {LOGGED}"
 

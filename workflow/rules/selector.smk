@@ -18,6 +18,7 @@ rule encode_text:
         **needs("encode_text", "encode_text"),
     params:
         config=reads("encode_text"),
+        listing=listing,
     shell:
         f"python -m stages.encode_text {SHARDED_JOB} {LOGGED}"
 

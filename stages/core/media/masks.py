@@ -29,11 +29,7 @@ def check(rle: Rle) -> Rle:
         ValueError: the size is no pair of positive integers or too large, a character is none of the
             encoding's, the last run is cut, a run is negative, or the runs do not add up to the size.
     """
-    height, width = rle["size"]
-    if not (type(height) is type(width) is int and min(height, width) > 0 and max(height, width) <= MAX_SIDE):
-        raise ValueError(f"RLE size {rle['size']}: needs (height, width), integers from 1 to {MAX_SIDE}")
-    if height * width > MAX_PIXELS:
-        raise ValueError(f"RLE size {rle['size']}: more than {MAX_PIXELS} pixels; is it a size at all?")
+    height, width = _check_size(rle["size"])
     runs = _runs(rle["counts"])
     if runs.min() < 0:
         raise ValueError(f"RLE of size {rle['size']}: run {int(np.argmax(runs < 0))} is negative; restore the mask")
@@ -42,6 +38,15 @@ def check(rle: Rle) -> Rle:
             f"RLE of size {rle['size']}: its runs hold {runs.sum()} pixels instead of {height * width}; restore the mask"
         )
     return rle
+
+
+def _check_size(size: tuple[int, int]) -> tuple[int, int]:
+    height, width = size
+    if not (type(height) is type(width) is int and min(height, width) > 0 and max(height, width) <= MAX_SIDE):
+        raise ValueError(f"RLE size {size}: needs (height, width), integers from 1 to {MAX_SIDE}")
+    if height * width > MAX_PIXELS:
+        raise ValueError(f"RLE size {size}: more than {MAX_PIXELS} pixels; is it a size at all?")
+    return height, width
 
 
 def _runs(counts: str) -> NDArray[np.int64]:
@@ -67,6 +72,53 @@ def _runs(counts: str) -> NDArray[np.int64]:
     runs[1::2] = np.cumsum(runs[1::2])
     runs[2::2] = np.cumsum(runs[2::2])
     return runs
+
+
+def from_runs(runs: Sequence[int], size: tuple[int, int]) -> Rle:
+    """COCO's uncompressed counts, lengths of runs from the background on, as an RLE of `size` = (height, width).
+
+    Raises:
+        ValueError: they are not whole numbers of pixels that fill the size exactly.
+    """
+    if any(type(run) is not int or run < 0 for run in runs):
+        raise ValueError("RLE counts as a list are whole numbers of pixels; restore the mask")
+    if sum(runs) != size[0] * size[1]:
+        raise ValueError(
+            f"RLE of size {list(size)}: its runs hold {sum(runs)} pixels instead of {size[0] * size[1]}; restore the mask"
+        )
+    return _to_rle(coco.frPyObjects({"size": list(size), "counts": list(runs)}, *size))
+
+
+def read_rle(raw: Any) -> Rle:
+    """An RLE of a JSON file, in either of COCO's forms: counts as text (compressed) or as a list of runs.
+
+    Raises:
+        ValueError: it is neither, or its counts do not fill its size exactly.
+    """
+    try:
+        (height, width), counts = raw["size"], raw["counts"]
+    except (TypeError, KeyError, ValueError) as error:
+        raise ValueError(
+            "is not {'size': [height, width], 'counts': text or list of runs}; restore the mask"
+        ) from error
+    if not (type(height) is type(width) is int and min(height, width) > 0 and isinstance(counts, (str, list))):
+        raise ValueError(
+            f"needs two positive integers as size and text or a list of runs as counts; found size {[height, width]}, "
+            f"counts {type(counts).__name__}: restore the mask"
+        )
+    size = (height, width)
+    return check({"size": size, "counts": counts}) if isinstance(counts, str) else _compress(size, counts)
+
+
+def _compress(size: tuple[int, int], runs: Sequence[Any]) -> Rle:
+    """Runs of 0 and 1 in turn, column by column, as the RLE that `encode` would give."""
+    if not all(type(run) is int and run >= 0 for run in runs):
+        raise ValueError("its list of runs holds something else than whole numbers from 0; restore the mask")
+    _check_size(size)
+    if sum(runs) != size[0] * size[1]:
+        raise ValueError(f"its runs hold {sum(runs)} pixels instead of {size[0] * size[1]}; restore the mask")
+    flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return encode(flat.reshape(size, order="F"))
 
 
 def encode(mask_HW: NDArray[np.generic]) -> Rle:

@@ -18,9 +18,10 @@ from typing import Any
 from stages.core.config.file import Config
 from stages.core.config.loading import check_split, load_config, settings_of
 from stages.core.config.sections import Settings
+from stages.core.notes import once_per_kind
 from stages.core.records import Source
 from stages.core.run.batches import Batches
-from stages.core.run.logs import set_up_logging
+from stages.core.run.logs import printing_loggers, set_up_logging
 from stages.core.state.graph import Layout
 from stages.core.tables import SOURCES
 
@@ -94,8 +95,10 @@ def execute(
 def guarded(action: Callable[[], int | None]) -> int:
     """Runs `action` with logging set up; an error of input, or Ctrl-C, becomes one line and an exit status."""
     set_up_logging()
+    handlers = [handler for logger in printing_loggers() for handler in logger.handlers]
     try:
-        return action() or 0
+        with once_per_kind(handlers, "stages.datasets"):
+            return action() or 0
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return WRONG_INPUT

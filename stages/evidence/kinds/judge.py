@@ -71,7 +71,7 @@ class Judging:
         known = {} if self.job.overwrite else replies_in(path)
         asked = Asked(path, stamp, self.identity, self.job.settings.run.batches.questions, known)
         view = VideoView(self.job.layout, video.id, self.settings.frame_side)
-        return {e.id: self.about(view, asked, e.text, choices[e.id]) for e in video.expressions}
+        return {e.id: self.about(view, asked, e.text, choices[e.id]) for e in video.expressions if e.has_word}
 
     def about(self, view: VideoView, asked: Asked, text: str, candidates: Sequence[Candidate]) -> ExpressionEvidence:
         """On one expression: of its best candidates that are visible in a keyframe."""

@@ -37,14 +37,14 @@ class GroundingDinoPrompter:
         self._settings = settings
 
     def prompts(self, video: Video, frames: FrameFolder) -> list[Prompt]:
-        """Frame by frame, expression by expression, best box first; equal captions are detected once."""
+        """Frame by frame, expression by expression, best box first; equal captions are detected once, one without a word never."""
         texts = [expression.text for expression in video.expressions]
-        captions = list(dict.fromkeys(texts))
+        captions = list(dict.fromkeys(e.text for e in video.expressions if e.has_word))
         prompts: list[Prompt] = []
         chosen = self._settings.frames.select(len(frames)) if captions else []
         for index, image_HW3, detections in progress.steps(self._detect(frames, chosen, captions), len(chosen)):
             by_caption = dict(zip(captions, self._frame_prompts(index, image_HW3, detections)))
-            prompts += [replace(prompt, expression=e) for e, text in enumerate(texts) for prompt in by_caption[text]]
+            prompts += [replace(prompt, expression=e) for e, text in enumerate(texts) for prompt in by_caption.get(text, ())]
         return prompts
 
     def _detect(
@@ -98,10 +98,10 @@ class BoxMasker:
         if len(boxes_N4):
             with autocast(self._predictor.device.type, self._precision):
                 self._predictor.set_image(image_HW3)
-                for _, found in self._batches.run(
+                for _, part_masks in self._batches.run(
                     range(len(boxes_N4)), lambda part: self._predict(boxes_N4[list(part)])
                 ):
-                    box_masks += found
+                    box_masks += part_masks
             self._predictor.reset_predictor()
         return box_masks
 

@@ -1,0 +1,82 @@
+"""What a split is read from, as one digest that changes when one of its files does.
+
+The workflow holds it against the last run's, so that frames, label files and videos that were replaced in place are seen.
+It costs a look at the entry of every file that the index names, and opens none but the index: names, sizes and times of
+change are compared, not contents.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from stages.core.config.file import Config
+from stages.core.config.loading import dataset_of
+from stages.core.digests import digest
+from stages.core.tables import FORMATS
+from stages.datasets import open_split
+from stages.datasets.folder_listing import FRAME_SUFFIXES
+
+THREADS = 8  # of a network's file system most of the time is waiting
+Facts = list[tuple[str, int, int]]
+
+
+def split_listing(config: Config, dataset: str, split: str) -> str:
+    """A digest of the split's index and of all files that its videos and their truth are read from.
+
+    Where the split cannot be opened it is of the index files alone: the stage says why.
+    """
+    entry = dataset_of(config, dataset)
+    root = Path(entry.root)
+    patterns = [pattern.format(split=split) for pattern in FORMATS[entry.format].index_files]
+    index = sorted({path for pattern in patterns for path in root.glob(pattern)})
+    with _silent_readers():
+        try:
+            opened = open_split(config, dataset, split)
+        except (ValueError, OSError):
+            return digest([[str(path), _facts(path)] for path in index])
+        videos = opened.videos()
+        frames = [video.location for video in videos]
+        truth = [path for video in videos for path in opened.sources(video)]
+    with ThreadPoolExecutor(THREADS) as pool:
+        seen = [pool.map(_frame_facts, frames), pool.map(_facts, [*index, *truth])]
+        return digest([[video.id for video in videos], *map(list, seen)])
+
+
+def _frame_facts(path: Path) -> Facts:
+    """The same of a video file, or of the pictures in a folder of frames."""
+    return [fact for fact in _facts(path) if fact[0].lower().endswith(FRAME_SUFFIXES) or fact[0] == path.name]
+
+
+def _facts(path: Path) -> Facts:
+    """Name, size and time of change of a file, or of the files in a folder; nothing where neither is there."""
+    try:
+        if not path.is_dir():
+            status = path.stat()
+            return [(path.name, status.st_size, status.st_mtime_ns)]
+        with os.scandir(path) as entries:
+            return sorted(_facts_of(entry) for entry in entries if not entry.name.startswith("."))
+    except OSError:
+        return []
+
+
+def _facts_of(entry: "os.DirEntry[str]") -> tuple[str, int, int]:
+    try:
+        status = entry.stat()
+    except OSError:  # a link to nothing
+        return entry.name, -1, 0
+    return entry.name, 0 if entry.is_dir() else status.st_size, status.st_mtime_ns
+
+
+@contextmanager
+def _silent_readers() -> Iterator[None]:
+    """What readers warn of the stages will say: here nobody asked."""
+    readers = logging.getLogger("stages.datasets")
+    before = readers.level
+    readers.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        readers.setLevel(before)
