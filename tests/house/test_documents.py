@@ -102,7 +102,7 @@ def test_keys_of_the_config_exist() -> None:
     for document in DOCUMENTS:
         for word in re.findall(rf"`((?:{sections})(?:\.[\w<>*]+)+)(?:`|:)", document.read_text(encoding="utf-8")):
             pattern = re.compile(re.sub(r"<\w+>|\\\*", r"\\w+", re.escape(word)))
-            if not word.endswith((".py", ".yaml", ".md", ".json", ".h5")):
+            if not word.endswith((".py", ".yaml", ".md", ".json", ".h5", ".png", ".svg")):
                 assert any(pattern.fullmatch(key) for key in known), f"{named(document)}: {word}"
                 tried += 1
     assert tried > 25
