@@ -5,7 +5,6 @@ declare more bytes than a mask can have are refused unread; a PNG's header is co
 are decoded.
 """
 
-import io
 import os
 import stat
 import zipfile
@@ -17,14 +16,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
+from stages.exchange import judge
 from stages.exchange.archives import UNREADABLE
 from stages.exchange.layouts import ZipLayout
 from stages.exchange.names import Expected, Matching, match
-from stages.exchange.png import BROKEN, WHITE, check_whole, davis_palette
 
-UNKNOWN_SIZE_LIMIT = 64 << 20  # bytes of an entry, and pixels, where the frame's size is not known
+UNKNOWN_SIZE_LIMIT = 64 << 20  # bytes of an entry where the frame's size is not known
 BATCH = 256  # entries that are in work at once
 
 # Kinds of defects, in the order they are printed.
@@ -199,25 +196,7 @@ def png_defect(data: bytes, size: tuple[int, int] | None, mode: str, values: tup
         values: what its pixels may be beside 0.
     """
     try:
-        check_whole(data)
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            found = (image.height, image.width)
-            if size is not None and found != tuple(size):
-                return "size", f"is {found[0]}×{found[1]} (height×width), its frame is {size[0]}×{size[1]}"
-            if found[0] * found[1] > UNKNOWN_SIZE_LIMIT:
-                return "refused", f"declares {found[0]}×{found[1]} pixels; no frame is that large"
-            if image.mode != mode:
-                return "mode", f"is of mode {image.mode} instead of {mode}"
-            histogram = image.histogram()
-            palette = image.getpalette()
-    except BROKEN as error:
-        return "unreadable", f"is no readable PNG ({error})"
-    wrong = [value for value in range(1, 256) if histogram[value] and value not in values]
-    if wrong:
-        shown = ", ".join(map(str, wrong[:5])) + (", …" if len(wrong) > 5 else "")
-        return "values", f"holds values {shown}; allowed are 0 and {', '.join(map(str, values)) or 'nothing else'}"
-    if palette is not None and values != (WHITE,):
-        n = 3 * (max(values, default=0) + 1)
-        if palette[:n] != davis_palette()[: min(n, len(palette))]:
-            return "values", "its palette is not that of DAVIS"
+        judge.judge(data, size, judge.submitted(mode, values))
+    except judge.Defect as defect:
+        return defect.kind, defect.words
     return None

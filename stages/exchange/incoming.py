@@ -3,7 +3,6 @@
 Legend: T frames.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +11,14 @@ from typing import Any, Protocol
 from stages.core.digests import digest
 from stages.core.media import masks
 from stages.core.records import Rle, Split, Video
+from stages.core.spelling import nfc
 from stages.core.state.frames import FrameFolder
+from stages.core.text_files import read_json
 from stages.exchange.archives import Archive
+from stages.exchange.judge import Defect, imported, judge
 from stages.exchange.layouts import ZipLayout, layouts_of
-from stages.exchange.names import Expected, Matching, expected_of, match
-from stages.exchange.png import expressions_of, read_labels
+from stages.exchange.names import Expected, Matching, expected_of, is_litter, match
+from stages.exchange.png import expressions_of
 
 NOTHING_FITS = "{}: nothing in it fits {}; the layout is {}, see docs/exchange.md"
 
@@ -58,12 +60,22 @@ class Incoming(Protocol):
 
 
 class IncomingPngs:
-    """Masks of an archive in one of the layouts of the split's protocol, whichever most names fit."""
+    """Masks of an archive in one of the layouts of the split's protocol, whichever most names fit.
+
+    Args:
+        threshold: share of white from which a grey pixel is the object; None = masks with grey values are errors.
+    """
 
     def __init__(
-        self, path: Path, archive: Archive, split: Split, videos: Sequence[Video], folders: Mapping[str, FrameFolder]
+        self,
+        path: Path,
+        archive: Archive,
+        split: Split,
+        videos: Sequence[Video],
+        folders: Mapping[str, FrameFolder],
+        threshold: float | None = None,
     ) -> None:
-        self.path, self.archive = path, archive
+        self.path, self.archive, self.threshold = path, archive, threshold
         self.entries: dict[str, dict[str, Expected]] = {}
         best: tuple[ZipLayout, Matching] | None = None
         for layout in layouts_of(split.protocol):
@@ -78,15 +90,22 @@ class IncomingPngs:
         assert best is not None
         self.layout, matching = best
         if not matching.found:
-            raise ValueError(NOTHING_FITS.format(path, f"{split.name!r}", self.layout.pattern))
+            like = f"; its names are like {matching.surplus[0]!r}" if matching.surplus else ""
+            raise ValueError(NOTHING_FITS.format(path, f"{split.name!r}", self.layout.pattern) + like)
         if matching.duplicates:
             raise ValueError(f"{path}: {matching.duplicates[0]!r} and others are given twice; make it again")
-        self.found, self.surplus = matching.found, matching.surplus
-        self.notes = [f"{len(names)} files lie {said}; read all the same" for said, names in matching.shifts.items()]
+        litter = [name for name in matching.surplus if is_litter(name)]
+        self.found, self.surplus = matching.found, [name for name in matching.surplus if not is_litter(name)]
+        self.notes = [f"{len(names)} files are {said}; read all the same" for said, names in matching.shifts.items()]
+        if litter:
+            self.notes.append(f"{len(litter)} files of a desktop are left out, as {litter[0]!r}")
+        if threshold is not None:
+            self.notes.append(f"grey values from {threshold:g} of white on are taken for the object")
 
     def facts(self, video: Video) -> str:
         names = {path: self.archive.facts[self.found[path]] for path in self.entries[video.id] if path in self.found}
-        return digest([self.layout.name, names])
+        thresholded = [] if self.threshold is None else [self.threshold]
+        return digest([self.layout.name, names, *thresholded])
 
     def missing(self, video: Video) -> list[str]:
         return [path for path in self.entries[video.id] if path not in self.found]
@@ -106,9 +125,10 @@ class IncomingPngs:
         name = self.found[path]
         data = self.archive.read(name)
         try:
-            return expressions_of(read_labels(data, one.size), one.entry.labels)
-        except ValueError as error:
-            raise ValueError(f"{self.path}: {name} {error}") from error
+            labels_HW = judge(data, one.size, imported(tuple(one.entry.labels), self.threshold))
+        except Defect as defect:
+            raise ValueError(f"{self.path}: {name} {defect}") from defect
+        return expressions_of(labels_HW, one.entry.labels)
 
 
 @dataclass
@@ -121,16 +141,18 @@ class IncomingYtvis:
     notes: list[str] = field(default_factory=list)
 
     def facts(self, video: Video) -> str:
-        return digest([self.entries.get((video.id, expression.id)) for expression in video.expressions])
+        return digest([self.entries.get((nfc(video.id), nfc(expression.id))) for expression in video.expressions])
 
     def missing(self, video: Video) -> list[str]:
         ids = [expression.id for expression in video.expressions]
-        return [f"{video.id}/{identifier}" for identifier in ids if (video.id, identifier) not in self.entries]
+        return [
+            f"{video.id}/{identifier}" for identifier in ids if (nfc(video.id), nfc(identifier)) not in self.entries
+        ]
 
     def answers(self, video: Video, frames: FrameFolder) -> dict[str, Answer]:
         given = {}
         for expression in video.expressions:
-            entry = self.entries.get((video.id, expression.id))
+            entry = self.entries.get((nfc(video.id), nfc(expression.id)))
             if entry is not None:
                 where = f"{self.path}: video {video.id!r}, expression {expression.id!r}"
                 rles_T = _segmentations(entry["segmentations"], frames.size, len(frames), where)
@@ -144,13 +166,16 @@ def read_ytvis(path: Path, videos: Sequence[Video]) -> IncomingYtvis:
     Raises:
         ValueError: it is no such list, or nothing in it belongs to the split.
     """
-    try:
-        document = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: is no JSON ({error}); make it again") from error
+    document = read_json(path, "file of results", "make it again")
     if not isinstance(document, list):
-        raise ValueError(f"{path}: YouTube-VIS results are a list; found {type(document).__name__}")
-    known = {(video.id, expression.id) for video in videos for expression in video.expressions}
+        lists = (
+            [str(key) for key, value in document.items() if isinstance(value, list)]
+            if isinstance(document, dict)
+            else []
+        )
+        where = f"; give the list under {lists[0]!r} alone" if len(lists) == 1 else ""
+        raise ValueError(f"{path}: YouTube-VIS results are a list; found {type(document).__name__}{where}")
+    known = {(nfc(video.id), nfc(expression.id)) for video in videos for expression in video.expressions}
     best: dict[tuple[str, str], Mapping[str, Any]] = {}
     surplus, repeated = [], 0
     for number, entry in enumerate(document):
@@ -173,7 +198,7 @@ def _key(entry: Any, where: str) -> tuple[str, str]:
     score = entry["score"]
     if isinstance(score, bool) or not isinstance(score, (int, float)) or not abs(score) < float("inf"):
         raise ValueError(f"{where}: score {score!r} is no finite number")
-    return str(entry["video_id"]), str(entry["expression_id"])
+    return nfc(str(entry["video_id"])), nfc(str(entry["expression_id"]))
 
 
 def _segmentations(raw: Any, size: tuple[int, int], n_frames: int, where: str) -> list[Rle]:
@@ -186,14 +211,9 @@ def _segmentations(raw: Any, size: tuple[int, int], n_frames: int, where: str) -
 
 def _rle(raw: Any, size: tuple[int, int], where: str) -> Rle:
     try:
-        (height, width), counts = raw["size"], raw["counts"]
-    except (TypeError, KeyError, ValueError) as error:
-        raise ValueError(f"{where}: is not {{'size': [height, width], 'counts': text}}") from error
-    if [height, width] != list(size):
-        raise ValueError(f"{where}: is of size {[height, width]} (height, width), its frame of {list(size)}")
-    if not isinstance(counts, str):
-        raise ValueError(f"{where}: counts are the text of COCO's compressed RLE; found {type(counts).__name__}")
-    try:
-        return masks.check({"size": (height, width), "counts": counts})
+        rle = masks.read_rle(raw)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
+    if rle["size"] != tuple(size):
+        raise ValueError(f"{where}: is of size {list(rle['size'])} (height, width), its frame of {list(size)}")
+    return rle

@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from stages.core.records import Split, Video
+from stages.core.spelling import nfc
 from stages.exchange.layouts import Entry, ZipLayout
 
 DEEPEST = 3  # folders around a submission that are recognised
+LITTER = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")  # what desktops put into zips and folders
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Matching:
         found: path of the submission → name in the archive.
         duplicates: names that mean a path which another name already means.
         surplus: names that mean nothing.
-        shifts: what is wrong with the folders, in words → the names that it was said of.
+        shifts: what is wrong with the folders, in words that are the same for all files of a kind → the names.
     """
 
     found: dict[str, str] = field(default_factory=dict)
@@ -45,15 +47,18 @@ class Matching:
 def match(names: Iterable[str], expected: Mapping[str, Expected], layout: ZipLayout) -> Matching:
     """Matches names to the paths of a submission; names at their place come before displaced ones."""
     matching, others = Matching(), []
+    spelt = {nfc(path): path for path in expected}
     for name in names:
-        if name not in expected:
+        path = spelt.get(nfc(name))
+        if path is None:
             others.append(name)
-        elif name in matching.found:
+        elif path in matching.found:
             matching.duplicates.append(name)
         else:
-            matching.found[name] = name
+            matching.found[path] = name
     for name in others:
-        path, shift = _displaced(name, expected, layout.top)
+        displaced, shift = _displaced(nfc(name), spelt, layout.top)
+        path = None if displaced is None else spelt[displaced]
         if path is None:
             matching.surplus.append(name)
             continue
@@ -67,13 +72,19 @@ def match(names: Iterable[str], expected: Mapping[str, Expected], layout: ZipLay
     return matching
 
 
+def is_litter(name: str) -> bool:
+    """Whether a desktop left it: no word about each is needed."""
+    parts = name.split("/")
+    return parts[-1].startswith("._") or not set(parts).isdisjoint(LITTER)
+
+
 def _displaced(name: str, expected: Collection[str], top: str) -> tuple[str | None, str]:
     """The path that a displaced file should have, and what is wrong with it in words."""
     parts = name.split("/")
     for n in range(1, min(DEEPEST, len(parts) - 1) + 1):
         prefix, rest = "/".join(parts[:n]), "/".join(parts[n:])
         if rest in expected:
-            return rest, f"{_folders(n)} too deep: take {prefix!r} away, so that {rest!r} stands at the root"
+            return rest, f"{_folders(n)} too deep: take {prefix!r} away"
         if top and f"{top}/{rest}" in expected:
             return f"{top}/{rest}", f"in the wrong folder: rename {prefix!r} to {top!r}"
     if top and f"{top}/{name}" in expected:

@@ -1,10 +1,9 @@
-"""Mask PNGs: binary ones (mode L, 0 or 255), label maps (mode P, DAVIS palette), and reading anybody's.
+"""Mask PNGs: binary ones (mode L, 0 or 255), label maps (mode P, DAVIS palette), and what label maps mean.
 
 Legend: K objects, H height, W width.
 """
 
 import io
-import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -19,18 +18,6 @@ from stages.core.records import Rle
 WHITE = 255  # the object, in a binary mask
 FAST = 1  # zlib level: masks are flat, and higher levels win little
 MASK_MODES = ("L", "1", "P")
-END = b"IEND\xaeB`\x82"  # the last chunk of a PNG, with its checksum
-# What Pillow raises for files that are damaged, or made to harm.
-BROKEN = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    OverflowError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
 
 
 def davis_palette() -> list[int]:
@@ -78,37 +65,6 @@ def label_map(rles: Mapping[int, Rle], scores: Mapping[int, float], size: tuple[
             raise ValueError(f"mask of object {number} is of size {mask_HW.shape}, the label map of {tuple(size)}")
         labels_HW[mask_HW] = number
     return labels_HW
-
-
-def check_whole(data: bytes) -> None:
-    """Raises ValueError where a PNG lacks its end: Pillow may not miss it, but other decoders do."""
-    if END not in data:
-        raise ValueError("it is cut short")
-
-
-def read_labels(data: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """A mask or label PNG as (H, W) uint8; palette numbers stay numbers, mode 1 gives 0 and 255.
-
-    Raises:
-        ValueError: it is no readable PNG, of another size, or of a mode that holds no labels.
-    """
-    try:
-        check_whole(data)
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            found = (image.height, image.width)
-            if found != tuple(size):  # before a pixel is decoded: the header may promise gigabytes
-                raise _Unfit(f"is {found[0]}×{found[1]} (height×width), its frame is {size[0]}×{size[1]}")
-            if image.mode not in MASK_MODES:
-                raise _Unfit(f"is of mode {image.mode}; masks are of mode {', '.join(MASK_MODES)}")
-            return np.asarray(image.convert("L") if image.mode == "1" else image)
-    except _Unfit:
-        raise
-    except BROKEN as error:
-        raise ValueError(f"is no readable PNG ({error})") from error
-
-
-class _Unfit(ValueError):
-    """A sound PNG that is not the one that is needed."""
 
 
 def expressions_of(labels_HW: NDArray[np.uint8], labels: Mapping[int, str]) -> dict[str, Rle]:

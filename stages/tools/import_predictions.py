@@ -6,9 +6,12 @@ Writes: <results>/imports/<name>/: an overlay config.yaml and a cache with decis
         stages/exchange/importing.py. The commands to go on with are printed.
 
 Why: figures compare only when the same code computes them. What is not predicted counts as empty and is
-listed in import.json; a mask of another size than its frame is an error.
+listed in import.json; a mask of another size than its frame is an error. So is one that may mean several things:
+grey values, a palette whose 0 is not the background, a label map in place of a binary mask. Of grey masks
+(mode L, 8 or 16 bits) --threshold says which shade is the object.
 """
 
+import argparse
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,8 +30,11 @@ STAGES_AFTER = ("evaluate", "render_predictions", "assemble")  # what runs on an
 log = logging.getLogger(__name__)
 
 
-def run(job: Job, origin: Path, name: str | None) -> None:
+def run(job: Job, origin: Path, name: str | None, threshold: float | None = None) -> None:
     """Imports one split.
+
+    Args:
+        threshold: share of white from which a grey pixel is the object; None = grey is an error.
 
     Raises:
         ValueError: the predictions, the split or the frames cannot be used; what is imported by then stays.
@@ -37,7 +43,7 @@ def run(job: Job, origin: Path, name: str | None) -> None:
     split = open_split(job.config, job.dataset, job.split)
     videos = [_sound(video) for video in split.videos()[: job.limit]]
     folders = {video.id: open_frames(job.layout, video.id) for video in videos}
-    with open_incoming(origin, split, videos, folders) as incoming:
+    with open_incoming(origin, split, videos, folders, threshold) as incoming:
         prepare(made, job.layout)
         missing = [line for video in videos for line in incoming.missing(video)]
         done = sum(import_video(made, video, folders[video.id], incoming, overwrite=job.overwrite) for video in videos)
@@ -48,16 +54,18 @@ def run(job: Job, origin: Path, name: str | None) -> None:
 
 @contextmanager
 def open_incoming(
-    origin: Path, split: Split, videos: Sequence[Video], folders: dict[str, FrameFolder]
+    origin: Path, split: Split, videos: Sequence[Video], folders: dict[str, FrameFolder], threshold: float | None
 ) -> Iterator[Incoming]:
     """The predictions, by the kind of file."""
     if origin.suffix == ".json":
         if not origin.is_file():
             raise ValueError(f"{origin}: does not exist or is no file")
+        if threshold is not None:
+            raise ValueError("--threshold is for mask PNGs; RLEs have no shades")
         yield read_ytvis(origin, videos)
     else:
         with open_archive(origin) as archive:
-            yield IncomingPngs(origin, archive, split, videos, folders)
+            yield IncomingPngs(origin, archive, split, videos, folders, threshold)
 
 
 def _sound(video: Video) -> Video:
@@ -82,7 +90,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--from", required=True, type=Path, dest="origin", metavar="PATH", help="what to import")
     parser.add_argument("--name", help="of the import, a folder (default: the name of PATH without its suffix)")
     parser.add_argument("--overwrite", action="store_true", help="import again what is there already")
-    return execute(parser, argv, lambda arguments: run(parse_job(arguments), arguments.origin, arguments.name))
+    parser.add_argument(
+        "--threshold", type=_share, metavar="SHARE", help="of white, 0 to 1: grey from there on is object"
+    )
+    return execute(parser, argv, lambda a: run(parse_job(a), a.origin, a.name, a.threshold))
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"needs a number above 0, at most 1; got {text!r}")
+    return share
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ import json
 import logging
 import re
 import shutil
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,16 @@ from support.project import ROOT
 from support.tiny_mevis import SIZE
 
 from stages import assemble, evaluate, render_predictions, rerank_tracks
+from stages.__main__ import MODULES
 from stages.core.media import masks
 from stages.core.records import Video
 from stages.core.run.cli import Job, stage_parser
 from stages.core.state.frames import open_frames
 from stages.core.state.graph import EVALUATE, RERANK_TRACKS
 from stages.datasets import open_split
+from stages.exchange.check import png_defect
 from stages.exchange.importing import Import
+from stages.exchange.predictions import read_predictions
 from stages.exchange.submission import write_zip
 from stages.tools import export_predictions, import_predictions
 
@@ -186,9 +191,12 @@ def png(mask_HW: np.ndarray, mode: str = "L") -> bytes:
     [
         (png(np.zeros((48, 65), np.uint8)), "is 48×65 (height×width), its frame is 48×64"),
         (png(np.zeros((48, 64), np.uint8), "RGB"), "is of mode RGB"),
+        (png(np.zeros((48, 64), np.uint8), "RGBA"), "is of mode RGBA"),
+        (b"", "is no readable PNG (it is empty)"),
+        (b"\xff\xd8\xff\xe0 a JPEG", "is no readable PNG (it is a JPEG)"),
         (b"not a PNG", "is no readable PNG"),
     ],
-    ids=["size", "mode", "damaged"],
+    ids=["size", "RGB", "RGBA", "empty", "jpeg", "damaged"],
 )
 def test_a_mask_that_cannot_be_used_is_an_error(fresh, tmp_path, capsys, data, words) -> None:
     write_zip(tmp_path / "bad.zip", [("video2/1/00025.png", data)])
@@ -209,7 +217,7 @@ WRONG_SIZE = dict(masks.encode(np.ones((48, 63), bool)))
 @pytest.mark.parametrize(
     ("document", "words"),
     [
-        ("{", "is no JSON"),
+        ("{", "broken JSON"),
         ({}, "are a list; found dict"),
         ([{"video_id": "video0"}], "entry 0: needs video_id, expression_id, score and segmentations"),
         ([entry(score="high")], "score 'high' is no finite number"),
@@ -250,6 +258,183 @@ def test_a_source_that_is_none(fresh, tmp_path, capsys, origin) -> None:
     assert command(import_predictions, fresh[0], "--from", tmp_path / origin, "--name", "x") == 2
     assert origin in capsys.readouterr().err
     assert command(import_predictions, fresh[0], "--from", tmp_path / "empty", "--name", "../x") == 2
+
+
+# ------------------------------------------------------------------------------------------ forms of masks
+
+OBJECT = np.zeros(SIZE, bool)
+OBJECT[5:20, 10:30] = True
+RED, WHITE, BLACK = [128, 0, 0], [255, 255, 255], [0, 0, 0]
+
+
+def saved(image: Image.Image, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", **options)
+    return buffer.getvalue()
+
+
+def grey(on: int, off: int = 0, dtype: Any = np.uint8) -> bytes:
+    return saved(Image.fromarray(np.where(OBJECT, on, off).astype(dtype)))
+
+
+def palette(on: int, off: int, *colours: list[int], **options: Any) -> bytes:
+    image = Image.fromarray(np.where(OBJECT, on, off).astype(np.uint8))
+    image.putpalette([value for colour in colours for value in colour])
+    return saved(image, **options)
+
+
+def soft() -> bytes:
+    """Shades from left to right over the object's rows; half of them from column 32 on."""
+    shades_HW = np.zeros(SIZE, np.uint8)
+    shades_HW[5:20] = np.arange(SIZE[1]) * 4
+    return saved(Image.fromarray(shades_HW))
+
+
+def animated() -> bytes:
+    pictures = [Image.fromarray(mask_HW * np.uint8(255)) for mask_HW in (OBJECT, ~OBJECT)]
+    return saved(pictures[0], save_all=True, append_images=pictures[1:])
+
+
+def interlaced() -> bytes:
+    """Adam7, which Pillow reads and does not write."""
+    image_HW, raw = OBJECT * np.uint8(255), b""
+    for x, y, dx, dy in (
+        (0, 0, 8, 8),
+        (4, 0, 8, 8),
+        (0, 4, 4, 8),
+        (2, 0, 4, 4),
+        (0, 2, 2, 4),
+        (1, 0, 2, 2),
+        (0, 1, 1, 2),
+    ):
+        raw += b"".join(b"\0" + row.tobytes() for row in image_HW[y::dy, x::dx])
+    header = struct.pack(">IIBBBBB", SIZE[1], SIZE[0], 8, 0, 0, 0, 1)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(raw)), (b"IEND", b"")]
+    packed = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+
+RIGHT = {
+    "0 and 255": grey(255),
+    "0 and 1": grey(1),
+    "two levels": saved(Image.fromarray(OBJECT)),
+    "interlaced": interlaced(),
+    "palette": palette(1, 0, BLACK, RED),
+    "palette 255": palette(255, 0, *[[i, i, i] for i in range(256)]),
+    "palette on transparency": palette(1, 0, WHITE, RED, transparency=b"\x00\xff"),
+}
+# name → the file, and the words that refuse it.
+WRONG = {
+    "grey": (grey(200), "holds values 200; allowed are 0 and 255, or 0 and 1; if they are shades, --threshold"),
+    "soft": (soft(), "holds values 4, 8, 12, 16, 20, …"),
+    "0, 1 and 255": (grey(255, 1), "holds values 1; allowed are 0 and 255, or 0 and 1"),
+    "label map": (saved(Image.fromarray(OBJECT * np.uint8(2))), "holds values 2; allowed are"),
+    "label map with palette": (palette(3, 0, BLACK, RED, WHITE, [9, 9, 9]), "holds values 3; allowed are"),
+    "16 bits": (grey(65535, dtype=np.uint16), "is of mode I;16 (16-bit grey)"),
+    "grey and alpha": (png(OBJECT * np.uint8(255), "LA"), "is of mode LA"),
+    "transparent grey": (saved(Image.fromarray(OBJECT * np.uint8(255)), transparency=255), "to be transparent"),
+    "palette upside down": (
+        palette(0, 1, WHITE, BLACK),
+        "whose value 0 is not the background: it is RGB 255, 255, 255",
+    ),
+    "palette of two objects": (palette(0, 1, RED, WHITE), "whose value 0 is not the background: it is RGB 128, 0, 0"),
+    "palette all black": (palette(1, 0, BLACK, BLACK), "shows value 1 as the background"),
+    "palette with hidden object": (
+        palette(1, 0, BLACK, RED, transparency=b"\xff\x00"),
+        "shows value 1 as the background",
+    ),
+    "animation": (animated(), "is an animation of 2 pictures"),
+}
+
+
+def import_one(flags: list[str], folder: Path, data: bytes, *more: str) -> int:
+    """Imports an archive that holds one mask, of the frame 00010 of video0/0, under the name "one"."""
+    write_zip(folder / "one.zip", [("video0/0/00010.png", data)])
+    return command(import_predictions, flags, "--from", folder / "one.zip", "--overwrite", *more)
+
+
+def imported_mask(flags: list[str], job: Job) -> np.ndarray:
+    layout = of_import(flags, job, "one").layout
+    video = videos_of(job)[0]
+    prediction = next(iter(read_predictions(layout, video, open_frames(layout, video.id))))
+    return masks.decode(prediction.rles_T[video.frames.index("00010")])
+
+
+@pytest.mark.parametrize("form", RIGHT)
+def test_forms_that_mean_one_thing_are_read(fresh, tmp_path, form) -> None:
+    flags, job, _ = fresh
+    assert import_one(flags, tmp_path, RIGHT[form]) == 0
+    assert np.array_equal(imported_mask(flags, job), OBJECT)
+
+
+@pytest.mark.parametrize("form", WRONG)
+def test_forms_that_may_mean_several_things_are_refused(fresh, tmp_path, capsys, form) -> None:
+    """By the import and by the check of submissions."""
+    data, words = WRONG[form]
+    assert import_one(fresh[0], tmp_path, data) == 2
+    error = capsys.readouterr().err
+    assert "one.zip: video0/0/00010.png " in error and words in error
+    assert png_defect(data, SIZE, "L", (255,)) is not None
+
+
+@pytest.mark.parametrize(
+    ("data", "share", "expected"),
+    [
+        (grey(200), "0.5", OBJECT),
+        (grey(65535, dtype=np.uint16), "1", OBJECT),
+        (grey(20000, dtype=np.uint16), "0.5", np.zeros(SIZE, bool)),
+        (soft(), "0.5", np.pad(np.ones((15, 32), bool), ((5, 28), (32, 0)))),
+        (palette(1, 0, BLACK, RED), "0.5", OBJECT),
+    ],
+)
+def test_a_threshold_says_which_shade_is_the_object(fresh, tmp_path, caplog, data, share, expected) -> None:
+    flags, job, _ = fresh
+    assert import_one(flags, tmp_path, data, "--threshold", share) == 0
+    assert np.array_equal(imported_mask(flags, job), expected)
+    assert f"grey values from {share} of white on are taken for the object" in caplog.text
+
+
+def test_another_threshold_imports_again(fresh, tmp_path) -> None:
+    flags, job, _ = fresh
+    write_zip(tmp_path / "one.zip", [("video0/0/00010.png", grey(100))])
+    for share, shown in (("0.3", True), ("0.5", False)):
+        assert command(import_predictions, flags, "--from", tmp_path / "one.zip", "--threshold", share) == 0
+        assert imported_mask(flags, job).any() == shown
+    with pytest.raises(SystemExit):
+        command(import_predictions, flags, "--from", tmp_path / "one.zip", "--threshold", "128")
+
+
+def test_files_of_desktops_and_a_wrapping_folder_are_a_note_each(fresh, tmp_path, caplog) -> None:
+    flags, job, results = fresh
+    with zipfile.ZipFile(results / "submission.zip") as archive:
+        entries = {f"my results/{name}": archive.read(name) for name in archive.namelist()}
+    litter = {f"__MACOSX/{name.replace('000', '._000', 1)}": b"x" for name in entries} | {"my results/.DS_Store": b"x"}
+    write_zip(tmp_path / "mac.zip", [*entries.items(), *litter.items()])
+    assert command(import_predictions, flags, "--from", tmp_path / "mac.zip") == 0
+    record = json.loads((of_import(flags, job, "mac").layout.root / "import.json").read_text())
+    assert record["missing"] == record["surplus"] == [] and len(record["notes"]) == 2
+    assert record["notes"][0].startswith("60 files are one folder too deep: take 'my results' away; read all the same")
+    assert record["notes"][1].startswith("61 files of a desktop are left out, as ")
+
+
+def test_forms_of_json(fresh, tmp_path, capsys) -> None:
+    """A mark of the byte order and uncompressed RLEs are read; a dict is refused with the key of its list."""
+    flags, job, _ = fresh
+    runs = [len(part) for part in re.findall(r"0+|1+", "".join(map(str, OBJECT.astype(int).ravel("F"))))]
+    listed = [entry(segmentations=[None, None, {"size": list(SIZE), "counts": runs}, None])]
+    (tmp_path / "one.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(listed).encode())
+    assert command(import_predictions, flags, "--from", tmp_path / "one.json") == 0
+    layout, video = of_import(flags, job, "one").layout, videos_of(job)[0]
+    prediction = next(iter(read_predictions(layout, video, open_frames(layout, video.id))))
+    assert np.array_equal(masks.decode(prediction.rles_T[2]), OBJECT)
+    for wrong, words in (([*runs[:-1], runs[-1] + 1], "runs hold 3073 pixels instead of 3072"), ([-1, 3073], "whole")):
+        listed[0]["segmentations"][2]["counts"] = wrong
+        (tmp_path / "one.json").write_text(json.dumps(listed))
+        assert command(import_predictions, flags, "--from", tmp_path / "one.json") == 2
+        assert words in capsys.readouterr().err
+    (tmp_path / "one.json").write_text(json.dumps({"annotations": listed}))
+    assert command(import_predictions, flags, "--from", tmp_path / "one.json") == 2
+    assert "found dict; give the list under 'annotations' alone" in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------------------------------ state
@@ -321,7 +506,8 @@ def test_without_frames_the_stage_is_named(fresh, tmp_path, capsys) -> None:
 
 def test_the_documents_commands_are_real() -> None:
     text = (ROOT / "docs/exchange.md").read_text()
-    said = set(re.findall(r"python -m (stages\.[a-z_.]+)", text))
+    said = {MODULES[verb] for verb in re.findall(r"^referee ([a-z-]+)", text, re.MULTILINE)}
+    said |= set(re.findall(r"python -m (stages\.[a-z_.]+)", text))
     assert {f"stages.tools.{verb}_predictions" for verb in ("export", "import")} <= said
     assert {"stages.tools.check_submission", "stages.evaluate", "stages.assemble"} <= said
     assert all(importlib.util.find_spec(name) for name in said)
