@@ -1,4 +1,4 @@
-"""Prompts from ground truth: one mask an annotation. No model is asked."""
+"""Prompts from ground truth: one mask per annotation. No model runs."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -36,19 +36,19 @@ class GroundTruthPrompter:
         Raises:
             ValueError: an annotation does not fit the frames.
         """
-        found: list[Prompt] = []
+        prompts: list[Prompt] = []
         for key, annotation in self._split.annotations(video).items():
             frame = prompt_frame(annotation, self._settings.frame)
             rle = None if frame is None else annotation[frame]
             if frame is None or rle is None:
                 continue
             _check_fit(key, annotation, rle, frames)
-            found.append(Prompt(frame, rle, mask_box(rle), annotation=key))
-        return found
+            prompts.append(Prompt(frame, rle, mask_box(rle), annotation=key))
+        return prompts
 
 
 def prompt_frame(annotation: MaskSequence, which: Literal["first", "largest"]) -> int | None:
-    """The first frame an object is seen in, or that of its largest mask (the first of equals); None if unseen."""
+    """The first frame an object is seen in, or that of its largest mask (ties go to the first); None if unseen."""
     area_T = [0 if rle is None else int(masks.area([rle])[0]) for rle in annotation]
     if not any(area_T):
         return None
@@ -75,7 +75,7 @@ def _check_fit(key: str, annotation: MaskSequence, rle: Rle, frames: FrameFolder
     if len(annotation) != len(frames) or tuple(rle["size"]) != frames.size:
         raise ValueError(
             f"annotation {key!r} has {len(annotation)} frames of size {tuple(rle['size'])}, the frame folder "
-            f"{len(frames)} of {frames.size}: extract all frames at native size (config: frames), or mend it"
+            f"{len(frames)} of {frames.size}: extract all frames at native size (config: frames), or fix it"
         )
 
 

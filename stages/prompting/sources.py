@@ -1,4 +1,4 @@
-"""The list behind the table SOURCES: everything that prompts can come from. One line adds one."""
+"""The list behind the table SOURCES: every source of prompts. One line adds one."""
 
 from stages.core.tables import PromptSource
 from stages.prompting import grid, ground_truth, grounding_dino

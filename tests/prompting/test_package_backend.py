@@ -240,7 +240,7 @@ def of_another_model(_: State) -> State:
     ("change", "message"),
     [
         (without, r"it lacks feat_map\.weight"),
-        (with_more, r"it has besides transformer\.encoder\.layers\.2\.norm1\.weight"),
+        (with_more, r"it also has transformer\.encoder\.layers\.2\.norm1\.weight"),
         (of_other_shape, "do not have the shapes of its config.json"),
         (with_other_heads, r"bbox_embed\.1\.layers\.0\.weight are not copies of another"),
         (of_another_model, "not a GroundingDINO: it has neither .*; it has bias, weight"),

@@ -1,4 +1,4 @@
-"""The card that is stored beside a model's weights: data, recipe, command, time, scores."""
+"""The card that is stored next to a model's weights: data, recipe, command, time, scores."""
 
 import dataclasses
 import datetime

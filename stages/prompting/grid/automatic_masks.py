@@ -1,10 +1,10 @@
 """Segment Anything's automatic masks (arXiv 2304.02643, appendix B) with SAM2: a grid of points over one image.
 
-The same masks as the sam2 package's generator, in another order of work: a mask is dropped as soon as what decides
-is known, the predicted IoU before there is a mask at all, stability and box before there is an image of it, and
-only what non-maximum suppression leaves is encoded, straight from low resolution.
+The same masks as the sam2 package's generator, computed in another order: a mask is dropped as soon as possible, by
+predicted IoU before it is decoded, by stability and box before it is enlarged, and only what non-maximum
+suppression keeps is encoded, straight from low resolution.
 
-Legend: P points, S masks that are left, h × w low resolution, H × W the image.
+Legend: P points, S remaining masks, h × w low resolution, H × W the image.
 """
 
 from collections.abc import Sequence
@@ -25,12 +25,12 @@ from stages.prompting.grid.point_decoder import ImageSide, PointDecoder
 from stages.prompting.grid.settings import GridPrompts
 from stages.tracking.sam2_model import autocast, image_predictor
 
-CPU_POINTS = 8  # more of them leave a processor's caches
+CPU_POINTS = 8  # more of them do not fit a processor's caches
 
 
 @dataclass(frozen=True)
 class AutomaticMask:
-    """A mask at the size of the image, its predicted IoU and its stability (nan where it cannot be told)."""
+    """A mask at the size of the image, its predicted IoU and its stability (nan where it is undefined)."""
 
     rle: Rle
     predicted_iou: float
@@ -51,11 +51,11 @@ class _Candidates:
 class AutomaticMasks:
     """The generator, for any image size; small regions are cleaned on every machine.
 
-    The package cleans with a CUDA extension and, where that is not built, silently does not; its older way
+    The package cleans with a CUDA extension and, where that is not built, silently does not; its older method
     (OpenCV, then non-maximum suppression again) runs everywhere.
 
     Args:
-        points: of a frame, decoded together (`run.batches.points`).
+        points: number of a frame's points decoded together (`run.batches.points`).
     """
 
     def __init__(self, model: SAM2Base, settings: GridPrompts, points: int) -> None:
@@ -76,13 +76,13 @@ class AutomaticMasks:
             def compute(part: Sequence[int]) -> _Candidates:
                 return self._candidates(image, points_P2[part[0] : part[-1] + 1], size)
 
-            parts = [found for _, found in self.batches.run(range(len(points_P2)), compute)]
+            parts = [candidates for _, candidates in self.batches.run(range(len(points_P2)), compute)]
         self._predictor.reset_predictor()
-        found = _Candidates(*(torch.cat(values) for values in zip(*(vars(part).values() for part in parts))))
-        found = found[nms(found.boxes_S4.float(), found.iou_S, self._settings.box_nms_thresh)]
-        rles = encode(found.logits_Shw, size)
-        made = [AutomaticMask(*mask) for mask in zip(rles, found.iou_S.tolist(), found.stability_S.tolist())]
-        return self._cleaned(made) if self._settings.min_mask_region_area > 0 else made
+        merged = _Candidates(*(torch.cat(values) for values in zip(*(vars(part).values() for part in parts))))
+        merged = merged[nms(merged.boxes_S4.float(), merged.iou_S, self._settings.box_nms_thresh)]
+        rles = encode(merged.logits_Shw, size)
+        generated = [AutomaticMask(*mask) for mask in zip(rles, merged.iou_S.tolist(), merged.stability_S.tolist())]
+        return self._cleaned(generated) if self._settings.min_mask_region_area > 0 else generated
 
     def _points(self, size: tuple[int, int]) -> torch.Tensor:
         """The grid, row by row, as (P, 2) x y in pixels of the model's input."""
@@ -92,21 +92,21 @@ class AutomaticMasks:
         return scaled_P2
 
     def _candidates(self, image: ImageSide, points_P2: torch.Tensor, size: tuple[int, int]) -> _Candidates:
-        """Masks of some points that are good enough, by themselves."""
-        found = self._decoder.decode(image, points_P2, self._settings.pred_iou_thresh)
-        measures = measure(found.logits_Shw, size, self._settings.stability_score_offset)
-        candidates = _Candidates(found.logits_Shw, found.iou_S, measures.stability_N, measures.boxes_N4)
+        """Masks of some points that pass the thresholds, before suppression."""
+        decoded = self._decoder.decode(image, points_P2, self._settings.pred_iou_thresh)
+        measures = measure(decoded.logits_Shw, size, self._settings.stability_score_offset)
+        candidates = _Candidates(decoded.logits_Shw, decoded.iou_S, measures.stability_N, measures.boxes_N4)
         least = self._settings.stability_score_thresh
         return candidates[candidates.stability_S >= least] if least > 0 else candidates
 
-    def _cleaned(self, found: list[AutomaticMask]) -> list[AutomaticMask]:
-        """Small holes filled, small islands removed and duplicates suppressed anew, which spares unchanged masks."""
-        rles = [without_small_regions(mask.rle, self._settings.min_mask_region_area) for mask in found]
-        unchanged = torch.tensor([float(rle == mask.rle) for rle, mask in zip(rles, found)])
+    def _cleaned(self, generated: list[AutomaticMask]) -> list[AutomaticMask]:
+        """Small holes filled, small islands removed and duplicates suppressed again, preferring unchanged masks."""
+        rles = [without_small_regions(mask.rle, self._settings.min_mask_region_area) for mask in generated]
+        unchanged = torch.tensor([float(rle == mask.rle) for rle, mask in zip(rles, generated)])
         edges_S4 = masks.boxes(rles).astype(np.float32)
         edges_S4[:, 2:] = np.maximum(edges_S4[:, 2:] - 1, 0)  # inclusive, as the package's
         kept = nms(torch.from_numpy(edges_S4), unchanged, self._settings.box_nms_thresh)
-        return [replace(found[i], rle=rles[i]) for i in kept.tolist()]
+        return [replace(generated[i], rle=rles[i]) for i in kept.tolist()]
 
 
 def without_small_regions(rle: Rle, area: int) -> Rle:

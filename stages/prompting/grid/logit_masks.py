@@ -1,6 +1,6 @@
-"""Masks from mask logits of low resolution, as if these had been enlarged to the image first.
+"""Masks from low-resolution mask logits, as if these had been enlarged to the image first.
 
-SAM's masks are what lies above 0 after bilinear interpolation to the size of the image (align_corners=False, as
+SAM's masks are where logits exceed 0 after bilinear interpolation to the size of the image (align_corners=False, as
 torch.nn.functional.interpolate). Interpolated values lie between their neighbours, so a cell of the low-resolution
 grid whose corners are all high, or all low, is decided as a whole: only cells on an outline are interpolated, and
 no image is ever made.
@@ -21,7 +21,7 @@ from stages.core.compiled import compiled
 from stages.core.records import Rle
 
 MARGIN = 1e-3  # of a logit: rounding in the interpolation is far below
-PIXELS_A_PASS = 1 << 26  # of enlarged logits held on an accelerator, a quarter of a gigabyte
+PIXELS_PER_PASS = 1 << 26  # of enlarged logits held on an accelerator, a quarter of a gigabyte
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ def measure(logits_Nhw: torch.Tensor, size: tuple[int, int], offset: float) -> M
         counts_N3, boxes_N4, _ = _trace_all(logits_Nhw, size, offset)
         inner_N, outer_N = torch.from_numpy(counts_N3[:, 2]), torch.from_numpy(counts_N3[:, 0])
         return Measures(inner_N / outer_N, torch.from_numpy(boxes_N4))
-    parts = logits_Nhw.split(max(1, PIXELS_A_PASS // (size[0] * size[1])))
-    found = [_measure_enlarged(part, size, offset) for part in parts]
-    return Measures(torch.cat([m.stability_N for m in found]), torch.cat([m.boxes_N4 for m in found]))
+    parts = logits_Nhw.split(max(1, PIXELS_PER_PASS // (size[0] * size[1])))
+    measures = [_measure_enlarged(part, size, offset) for part in parts]
+    return Measures(torch.cat([m.stability_N for m in measures]), torch.cat([m.boxes_N4 for m in measures]))
 
 
 def encode(logits_Nhw: torch.Tensor, size: tuple[int, int]) -> list[Rle]:
@@ -83,7 +83,7 @@ def _trace_all(
 
 
 def _neighbours(n: int, n_out: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """For each output position the two inputs it lies between, and the weight of the second, as torch has them."""
+    """For each output position the two inputs it lies between, and the weight of the second, as torch computes them."""
     scale = np.float32(n) / np.float32(n_out)
     at = np.maximum(scale * (np.arange(n_out, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5), np.float32(0))
     first = np.minimum(at.astype(np.int64), n - 1)
@@ -98,7 +98,7 @@ def _to_rle(turns: NDArray[np.int64], size: tuple[int, int]) -> Rle:
 
 @compiled
 def _trace(columns_Nwh, x0_W, x1_W, weight_W, first_h, weight_H, offset, counts_N3, boxes_N4):  # type: ignore[no-untyped-def]
-    """Fills counts and boxes; returns the turns of all masks behind each other and where each mask's begin."""
+    """Fills counts and boxes; returns the turns of all masks, one mask after the other, and where each mask's begin."""
     n, w, h = columns_Nwh.shape
     height, width = len(weight_H), len(weight_W)
     low, high = np.float32(-offset), np.float32(offset)

@@ -2,12 +2,12 @@
 
 The stock decoder (Segment Anything, arXiv 2304.02643, section 3) projects every pixel of the image anew for every
 point. Here, by algebra alone:
-  - before the first layer the image is the same for all points, so its keys, values and queries are made once;
+  - before the first layer the image is the same for all points, so its keys, values and queries are computed once;
   - afterwards a few tokens face many pixels, so projections of pixels are folded into the tokens:
     q·(W x) = (Wᵀq)·x, and Σ a (W x) = W Σ a x;
   - the predicted IoU needs no mask, so only points with a mask above the threshold are decoded to masks.
 
-Legend: P points, T tokens a point (outputs and prompt), N pixels of the coarsest level, C channels, D channels inside
+Legend: P points, T tokens per point (outputs and prompt), N pixels of the coarsest level, C channels, D channels inside
 attention, H heads, d = D/H, M mask tokens, h × w pixels of the mask logits.
 """
 
@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class ImageSide:
-    """What the decoder reads of an image, made once for all points.
+    """What the decoder reads of an image, computed once for all points.
 
     Attributes:
         pixels_NC: the image with the prompt encoder's "no mask" added.
@@ -55,7 +55,7 @@ class PointMasks:
 
 
 class PointDecoder:
-    """The mask decoder of a model; three masks a point (multimask output)."""
+    """The mask decoder of a model; three masks per point (multimask output)."""
 
     def __init__(self, model: SAM2Base) -> None:
         self._decoder, self._prompts = model.sam_mask_decoder, model.sam_prompt_encoder
@@ -63,7 +63,7 @@ class PointDecoder:
         assert all(isinstance(layer.self_attn, Attention) for layer in self._transformer.layers)
 
     def image_side(self, features: dict[str, Any]) -> ImageSide:
-        """Of the features that sam2's image predictor holds after set_image."""
+        """From the features that sam2's image predictor holds after set_image."""
         image_1Chw, finer = features["image_embed"], features["high_res_feats"]
         dense_1C11 = self._prompts.no_mask_embed.weight.reshape(1, -1, 1, 1)
         grid = image_1Chw.shape[-2:]
@@ -151,24 +151,24 @@ def _two_way(
 def _to_image(
     attention: Attention, queries_PTC: torch.Tensor, pixels_PNC: torch.Tensor, placed_PNC: torch.Tensor
 ) -> torch.Tensor:
-    """Tokens attend to pixels: keys are `placed_PNC`, values `pixels_PNC`. The keys' bias moves no softmax."""
+    """Tokens attend to pixels: keys are `placed_PNC`, values `pixels_PNC`. The keys' bias changes no softmax."""
     queries_PHTd = _heads(attention, attention.q_proj(queries_PTC))
     points, heads, tokens, _ = queries_PHTd.shape
-    if len(pixels_PNC) == 1:  # shared: the projections of the image are made once
+    if len(pixels_PNC) == 1:  # shared: the projections of the image are computed once
         keys_1HNd, values_1HNd = (
             _heads(attention, attention.k_proj(placed_PNC)),
             _heads(attention, attention.v_proj(pixels_PNC)),
         )
         flat_1Hqd = queries_PHTd.transpose(0, 1).reshape(1, heads, points * tokens, -1)
-        found_1Hqd = F.scaled_dot_product_attention(flat_1Hqd, keys_1HNd, values_1HNd)
-        found_PHTd = found_1Hqd.view(heads, points, tokens, -1).transpose(0, 1)
+        attended_1Hqd = F.scaled_dot_product_attention(flat_1Hqd, keys_1HNd, values_1HNd)
+        attended_PHTd = attended_1Hqd.view(heads, points, tokens, -1).transpose(0, 1)
     else:
         key_HdC, value_HdC = (_weights(attention, p) for p in (attention.k_proj, attention.v_proj))
         folded_PqC = (queries_PHTd @ key_HdC).reshape(points, heads * tokens, -1) * queries_PHTd.shape[-1] ** -0.5
         share_PqN = (folded_PqC @ placed_PNC.transpose(1, 2)).softmax(-1)
         mean_PHTC = (share_PqN @ pixels_PNC).view(points, heads, tokens, -1)
-        found_PHTd = mean_PHTC @ value_HdC.transpose(1, 2) + attention.v_proj.bias.view(heads, 1, -1)
-    return attention.out_proj(found_PHTd.transpose(1, 2).reshape(points, tokens, -1))
+        attended_PHTd = mean_PHTC @ value_HdC.transpose(1, 2) + attention.v_proj.bias.view(heads, 1, -1)
+    return attention.out_proj(attended_PHTd.transpose(1, 2).reshape(points, tokens, -1))
 
 
 def _add_to_pixels(
@@ -178,7 +178,7 @@ def _add_to_pixels(
     keys_PTC: torch.Tensor,
     values_PTC: torch.Tensor,
 ) -> torch.Tensor:
-    """Pixels attend to tokens, and get what they find added."""
+    """Pixels attend to tokens; the result is added to them."""
     keys_PHTd = _heads(attention, attention.k_proj(keys_PTC)) * (attention.internal_dim // attention.num_heads) ** -0.5
     values_PHTd = _heads(attention, attention.v_proj(values_PTC))
     points, heads, tokens, _ = keys_PHTd.shape
@@ -191,9 +191,9 @@ def _add_to_pixels(
         scores_PqN = folded_PqC @ placed_PNC.transpose(1, 2) + bias_Pq1
     share_PqN = scores_PqN.unflatten(1, (heads, tokens)).softmax(2).flatten(1, 2)
     out_HdC = attention.out_proj.weight.T.reshape(heads, -1, attention.embedding_dim)
-    # Every pixel's shares add up to 1 a head, so each value can carry a part of the output's bias.
-    found_PqC = ((values_PHTd @ out_HdC) + attention.out_proj.bias / heads).reshape(points, heads * tokens, -1)
-    return pixels_PNC + share_PqN.transpose(1, 2) @ found_PqC
+    # Every pixel's shares add up to 1 per head, so each value can carry a part of the output's bias.
+    values_PqC = ((values_PHTd @ out_HdC) + attention.out_proj.bias / heads).reshape(points, heads * tokens, -1)
+    return pixels_PNC + share_PqN.transpose(1, 2) @ values_PqC
 
 
 def _heads(attention: Attention, projected_PLD: torch.Tensor) -> torch.Tensor:
@@ -211,7 +211,7 @@ def _rows(image_1Chw: torch.Tensor) -> torch.Tensor:
 
 
 def _split_pixels(convolution: torch.nn.ConvTranspose2d, pixels_KLC: torch.Tensor) -> torch.Tensor:
-    """A transposed convolution of kernel and stride 2: each pixel becomes 2 × 2, which follow each other."""
+    """A transposed convolution of kernel and stride 2: each pixel becomes 2 × 2 consecutive ones."""
     assert convolution.bias is not None
     weight_CO = convolution.weight.permute(0, 2, 3, 1).flatten(1)
     split = F.linear(pixels_KLC, weight_CO.T, convolution.bias.repeat(4))

@@ -1,19 +1,20 @@
-"""Reads GroundingDINO weights of either layout, refuses what is no such checkpoint, and converts between the two.
+"""Reads GroundingDINO weights of either layout, refuses other files, and converts between the two layouts.
 
-Nothing in a file is executed: see stages/core/state/torch_file.py.
+Nothing in a file is executed: see stages/core/state/state_dict.py.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core.state.torch_file import read_safetensors, read_torch_file, some_names
+from stages.core.state.state_dict import nearest_name, read_model
+from stages.core.state.torch_file import some_names
 from stages.prompting.grounding_dino.names import MARKS, Layout, State, copies_of, is_ignored, names_of
 
 if TYPE_CHECKING:
     import torch
 
-SAFE = "model.safetensors"
+SAFE, TORCH = "model.safetensors", (".pth", ".pt", ".ckpt")
 
 
 def find_checkpoint(path: Path) -> Path:
@@ -24,11 +25,11 @@ def find_checkpoint(path: Path) -> Path:
     """
     if path.is_file():
         return path
-    found = [*path.glob(SAFE), *sorted(path.glob("*.pth"))]
-    if len(found) != 1:
-        names = ", ".join(file.name for file in found) or "neither"
+    files = [*path.glob(SAFE), *(file for file in sorted(path.glob("*")) if file.suffix in TORCH)]
+    if len(files) != 1:
+        names = ", ".join(file.name for file in files) or "neither"
         raise ValueError(f"{path}: a GroundingDINO is one {SAFE} or one .pth file; found {names}: leave exactly one")
-    return found[0]
+    return files[0]
 
 
 def read_config(folder: Path) -> Any:
@@ -38,13 +39,13 @@ def read_config(folder: Path) -> Any:
     if not (folder / "config.json").is_file():
         raise ValueError(
             f"{folder}: has no config.json: put config.json, preprocessor_config.json and the tokenizer of the hub's "
-            "model of the same architecture (IDEA-Research/grounding-dino-tiny for Swin-T) beside the weights"
+            "model of the same architecture (IDEA-Research/grounding-dino-tiny for Swin-T) next to the weights"
         )
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     if config.model_type != "grounding-dino":
         raise ValueError(
             f"{folder}: config.json says model_type {config.model_type!r}, not 'grounding-dino'; "
-            "mend the preset's grounding_dino"
+            "fix the preset's grounding_dino"
         )
     return config
 
@@ -53,18 +54,19 @@ def read_state(path: Path) -> tuple[dict[str, "torch.Tensor"], Layout]:
     """The tensors of a file, and the layout of their names.
 
     Args:
-        path: .safetensors; or a torch file (.pth) that holds tensors by name, itself or under "model".
+        path: .safetensors, or a torch file (.pth); see `read_model` for what a training loop may have made of it.
 
     Raises:
-        ValueError: it is damaged, carries anything but tensors, or is of another model; the message says which.
+        ValueError: it is damaged, carries code, or belongs to another model; the message says which.
     """
-    raw = read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    state = {name.removeprefix("module."): tensor for name, tensor in raw.items()}
+    state = read_model(path, tuple(MARKS.values()))
     for layout, mark in MARKS.items():
         if mark in state:
             return state, layout
+    names = sorted(state)
     raise ValueError(
-        f"{path}: not a GroundingDINO: it has neither {' nor '.join(MARKS.values())}; it has {some_names(sorted(state)) or 'nothing'}"
+        f"{path}: not a GroundingDINO: it has neither {' nor '.join(MARKS.values())}; it has {some_names(names)}"
+        f"{nearest_name(names, tuple(MARKS.values()))}"
     )
 
 
@@ -72,7 +74,7 @@ def convert(state: State, source: Layout, target: Layout, config: Any, path: Pat
     """The same weights by the names of `target`, float32, contiguous, sorted by name.
 
     Args:
-        state: names and tensors in the layout `source`; what the detector does not read is dropped.
+        state: names and tensors in the layout `source`; tensors that the detector does not read are dropped.
         config: the GroundingDinoConfig that says how many layers there are.
         path: the file, for messages.
 
@@ -80,7 +82,7 @@ def convert(state: State, source: Layout, target: Layout, config: Any, path: Pat
         ValueError: tensors are missing or unknown, or box heads differ that the config calls shared.
     """
     names, copies = names_of(config), copies_of(config)
-    # whichever copy of a shared head a file keeps
+    # a file may keep any copy of a shared head
     state = {source: state[name] for name, source in copies.items() if name in state} | dict(state)
     _check_copies(state, copies, path)
     state = {name: tensor.float() for name, tensor in state.items() if not is_ignored(name) and name not in copies}
@@ -131,22 +133,12 @@ def _equal(state: State, name: str, other: str) -> bool:
     return a.shape == b.shape and bool((a == b).all())
 
 
-def _check_names(found: set[str], wanted: set[str], path: Path) -> None:
-    for what, names in (("lacks", wanted - found), ("has besides", found - wanted)):
-        if names:
-            raise ValueError(
-                f"{path}: not the architecture of its config.json: it {what} {some_names(sorted(names))}; "
-                "take the config.json that belongs to these weights"
-            )
-
-
-def _read_torch(path: Path) -> dict[str, "torch.Tensor"]:
-    import torch
-
-    raw = read_torch_file(path)
-    tensors = raw.get("model", raw) if isinstance(raw, Mapping) else raw
-    if not isinstance(tensors, Mapping) or not all(
-        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in tensors.items()
-    ):
-        raise ValueError(f'{path}: holds no tensors by name, itself or under "model": not a GroundingDINO checkpoint')
-    return dict(tensors)
+def _check_names(present: set[str], wanted: set[str], path: Path) -> None:
+    missing, more = sorted(wanted - present), sorted(present - wanted)
+    if missing or more:
+        lines = [f"it lacks {some_names(missing)} ({len(missing)} of {len(wanted)})"] if missing else []
+        lines += [f"it also has {some_names(more)} ({len(more)}{nearest_name(more, missing)})"] if more else []
+        raise ValueError(
+            f"{path}: not the architecture of its config.json: {'; '.join(lines)}; "
+            "take the config.json that belongs to these weights"
+        )

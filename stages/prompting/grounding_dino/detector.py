@@ -3,18 +3,18 @@
 Legend: N boxes, Q queries, T caption tokens, B pairs of a frame and a caption.
 
 `transformers` (transformers_backend.py) and `groundingdino`, the authors' package (package_backend.py), run the
-same weights; frames, captions, scores and phrases are treated here, so both give the same detections.
+same weights; frames, captions, scores and phrases are handled here, so both give the same detections.
 
 A caption is normalised as the published inference code does: lower case, stripped, ended with ".".
 "." and "?" are the model's separators: words attend to each other only between two of them, so a
-caption with dots inside is read as several phrases that know nothing of each other, and a box may match
+caption with dots inside is read as several independent phrases, and a box may match
 words of any of them. A caption longer than the text limit loses its end, not its last "."; one without a
-word is an error. The published code scores a box by its best token of all, [CLS], [SEP], "." and "?" included;
-here those are never scored, in either backend: training gives them no box.
+word is an error. The published code scores a box by its best token, [CLS], [SEP], "." and "?" included;
+here these are never scored, in either backend: training gives them no box.
 
-Pairs of a frame and a caption share what can be: the image backbone, which does not see the caption, runs once a
-frame. The `transformers` backend also reads pairs together, several of `run.batches.pairs`, whereby a
-result depends on what else was asked in the last bits only (1e-5), and equal calls give equal bytes.
+Pairs of a frame and a caption share what can be: the image backbone, which does not see the caption, runs once per
+frame. The `transformers` backend also reads pairs together, up to `run.batches.pairs`. A result then
+depends on the rest of its batch, but only in the last bits (1e-5); equal calls give equal bytes.
 """
 
 import logging
@@ -42,9 +42,9 @@ class Detections:
 
     Attributes:
         boxes_N4: float32, x0 y0 x1 y1 in pixels, clipped to the image.
-        scores_N: float32 in 0..1, falling; the greatest of a box's token scores.
+        scores_N: float32 in 0..1, falling; the largest of a box's token scores.
         token_scores: of each box, the score of each caption token (words and pieces of words).
-        phrases: of each box, its tokens above the text threshold in words; "" where there is none.
+        phrases: of each box, its tokens above the text threshold, as text; "" where there is none.
     """
 
     boxes_N4: NDArray[np.float32]
@@ -62,7 +62,7 @@ class Detector(Protocol):
             captions: sentences; one longer than the model's text length is cut, with a warning.
 
         Returns:
-            One list a frame, with one `Detections` a caption.
+            One list per frame, with one `Detections` per caption.
 
         Raises:
             ValueError: a frame is not such an image, or a caption has no word.
@@ -76,7 +76,7 @@ def load_detector(weights: Weights, settings: GroundingDinoPrompts, device: str,
     Args:
         weights: a folder in the layout of the hub: config.json, preprocessor_config.json, a tokenizer, and
             model.safetensors or a published .pth file; either backend loads either.
-        pairs: of a frame and a caption, read together (transformers backend).
+        pairs: number of pairs of a frame and a caption read together (transformers backend).
 
     Raises:
         ValueError: the folder holds another kind of model, weights are missing or damaged, or the backend
@@ -105,18 +105,18 @@ class GroundingDino:
         texts = [self.encode(caption) for caption in captions]
         for frame in frames:
             _check_frame(frame)
-        order = sorted(range(len(texts)), key=lambda c: len(texts[c].words_T))  # alike lengths need little padding
-        found: dict[tuple[int, int], Detections] = {}
+        order = sorted(range(len(texts)), key=lambda c: len(texts[c].words_T))  # similar lengths need little padding
+        detections: dict[tuple[int, int], Detections] = {}
         for start, size in _equal_sizes(frames):
             pairs = [(f, c) for f in range(size) for c in order]
             for (f, c), scored in self._in_batches(frames[start : start + size], texts, pairs):
-                found[start + f, c] = self._detections(*scored, texts[c], frames[start + f].shape[:2])
-        return [[found[f, c] for c in range(len(texts))] for f in range(len(frames))]
+                detections[start + f, c] = self._detections(*scored, texts[c], frames[start + f].shape[:2])
+        return [[detections[f, c] for c in range(len(texts))] for f in range(len(frames))]
 
     def _in_batches(
         self, frames: Sequence[NDArray[np.uint8]], texts: Sequence[Caption], pairs: Sequence[tuple[int, int]]
     ) -> Iterator[tuple[tuple[int, int], tuple["torch.Tensor", "torch.Tensor"]]]:
-        """Each pair of a frame, of equal sizes, and a caption, with what `_scored` gives for it."""
+        """Each pair of a frame and a caption, with what `_scored` gives for it; the frames have one size."""
         images = [self.network.prepare(frame) for frame in frames]
 
         def compute(part: Sequence[tuple[int, int]]) -> list[tuple["torch.Tensor", "torch.Tensor"]]:
@@ -137,7 +137,7 @@ class GroundingDino:
         separators = _separators()
         words_T = [i for i, token in enumerate(ids) if token not in separators]
         if not words_T:
-            raise ValueError(f"caption {caption!r} has no word to look for: mend it in the data set's index")
+            raise ValueError(f"caption {caption!r} has no word to look for: fix it in the data set's index")
         return Caption(_as_inputs(ids, self.device), words_T, [ids[i] for i in words_T])
 
     def _scored(self, images: Sequence[Any], texts: Sequence[Caption]) -> list[tuple["torch.Tensor", "torch.Tensor"]]:
@@ -149,10 +149,10 @@ class GroundingDino:
             logits_BQT, boxes_BQ4 = self.network.forward(images, texts)
         longest = max(text.words_T[-1] for text in texts) + 1
         scores_BQT, boxes_BQ4 = logits_BQT[..., :longest].float().sigmoid().cpu(), boxes_BQ4.float().cpu()
-        found = [(scores_QT[:, text.words_T], b) for scores_QT, b, text in zip(scores_BQT, boxes_BQ4, texts)]
-        if not all(scores_QT.isfinite().all() and boxes_Q4.isfinite().all() for scores_QT, boxes_Q4 in found):
+        pairs = [(scores_QT[:, text.words_T], b) for scores_QT, b, text in zip(scores_BQT, boxes_BQ4, texts)]
+        if not all(scores_QT.isfinite().all() and boxes_Q4.isfinite().all() for scores_QT, boxes_Q4 in pairs):
             raise FloatingPointError("GroundingDINO gave scores or boxes that are not finite: are its weights damaged?")
-        return found
+        return pairs
 
     def _detections(
         self, scores_QT: "torch.Tensor", boxes_Q4: "torch.Tensor", text: Caption, size: tuple[int, int]
@@ -199,17 +199,17 @@ def to_pixels(boxes_N4: NDArray[np.float32], size: tuple[int, int]) -> NDArray[n
 
 
 def _separators() -> list[int]:
-    """Ids of [CLS], [SEP], "." and "?", which the model's code knows by number."""
+    """Ids of [CLS], [SEP], "." and "?", which the model's code names by number."""
     from transformers.models.grounding_dino.modeling_grounding_dino import SPECIAL_TOKENS
 
     return list(SPECIAL_TOKENS)
 
 
 def _check_separators(weights: Weights, tokenizer: Any) -> None:
-    found = tokenizer.convert_tokens_to_ids(["[CLS]", "[SEP]", ".", "?"])
-    if found != _separators():
+    ids = tokenizer.convert_tokens_to_ids(["[CLS]", "[SEP]", ".", "?"])
+    if ids != _separators():
         raise ValueError(
-            f"{weights.path}: its tokenizer has the ids {found} for [CLS] [SEP] . ?, the model's code wants "
+            f"{weights.path}: its tokenizer has the ids {ids} for [CLS] [SEP] . ?, the model's code wants "
             f"{_separators()}: fetch the tokenizer that belongs to the weights"
         )
 

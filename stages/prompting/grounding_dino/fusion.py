@@ -1,9 +1,9 @@
-"""GroundingDINO's fusion of image and text (GLIP's bi-directional attention, arXiv 2112.03857) for many pixels, few words.
+"""GroundingDINO's fusion of image and text (GLIP's bi-directional attention, arXiv 2112.03857) for many pixels and few words.
 
 As published all pixels are projected three times to four times their width. Words are few, so the projections are
 folded into them instead, which is the same by algebra: (W v)·k = v·(Wᵀk) and Σ a (W v) = W Σ a v.
 
-Legend: B captions, N pixels of all levels, T tokens, H heads, D channels of a head, C model width, q = H·T.
+Legend: B captions, N pixels of all levels, T tokens, H heads, D channels per head, C model width, q = H·T.
 """
 
 from typing import Any
@@ -12,9 +12,9 @@ import torch
 
 
 class FoldedFusion(torch.nn.Module):
-    """Stands for transformers' GroundingDinoBiMultiHeadAttention, in evaluation mode, over the same weights.
+    """Replaces transformers' GroundingDinoBiMultiHeadAttention, in evaluation mode, over the same weights.
 
-    It leaves out the published clamping of scores to ±50,000, which guards half precision and else does nothing.
+    It leaves out the published clamping of scores to ±50,000, which guards half precision and otherwise does nothing.
     """
 
     def __init__(self, attention: Any) -> None:
@@ -30,7 +30,7 @@ class FoldedFusion(torch.nn.Module):
     ) -> tuple[tuple[torch.Tensor, None], tuple[torch.Tensor, None]]:
         """What pixels (B, N, C) and words (B, T, C) get from each other; masks (B, N) and (B, T) are True on padding.
 
-        The published module returns its attention too, which nobody reads.
+        The published module also returns its attention, which nothing reads.
         """
         attention, heads = self.attention, self.attention.num_heads
         keys_BHTD = self._heads(attention.text_proj(text_features)) * attention.scale
@@ -50,7 +50,7 @@ class FoldedFusion(torch.nn.Module):
         share_BqN = scores_BHTN.softmax(2).flatten(1, 2)
         out_HDC = attention.out_vision_proj.weight.T.unflatten(0, (heads, -1))
         values_BHTC = self._heads(attention.values_text_proj(text_BTC)) @ out_HDC
-        # A pixel's shares add up to 1 a head, so each value can carry a part of the output's bias.
+        # A pixel's shares add up to 1 per head, so each value can carry a part of the output's bias.
         values_BqC = (values_BHTC + attention.out_vision_proj.bias / heads).flatten(1, 2)
         return share_BqN.transpose(1, 2) @ values_BqC
 
@@ -62,8 +62,8 @@ class FoldedFusion(torch.nn.Module):
             scores_BHTN = scores_BHTN.masked_fill(padding_BN[:, None, None], float("-inf"))
         mean_BHTC = (scores_BHTN.softmax(3).flatten(1, 2) @ vision_BNC).unflatten(1, (heads, -1))
         value_HCD = attention.values_vision_proj.weight.unflatten(0, (heads, -1)).transpose(1, 2)
-        found_BHTD = mean_BHTC @ value_HCD + attention.values_vision_proj.bias.view(heads, 1, -1)
-        words: torch.Tensor = attention.out_text_proj(found_BHTD.transpose(1, 2).flatten(2))
+        attended_BHTD = mean_BHTC @ value_HCD + attention.values_vision_proj.bias.view(heads, 1, -1)
+        words: torch.Tensor = attention.out_text_proj(attended_BHTD.transpose(1, 2).flatten(2))
         return words
 
     def _heads(self, projected_BTE: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """How a frame becomes GroundingDINO's input, as published: for both of its backends.
 
-Shortest side 800, longest at most 1333, bilinear, in 8 bits. transformers' own processor goes beyond the
-published longest side's rounding (854 × 480 becomes 1333 × 749, not 1332 × 749) and its default resizes in
+Shortest side 800, longest at most 1333, bilinear, in 8 bits. transformers' own processor rounds
+the longest side otherwise (854 × 480 becomes 1333 × 749, not 1332 × 749), and by default it resizes in
 another arithmetic; either moves boxes, so the size is computed here and PIL resizes.
 """
 
@@ -31,7 +31,7 @@ def read_preprocessing(folder: Path) -> Preprocessing:
     """Reads a folder's preprocessor_config.json.
 
     Raises:
-        ValueError: it is missing, or asks for something else than the published steps.
+        ValueError: it is missing, or asks for other than the published steps.
     """
     from PIL.Image import Resampling
     from transformers import GroundingDinoImageProcessorPil

@@ -1,7 +1,7 @@
 """The tensors of a GroundingDINO checkpoint, by the names of its two layouts.
 
 `package`: the authors' .pth files and groundingdino-py. `transformers`: the files of the hub, which
-save_pretrained of every transformers version writes (the names inside its modules change, those do not).
+save_pretrained of every transformers version writes (names inside its modules change, these do not).
 
 Attention projections are one tensor in the package, [query; key; value] by rows, and three in transformers.
 The box head is shared by all decoder layers: transformers stores it once, the package under every layer.
@@ -24,7 +24,7 @@ MARKS: Mapping[Layout, str] = {"package": "transformer.level_embed", "transforme
 IGNORED = (
     r".*\.relative_position_index",  # computed from the window size
     r"(bert|model\.text_backbone)\.embeddings\.position_ids",  # 0, 1, 2, …
-    r"(bert|model\.text_backbone)\.pooler\.dense\.(weight|bias)",  # of BERT; the detector reads its words only
+    r"(bert|model\.text_backbone)\.pooler\.dense\.(weight|bias)",  # of BERT; the detector reads its token states only
     r"label_enc\.weight",  # denoising labels of training
     r"model\.backbone\.conv_encoder\.model\.(swin\.)?layernorm\.(weight|bias)",  # of Swin; its stages have their own
 )

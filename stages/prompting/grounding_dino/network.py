@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class PreparedFrame:
-    """A frame as transformers' model takes it; two are equal only where they are the same object.
+    """A frame as transformers' model takes it; two are equal only if they are the same object.
 
     Attributes:
         pixel_values: float32 (1, 3, H, W).
@@ -48,7 +48,7 @@ class Network(Protocol):
     Attributes:
         tokenizer: of BERT, as transformers loads it.
         max_tokens: the text limit, [CLS] and [SEP] included.
-        device: where its inputs belong.
+        device: where its inputs must be.
     """
 
     tokenizer: Any
@@ -60,10 +60,10 @@ class Network(Protocol):
         ...
 
     def forward(self, images: Sequence[Any], texts: Sequence[Caption]) -> tuple["torch.Tensor", "torch.Tensor"]:
-        """Token logits (B, Q, at least as many as tokens) and boxes (B, Q, 4; cx cy w h in 0..1) of pairs.
+        """Token logits (B, Q, at least the number of tokens) and boxes (B, Q, 4; cx cy w h in 0..1) of pairs.
 
         Args:
             images: prepared, of one size; the same object for the same frame.
-            texts: as many.
+            texts: one per image.
         """
         ...

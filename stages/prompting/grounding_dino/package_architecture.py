@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-# What the package's code has no switch for; the order matters: the rest of a part follows its model_type.
+# What the package's code cannot change; the order matters: a part's model_type is checked before the rest of it.
 NEEDED: Mapping[str, Any] = {
     "d_model": 256,
     "max_text_len": 256,
@@ -29,17 +29,17 @@ NEEDED: Mapping[str, Any] = {
 
 
 def check_architecture(config: Any, folder: Path) -> None:
-    """Raises ValueError, which names `folder`, where the config asks for what the package's code has no switch for."""
+    """Raises ValueError, which names `folder`, where the config asks for what the package's code cannot do."""
     wanted = {
         **NEEDED,
         "decoder_ffn_dim": config.encoder_ffn_dim,
         "decoder_attention_heads": config.encoder_attention_heads,
     }
     for name, needed in wanted.items():
-        found = attrgetter(name)(config)
-        if found != needed:
+        value = attrgetter(name)(config)
+        if value != needed:
             raise ValueError(
-                f"{folder}: config.json says {name} {found!r}; groundingdino-py runs {needed!r} only: "
+                f"{folder}: config.json says {name} {value!r}; groundingdino-py runs {needed!r} only: "
                 "set prompts.gdino.backend to 'transformers'"
             )
 

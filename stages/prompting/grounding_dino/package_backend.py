@@ -1,11 +1,11 @@
 """GroundingDINO through the authors' package (groundingdino-py), on today's transformers. Legend: Q queries, T tokens.
 
-As installed the package stops: it reaches for methods that transformers 5 took from BertModel
-(get_head_mask, get_extended_attention_mask, invert_attention_mask), downloads BERT and builds two sizes only.
+As installed the package fails: it calls methods that transformers 5 removed from BertModel
+(get_head_mask, get_extended_attention_mask, invert_attention_mask), downloads BERT, and builds only two sizes.
 The bridge builds the package's own modules from a folder's config.json and puts transformers' BertModel
-where the package wraps one: the same names of tensors, and a public forward that takes the package's masks.
+where the package wraps one: the tensors have the same names, and its public forward takes the package's masks.
 Deformable attention is the package's PyTorch one on any device: version 0.4.0 ships no compiled op.
-Nothing of either library stays changed: the two names that the constructor looks up are put back after it.
+Nothing of either library stays changed: the two names that the constructor looks up are restored after it.
 """
 
 import warnings
@@ -98,10 +98,10 @@ def build_model(config: Any, tokenizer: Any, folder: Path) -> Any:
     """The package's GroundingDINO, untrained, from a transformers GroundingDinoConfig.
 
     Args:
-        folder: where the config lies, for messages.
+        folder: where the config is stored, for messages.
 
     Raises:
-        ValueError: the config asks for what the package's code has no switch for.
+        ValueError: the config asks for what the package's code cannot do.
     """
     import torch
     from transformers import BertModel
@@ -129,7 +129,7 @@ def build_model(config: Any, tokenizer: Any, folder: Path) -> Any:
                 dn_number=0,
             )
     model.bert.register_forward_pre_hook(_with_heads, with_kwargs=True)
-    model.bert.pooler = None  # neither layout's files need it: the detector reads BERT's words
+    model.bert.pooler = None  # neither layout's files need it: the detector reads BERT's token states
     return model
 
 
@@ -152,7 +152,7 @@ class PackageNetwork:
         return nested_tensor_from_tensor_list([pixels]).to(self.device)
 
     def forward(self, images: Sequence[Any], texts: Sequence[Caption]) -> tuple["torch.Tensor", "torch.Tensor"]:
-        """One pair at a time: the package has no batches of captions over features that are shared."""
+        """One pair at a time: the package cannot batch captions over shared features."""
         import torch
 
         with _quiet():
@@ -186,7 +186,7 @@ def _with_heads(_: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple
 
 
 def _as_read(captions: Sequence[Caption], **_: Any) -> Any:
-    """Stands where the package calls its tokenizer, with one caption that is tokenized already."""
+    """Replaces the package's tokenizer; takes one caption, already tokenized."""
     from transformers import BatchEncoding
 
     (caption,) = captions
@@ -230,7 +230,7 @@ def _remembering(backbone: Any) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps back the package's notices of old spellings (timm.models.layers, torch.cuda.amp, meshgrid)."""
+    """Suppresses the package's deprecation warnings (timm.models.layers, torch.cuda.amp, meshgrid)."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning)
         warnings.filterwarnings("ignore", message=".*meshgrid.*", category=UserWarning)

@@ -1,6 +1,6 @@
-"""What pairs of a frame and a caption share in transformers' GroundingDINO: image features a frame, words a caption.
+"""What pairs of a frame and a caption share in transformers' GroundingDINO: image features per frame, words per caption.
 
-Each class takes a part's place in the model. Legend: B pairs, T tokens.
+Each class replaces a part of the model. Legend: B pairs, T tokens.
 """
 
 from collections import OrderedDict
@@ -15,7 +15,7 @@ CAPTIONS = 4096  # whose words are kept: 50 kB each
 
 
 class SharedImages(torch.nn.Module):
-    """In the place of the image backbone: gives the features of the pairs' frames, computed once a frame."""
+    """Replaces the image backbone: gives the features of the pairs' frames, computed once per frame."""
 
     def __init__(self, backbone: Any) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class SharedImages(torch.nn.Module):
         self._rows: list[PreparedFrame] = []
 
     def choose(self, images: Sequence[PreparedFrame]) -> None:
-        """Says which frame each pair of the next call has; features of frames that are not among them are forgotten."""
+        """Sets the frame of each pair of the next call; features of other frames are dropped."""
         missing = [image for image in dict.fromkeys(images) if image not in self._known]
         self._known = {image: self._known[image] for image in images if image in self._known}
         if missing:
@@ -42,7 +42,7 @@ class SharedImages(torch.nn.Module):
 
 
 class SharedWords(torch.nn.Module):
-    """In the place of the text backbone: reads a caption once, alone and without padding."""
+    """Replaces the text backbone: reads a caption once, alone and without padding."""
 
     def __init__(self, backbone: Any) -> None:
         super().__init__()

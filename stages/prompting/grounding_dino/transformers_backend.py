@@ -3,9 +3,9 @@
 Pairs of a frame and a caption go through encoder and decoder together, captions padded to the longest; image
 features are computed once per frame, words once per caption, and image and text fused by fusion.py.
 
-Up to 5.22 transformers reads captions otherwise than published, which moves every score: it gives a closing "."
+Up to 5.22 transformers does not read captions as published, which changes every score: it gives a closing "."
 or "?" position 0 instead of its place after its phrase, and rounds the sines of positions to whole numbers.
-`published_positions` mends both while it is open; tests/prompting/test_grounding_dino_parity.py holds the two backends equal.
+`published_positions` fixes both while it is open; tests/prompting/test_grounding_dino_parity.py checks that both backends agree.
 """
 
 from collections.abc import Iterator, Sequence
@@ -98,7 +98,7 @@ class TransformersNetwork:
 
 
 def _padded(texts: Sequence[Caption]) -> dict[str, "torch.Tensor"]:
-    """The inputs of captions as one batch; 0 is [PAD], and what the attention mask hides."""
+    """The inputs of captions as one batch; 0 is [PAD] in ids and hides padding in the attention mask."""
     from torch.nn.utils.rnn import pad_sequence
 
     names = texts[0].inputs
@@ -113,19 +113,19 @@ def published_positions() -> Iterator[None]:
     masks, encode = "generate_masks_with_special_tokens_and_transfer_map", "encode_sinusoidal_position_embedding"
     original = {name: getattr(module, name) for name in (masks, encode)}
 
-    def mended_masks(input_ids: "torch.Tensor", *rest: Any, **named: Any) -> tuple["torch.Tensor", "torch.Tensor"]:
+    def fixed_masks(input_ids: "torch.Tensor", *rest: Any, **named: Any) -> tuple["torch.Tensor", "torch.Tensor"]:
         mask_BTT, positions_BT = original[masks](input_ids, *rest, **named)
         return mask_BTT, _close_phrases(positions_BT, input_ids, module.SPECIAL_TOKENS)
 
-    def mended_encode(positions: "torch.Tensor", *rest: Any, **named: Any) -> "torch.Tensor":
+    def fixed_encode(positions: "torch.Tensor", *rest: Any, **named: Any) -> "torch.Tensor":
         encoded: torch.Tensor = original[encode](
             positions if positions.is_floating_point() else positions.float(), *rest, **named
         )
         return encoded
 
     try:
-        setattr(module, masks, mended_masks)
-        setattr(module, encode, mended_encode)
+        setattr(module, masks, fixed_masks)
+        setattr(module, encode, fixed_encode)
         yield
     finally:
         for name, value in original.items():
@@ -133,7 +133,7 @@ def published_positions() -> Iterator[None]:
 
 
 def _close_phrases(positions_BT: "torch.Tensor", ids_BT: "torch.Tensor", separators: list[int]) -> "torch.Tensor":
-    """Sets the position of a separator that follows a word to the next one; changes nothing where it is."""
+    """Gives a separator that follows a word the position after that word; changes nothing where it already has it."""
     import torch
 
     separator_BT = torch.isin(ids_BT, torch.tensor(separators, device=ids_BT.device))
