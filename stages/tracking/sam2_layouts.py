@@ -1,7 +1,7 @@
 """The two published layouts of SAM2's tensors: the sam2 package's own, and that of transformers.
 
 The .pt files hold the package's names; model.safetensors of the hub's repositories holds those of
-transformers' Sam2VideoModel. Nothing but names differs, and what is listed in EXPECTED_DIFFERENCES.
+transformers' Sam2VideoModel. Only names differ, and what EXPECTED_DIFFERENCES lists.
 """
 
 import re
@@ -11,13 +11,18 @@ from torch import Tensor, equal
 
 POSITIONS = "sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
 POINTS = "sam_prompt_encoder.point_embeddings"
+# A tensor that every checkpoint of a layout has, and none of the other.
+MARKS = (
+    "image_encoder.trunk.patch_embed.proj.weight",
+    "vision_encoder.backbone.patch_embed.projection.weight",
+)
 # transformers' names that have no counterpart of their own in the package, and what becomes of them.
 EXPECTED_DIFFERENCES: Mapping[str, str] = {
     "shared_image_embedding.positional_embedding": f"a copy of {POSITIONS}, checked and dropped",
     "prompt_encoder.point_embed.weight": f"its rows are {POINTS}.<row>.weight",
 }
-# Every pair is applied once, in this order. A multilayer perceptron of transformers counts from proj_in
-# over layers.0 … to proj_out; the package counts all of its layers from 0.
+# Every pair is applied once, in this order. A multilayer perceptron of transformers goes from proj_in
+# over layers.0 … to proj_out; the package numbers all of its layers from 0.
 RENAMED = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -67,7 +72,7 @@ RENAMED = tuple(
         (r"^no_object_pointer$", "no_obj_ptr"),
     )
 )
-# (width, blocks) of the image encoder → how the package's configs call it.
+# (width, blocks) of the image encoder → its name in the package's configs.
 SIZES = {(96, 12): "t", (96, 16): "s", (112, 24): "b+", (144, 48): "l"}
 
 
@@ -87,13 +92,13 @@ def in_package_layout(state: Mapping[str, Tensor], where: str) -> dict[str, Tens
             f"{where}: holds SAM2's image half alone (saved from transformers' Sam2Model); tracking needs the memory: "
             "take the file that Sam2VideoModel loads, such as model.safetensors of facebook/sam2.1-hiera-tiny"
         )
-    found: dict[str, Tensor] = {}
+    renamed: dict[str, Tensor] = {}
     for name, tensor in state.items():
         for target, part in _parts(name, tensor):
-            if target in found and not equal(found[target], part):
+            if target in renamed and not equal(renamed[target], part):
                 raise ValueError(f"{where}: {name} differs from its copy; the sam2 package has one {target}")
-            found[target] = part
-    return found
+            renamed[target] = part
+    return renamed
 
 
 def is_transformers(state: Mapping[str, Tensor]) -> bool:
@@ -108,7 +113,7 @@ def package_name(name: str) -> str:
 
 
 def likely_config(state: Mapping[str, Tensor]) -> str | None:
-    """The package's config that a checkpoint (in the package's layout) looks made for; None = none of them."""
+    """The package's config that fits a checkpoint (in the package's layout); None = none of them."""
     blocks = {match[1] for name in state if (match := re.match(r"image_encoder\.trunk\.blocks\.(\d+)\.", name))}
     embedding = state.get("image_encoder.trunk.patch_embed.proj.bias")
     size = None if embedding is None else SIZES.get((embedding.numel(), len(blocks)))

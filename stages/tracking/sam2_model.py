@@ -23,14 +23,14 @@ import stages
 from stages.core.config.file import Sam2Model
 from stages.core.config.loading import nearest
 from stages.core.config.section import Precision
-from stages.core.state.torch_file import read_safetensors, read_torch_file, some_names
+from stages.core.state.state_dict import differences, read_model
 from stages.core.state.weights import Weights
-from stages.tracking.sam2_layouts import in_package_layout, likely_config
+from stages.tracking.sam2_layouts import MARKS, in_package_layout, likely_config
 
 M = TypeVar("M", bound=SAM2Base)
 PACKAGE = Path(sam2.__file__).parent
 REPOSITORY = Path(stages.__file__).parent.parent
-SUFFIXES = (".pt", ".safetensors")
+SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors")
 
 # What sam2.build_sam adds to a config ("apply_postprocessing"), with hole filling pinned off: it needs a
 # CUDA extension and without one silently does nothing, so that two machines would give different tracks.
@@ -46,7 +46,7 @@ def load_sam2(weights: Weights, device: str, kind: type[M]) -> M:
     """A SAM2 model with its weights, in evaluation mode on `device`.
 
     Args:
-        weights: a .pt or .safetensors file, or a folder that holds exactly one.
+        weights: a .safetensors file or one of torch.save (.pt, .pth, .ckpt), or a folder that holds exactly one.
         kind: SAM2Base for image prompts, or a video predictor class.
 
     Raises:
@@ -95,39 +95,27 @@ def checkpoint_file(path: Path) -> Path:
     """`path` itself, or the one checkpoint in the folder `path`."""
     if path.is_file():
         return path
-    found = [file for file in sorted(path.glob("*")) if file.suffix in SUFFIXES]
-    if len(found) != 1:
-        names = ", ".join(file.name for file in found) or "none"
+    files = [file for file in sorted(path.glob("*")) if file.suffix in SUFFIXES]
+    if len(files) != 1:
+        names = ", ".join(file.name for file in files) or "none"
         raise ValueError(f"{path}: needs exactly one SAM2 checkpoint ({' or '.join(SUFFIXES)}); found {names}")
-    return found[0]
+    return files[0]
 
 
 def read_checkpoint(file: Path) -> dict[str, torch.Tensor]:
-    """Tensors by name as the file has them, on the CPU; nothing in the file is executed.
-
-    Raises:
-        ValueError: not readable, carries code, or is no SAM2 checkpoint.
-    """
-    if file.suffix == ".safetensors":
-        return read_safetensors(file)
-    document = read_torch_file(file)
-    state = document.get("model") if isinstance(document, dict) else None
-    if not isinstance(state, dict):
-        raise ValueError(f"{file}: not a SAM2 checkpoint; it has no key 'model' with tensors by name")
-    if odd := [str(name) for name, value in state.items() if not isinstance(value, torch.Tensor)]:
-        raise ValueError(f"{file}: not a SAM2 checkpoint; under 'model' these are no tensors: {some_names(odd)}")
-    return state
+    """Tensors under the names of their layout, on the CPU; see `read_model`."""
+    return read_model(file, MARKS)
 
 
 def image_predictor(model: SAM2Base) -> SAM2ImagePredictor:
     """sam2's image predictor, for any image size, and silent."""
-    with warnings.catch_warnings():  # torch's note, some thirty times, on how the package is written
+    with warnings.catch_warnings():  # torch warns some thirty times about how the package is written
         warnings.filterwarnings("ignore", message=r".*torch\.jit\.script.*", category=FutureWarning)
         return with_feature_sizes(SilentImagePredictor(model))
 
 
 class SilentImagePredictor(SAM2ImagePredictor):
-    """The package's without its notes: it logs three lines per image straight to the root logger."""
+    """The package's predictor without its log lines: it writes three per image straight to the root logger."""
 
     def set_image(self, image: Any) -> None:
         root = logging.getLogger()
@@ -143,7 +131,7 @@ def _not_from_sam2(record: logging.LogRecord) -> bool:
 
 
 def with_feature_sizes(predictor: SAM2ImagePredictor) -> SAM2ImagePredictor:
-    """Sets the feature map sizes, which the package fixes at those of 1024 px, to the model's own."""
+    """Sets the feature map sizes, which the package fixes at those for 1024 px, to the model's own."""
     side = predictor.model.image_size
     predictor._bb_feat_sizes = [(side // stride, side // stride) for stride in (4, 8, 16)]
     return predictor
@@ -155,22 +143,18 @@ def autocast(device: str, precision: Precision) -> AbstractContextManager[Any]:
 
 
 def _load_strictly(model: SAM2Base, state: Mapping[str, torch.Tensor], file: Path, config: str) -> None:
-    wanted = model.state_dict()
-    problems = {
-        "missing": [name for name in wanted if name not in state],
-        "unexpected": [name for name in state if name not in wanted],
-        "of another shape": [
-            f"{name} {tuple(state[name].shape)} for {tuple(wanted[name].shape)}"
-            for name in wanted
-            if name in state and state[name].shape != wanted[name].shape
-        ],
-    }
-    if any(problems.values()):
-        lines = "; ".join(f"{what}: {some_names(names)}" for what, names in problems.items() if names)
-        likely = likely_config(state)
-        mend = f"{likely}, which it looks made for" if likely else "the config that it was published with"
-        raise ValueError(
-            f"{file}: is not a checkpoint of {config} ({lines}): set models.sam2.config to {mend}, or fetch the "
-            "checkpoint of the config that is set"
-        )
+    expected = model.state_dict()
+    if found := differences(state, expected):
+        raise ValueError(f"{file}: is not a checkpoint of {config} ({found}): {_advice(state, expected)}")
     model.load_state_dict(state)
+
+
+def _advice(state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> str:
+    common = [name for name in state if name in expected]
+    if not common:
+        return "none of its tensors is SAM2's: give the checkpoint of a SAM2"
+    if len(common) == len(state) and all(state[name].shape == expected[name].shape for name in common):
+        return "it is a part of the model: save the whole, or merge it into the checkpoint that it was trained from"
+    likely = likely_config(state)
+    other_config = f"{likely}, which it looks made for" if likely else "the config that it was published with"
+    return f"set models.sam2.config to {other_config}, or fetch the checkpoint of the config that is set"
