@@ -41,8 +41,8 @@ PASSED_OVER = (
 )
 BITMAP_SIZE = 109  # the one size that colour emoji are stored in
 NOWHERE = "\U0010fffd"  # for private use: drawn as what a font lacks
-# Direct the characters around them and are not drawn: joiners, variation selectors, marks of direction.
-SILENT = {"Cf", "Mn", "Me", "Cc", "Zs", "Zl", "Zp"}
+# Drawn with the letter before them, or not at all: marks, joiners, variation selectors, blanks.
+SILENT = {"Cf", "Mn", "Mc", "Me", "Cc", "Zs", "Zl", "Zp"}
 
 log = logging.getLogger(__name__)
 
