@@ -29,8 +29,9 @@ tables: $(READY) ## train, compare, and write the tables of docs/results.md
 	referee run compare/shapes/valid_u --cores $(CORES)
 	referee compare --dataset shapes --split valid_u --write docs/results.md
 
+# Two workers, each with whole files: what files share (a finished run of the pipeline) is made once.
 test: $(READY) ## run everything that CI runs
-	python -m pytest
+	python -m pytest --numprocesses logical --maxprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY) ## formatters, linters and the type checker
 	python -m pytest tests/house/test_house.py
@@ -47,5 +48,5 @@ lock: ## write requirements.lock anew from pyproject.toml (needs uv, and torch f
 	SAM2_BUILD_CUDA=0 uv pip compile --all-extras --no-header --no-build-isolation-package sam2 \
 	  --python-version 3.11 --output-file requirements.lock pyproject.toml
 
-clean: ## delete results and caches; data and weights stay
-	rm -rf results/cache results/[a-z]*/ .snakemake
+clean: $(READY) ## delete results and caches that referee made; data, weights and all else stay
+	referee clean
