@@ -5,12 +5,12 @@
 | oracle | the union that fits the truth best (stages/comparison/oracle.py); looks at the ground truth |
 | gdino-best | the one track whose prompt GroundingDINO scored highest for the expression; always answers |
 | gdino | tracks whose prompt it scored above a threshold; may answer with nothing |
-| largest | the one track of most pixels over all frames |
+| largest | the one track with most pixels over all frames |
 | random | one track drawn evenly, from the seed and the ids of video and expression |
 | all | every track |
 | none | nothing |
 
-Of equals, the first by source and track is taken. An expression without tracks is answered with nothing.
+Ties go to the first by source and track. An expression without tracks gets an empty answer.
 
 Legend: N tracks of an expression.
 """
@@ -38,14 +38,14 @@ class Oracle:
         self.asked = self.proven = 0
 
     def __call__(self, view: View) -> list[Verdict]:
-        known: dict[tuple[tuple[str, ...], tuple[TrackId, ...]], NDArray[np.bool_]] = {}
+        choice_of: dict[tuple[tuple[str, ...], tuple[TrackId, ...]], NDArray[np.bool_]] = {}
         verdicts = []
         for e, expression in enumerate(view.video.expressions):
             candidates = tuple(view.candidates(e))
             key = (expression.annotations or (), candidates)
-            if key not in known:
-                known[key] = self._choose(view, e, candidates)
-            verdicts.append(Verdict(np.zeros(len(candidates)), known[key]))
+            if key not in choice_of:
+                choice_of[key] = self._choose(view, e, candidates)
+            verdicts.append(Verdict(np.zeros(len(candidates)), choice_of[key]))
         return verdicts
 
     def _choose(self, view: View, expression: int, candidates: tuple[TrackId, ...]) -> NDArray[np.bool_]:
@@ -63,7 +63,7 @@ class Oracle:
         return chosen_N
 
     def note(self) -> str:
-        """How good a bound it is, for the table's foot."""
+        """How good a bound it is, for the notes under the table."""
         return (
             "oracle: for every expression the union of tracks with the best mean over frames of (J + F) / 2, an upper "
             f"bound for every choice of these tracks; proven for {self.proven} of {self.asked} pairs of tracks and target."
@@ -71,9 +71,9 @@ class Oracle:
 
 
 def detector(view: View) -> list[Verdict]:
-    """GroundingDINO's scores as logits; −∞ for tracks it did not begin."""
+    """GroundingDINO's scores as logits; −∞ for tracks that it did not prompt."""
     verdicts = []
-    for score_N in view.detector():
+    for score_N in view.detector(DETECTOR.name):
         probability_N = score_N.clip(0, 1)
         with np.errstate(divide="ignore"):
             verdicts.append(Verdict(np.log(probability_N) - np.log1p(-probability_N)))
@@ -81,7 +81,7 @@ def detector(view: View) -> list[Verdict]:
 
 
 def highest(view: View) -> list[Verdict]:
-    """The one track that GroundingDINO scored highest; none where it began none."""
+    """The one track that GroundingDINO scored highest; none where it prompted none."""
     logits = [verdict.logits_N for verdict in detector(view)]
     return [Verdict(logit_N, _one(logit_N) & (logit_N > -np.inf)) for logit_N in logits]
 

@@ -22,7 +22,6 @@ from stages.metrics.clips import Clip
 from stages.metrics.protocols import protocol_of
 from stages.metrics.scene import Answer, Comparison
 from stages.metrics.scoring import open_scene, score_answer
-from stages.prompting.grounding_dino import SOURCE as DETECTOR
 from stages.selectors.samples import VideoTracks, open_video
 
 Row = dict[str, Any]
@@ -51,7 +50,7 @@ class VideoScorer:
         self._scored: dict[tuple[str, tuple[TrackId, ...], float], tuple[Row, Answer, Comparison | None]] = {}
 
     def union(self, chosen: tuple[TrackId, ...]) -> Clip:
-        """The tracks as one mask a frame; none gives empty masks."""
+        """The tracks as one mask per frame; no tracks give empty masks."""
         if chosen not in self._unions:
             nothing = clips.empty(self.scene.n_frames, self.scene.size)
             self._unions[chosen] = functools.reduce(clips.union, [self.clips[track] for track in chosen], nothing)
@@ -76,14 +75,14 @@ class VideoScorer:
 
     def _read(self, source: Source) -> None:
         path = self.layout.file(BUILD_TRACKS, self.video.id, source)
-        found = read_membership(path)
-        if (found.size, found.shape[1]) != (self.scene.size, self.scene.n_frames):
+        membership = read_membership(path)
+        if (membership.size, membership.shape[1]) != (self.scene.size, self.scene.n_frames):
             raise CacheError(
-                f"{path}: {found.shape[1]} frames of size {found.size}; other files of this video hold "
+                f"{path}: {membership.shape[1]} frames of size {membership.size}; other files of this video hold "
                 f"{self.scene.n_frames} of size {self.scene.size}; {mend(BUILD_TRACKS.name)}"
             )
-        for row, rles_T in enumerate(read_masks(path, range(found.shape[0]))):
-            self.clips[TrackId(source, row)] = clips.from_rles(rles_T, found.size)
+        for row, rles_T in enumerate(read_masks(path, range(membership.shape[0]))):
+            self.clips[TrackId(source, row)] = clips.from_rles(rles_T, membership.size)
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ class View:
 
     Attributes:
         tracks: the video's M tracks and which of them every expression chooses from.
-        scorer: of its answers; only the oracle looks into it.
+        scorer: of its answers; only the oracle reads the truth in it.
     """
 
     tracks: VideoTracks
@@ -110,8 +109,8 @@ class View:
         """(M,) pixels of every track, summed over frames."""
         return np.array([self.scorer.clips[track].area.sum() for track in self.tracks.ids], np.float64)
 
-    def detector(self) -> list[NDArray[np.float64]]:
-        """For every expression (N,) GroundingDINO's score of the box that the track began with for it.
+    def detector(self, detector: Source) -> list[NDArray[np.float64]]:
+        """For every expression (N,) a detector's score of the box that the track began with for it.
 
         −1 for tracks of other sources. Where expressions share a track, each has the score of its own box.
 
@@ -119,26 +118,26 @@ class View:
             CacheError: the prompts are not there any more, or are not those the tracks were made from.
         """
         score_of: dict[tuple[int, TrackId], float] = {}
-        if any(source == DETECTOR.name for source, _, _ in self.tracks.sources):
-            score_of = _detector_scores(self.scorer.layout, self.video)
+        if detector in (source for source, _, _ in self.tracks.sources):
+            score_of = _detector_scores(self.scorer.layout, self.video, detector)
         return [
             np.array([score_of.get((e, track), -1.0) for track in self.candidates(e)], np.float64)
             for e in range(len(self.video.expressions))
         ]
 
 
-def _detector_scores(layout: Layout, video: Video) -> dict[tuple[int, TrackId], float]:
+def _detector_scores(layout: Layout, video: Video, detector: Source) -> dict[tuple[int, TrackId], float]:
     """(expression, track) → the best score of the expression's prompts that the track serves."""
-    path, made_from = (layout.file(stage, video.id, DETECTOR.name) for stage in (BUILD_TRACKS, GENERATE_PROMPTS))
-    found = read_stamp(path, BUILD_TRACKS.name).ingredients.get("prompts")
-    if found != read_stamp(made_from, GENERATE_PROMPTS.name).fingerprint:
+    path, made_from = (layout.file(stage, video.id, detector) for stage in (BUILD_TRACKS, GENERATE_PROMPTS))
+    used = read_stamp(path, BUILD_TRACKS.name).ingredients.get("prompts")
+    if used != read_stamp(made_from, GENERATE_PROMPTS.name).fingerprint:
         raise CacheError(f"{path}: was made from other prompts than {made_from}; {mend(BUILD_TRACKS.name)}")
     prompts, history = read_prompts(made_from), read_history(path)
     track_of = {int(row): track for track, row in enumerate(read_columns(path, ["prompt_id"])["prompt_id"])}
     track_of |= {row: track_of[tracked] for row, tracked in (history.merged if history else ())}
     score_of: dict[tuple[int, TrackId], float] = {}
     for row, track in track_of.items():
-        key = (prompts[row].expression, TrackId(DETECTOR.name, track))
+        key = (prompts[row].expression, TrackId(detector, track))
         score_of[key] = max(score_of.get(key, 0.0), prompts[row].box_score)
     return score_of
 
