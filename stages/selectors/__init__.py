@@ -1,4 +1,4 @@
-"""Track selectors: functions of cached object tokens and text features that give one logit a track."""
+"""Track selectors: functions of cached object tokens and text features that give one logit per track."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ def load(path: Path, device: str = "cpu", weights: Mapping[str, str] | None = No
     """A selector's file, ready to score on `device`.
 
     Args:
-        weights: role ("sam2", "text") → id of what made the features it is about to see, found in `where`.
+        weights: role ("sam2", "text") → id of the weights that made the features to score, which are in `where`.
 
     Raises:
         ValueError: the file is missing, not ours, of another architecture, or was trained on features of
@@ -32,7 +32,7 @@ def selector_file(config: Config, dataset: str) -> Path:
     choice = dataset_of(config, dataset).selector
     if choice.weights is not None:
         return Path(choice.weights)
-    assert choice.train is not None  # the config's models hold this
+    assert choice.train is not None  # the config's models ensure this
     return training_folder(config, *choice.train.split("/")) / BEST
 
 
@@ -40,7 +40,7 @@ def finished_selector(config: Config, dataset: str) -> Path:
     """`selector_file`, once it can be used.
 
     Raises:
-        ValueError: it is missing, or its training is not finished; the message names the mend.
+        ValueError: it is missing, or its training is not finished; the message names the command to run.
     """
     path, choice = selector_file(config, dataset), dataset_of(config, dataset).selector
     if choice.weights is not None:

@@ -1,4 +1,4 @@
-"""An architecture with its settings: what a selector's file says of itself, and how the network is built."""
+"""An architecture with its settings: what a selector's file records, and how the network is built."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from stages.selectors.network import Network
 
 @dataclass(frozen=True)
 class Architecture:
-    """Everything that the shape and the arithmetic of a network depend on, but the widths of its inputs."""
+    """Everything that determines a network's shape and arithmetic, except the widths of its inputs."""
 
     name: str
     model: Section

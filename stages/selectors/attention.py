@@ -19,9 +19,9 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(dim, dim)
 
     def forward(self, q_MQD: Tensor, k_MKD: Tensor, v_MKD: Tensor, key_mask_MK: Tensor) -> Tensor:
-        """(M, Q, D); keys that `key_mask_MK` (bool) does not mark are never attended."""
-        # A row that is padding from end to end may attend anything: a softmax over nothing is NaN, and
-        # what comes out of such a row is masked anyway.
+        """(M, Q, D); keys where `key_mask_MK` (bool) is False are never attended to."""
+        # A row of nothing but padding may attend to anything: a softmax over nothing is NaN, and the
+        # output of such a row is masked anyway.
         attend_MK = key_mask_MK | ~key_mask_MK.any(dim=1, keepdim=True)
         out_MHQd = F.scaled_dot_product_attention(
             self._split(self.q_proj(q_MQD)),
@@ -38,7 +38,7 @@ class Attention(nn.Module):
 
 
 class VisibleAttention(Attention):
-    """Attention in which a row without a key gives zero, whatever pads it."""
+    """Attention in which a row without a real key gives zero, whatever its padding."""
 
     def forward(self, q_MQD: Tensor, k_MKD: Tensor, v_MKD: Tensor, key_mask_MK: Tensor) -> Tensor:
         return super().forward(q_MQD, k_MKD, v_MKD, key_mask_MK) * key_mask_MK.any(1)[:, None, None]

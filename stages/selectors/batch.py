@@ -3,8 +3,8 @@
 Legend: B samples, M tracks of all videos, V scenes (a video with some of its tracks), N tracks of a scene, T frames,
 C channels of an object token, W words, D text width.
 
-What does not depend on the words is computed once a track or once a scene, however many expressions of a
-video are asked about: a batch holds the tracks flat, scenes point at tracks, and samples point at scenes.
+What does not depend on the words is computed once per track or per scene, however many expressions of a
+video are scored: a batch holds the tracks flat, scenes point at tracks, and samples point at scenes.
 """
 
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-UNCHECKED = 10.0  # object-score logit of a track of which nothing but its tokens is known: seen in every frame
+UNCHECKED = 10.0  # object-score logit of a track of which only the tokens are known: visible in every frame
 
 
 @dataclass(frozen=True, eq=False)
 class TrackFeatures:
-    """What is cached of the tracks of one video; two are equal only where they are the same object.
+    """What is cached of the tracks of one video; two are equal only if they are the same object.
 
     Attributes:
         tokens_MTC: SAM2's object tokens, float16 or float32.
@@ -41,7 +41,7 @@ class TrackFeatures:
 
     @classmethod
     def of_tokens(cls, tokens_MTC: NDArray[np.floating]) -> "TrackFeatures":
-        """Of tracks of which nothing else is known: seen in every frame, of no area, never prompted."""
+        """For tracks of which nothing else is known: visible in every frame, of no area, never prompted."""
         shape = tokens_MTC.shape[:2]
         return cls(
             tokens_MTC, np.full(shape, UNCHECKED, np.float32), np.zeros(shape, np.float32), np.zeros(shape, bool)
@@ -58,15 +58,15 @@ class TrackFeatures:
 
 @dataclass(frozen=True)
 class Sample:
-    """One expression and the tracks it may mean.
+    """One expression and the tracks it may refer to.
 
     Attributes:
         tracks: of the video, shared by all of its samples.
-        rows_N: which of them are the sample's.
+        rows_N: which of them belong to the sample.
         words_WD, mean_D: the expression's word features and their mean.
         iou_N: mean IoU of each track with what is referred to; None where that is not known.
         labels_N: bool, which tracks are referred to; None where it is not known.
-        seen_NT: bool, frames in which a track covers what is referred to; None where no loss asks for it.
+        seen_NT: bool, frames in which a track covers what is referred to; None where no loss needs it.
     """
 
     tracks: TrackFeatures
@@ -93,7 +93,7 @@ class Batch:
     """Padded tensors, floats in float32; masks are True where real.
 
     Attributes:
-        tokens_MTC, presence_MT, area_MT, prompted_MT, frames_M: of every track, once; `frames_M` its length.
+        tokens_MTC, presence_MT, area_MT, prompted_MT, frames_M: of every track, once; `frames_M` is its length.
         tracks_VN, track_mask_VN: the tracks of a scene, 0 at padding.
         scene_B: the scene of a sample.
         words_BWD, word_mask_BW, mean_BD: of every expression.
@@ -124,7 +124,7 @@ class Batch:
 
     @property
     def visible_MT(self) -> Tensor:
-        """Frames of a track that are real and show it: SAM2 writes one constant token where they do not."""
+        """Real frames in which a track is visible: SAM2 writes one constant token where it is not."""
         return (self.presence_MT > 0) & within(self.frames_M, self.tokens_MTC.shape[1])
 
     def to(self, device: str) -> "Batch":
@@ -136,8 +136,8 @@ class Batch:
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Pads samples of any sizes, each with a track at least, to one batch; samples of one video share its tracks."""
-    assert min(map(len, samples)) > 0, "samples without a track never reach a model"
+    """Pads samples of any sizes, each with at least one track, to one batch; samples of one video share its tracks."""
+    assert min(map(len, samples)) > 0, "a model never gets samples without a track"
     rows = _used_rows(samples)
     offsets = dict(zip(rows, np.cumsum([0, *map(len, rows.values())])[:-1], strict=True))
     scenes: dict[tuple[TrackFeatures, bytes], int] = {}
@@ -168,7 +168,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
 
 def chunks(sizes: Sequence[tuple[int, int, int]], max_tokens: int) -> list[list[int]]:
-    """Cuts a row of items into consecutive batches of at most `max_tokens` padded tokens, one item at least.
+    """Cuts a row of items into consecutive batches of at most `max_tokens` padded tokens, each of at least one item.
 
     Args:
         sizes: samples, most tracks and frames of each item.

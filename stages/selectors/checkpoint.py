@@ -1,7 +1,7 @@
-"""A selector's file: safetensors with a header that says what it is and what it was made for.
+"""A selector's file: safetensors with a header that says what it is and what it was trained for.
 
 The header is one metadata entry, "referee", of canonical JSON (the library keeps no order among
-several): {"kind", "version", "name", "model", "tda", "token_dim", "text_dim", "weights", "threshold",
+several entries): {"kind", "version", "name", "model", "tda", "token_dim", "text_dim", "weights", "threshold",
 "training"}. So the file alone is enough to score, and to decide, on another machine.
 """
 
@@ -25,12 +25,12 @@ from stages.selectors.network import Network
 
 log = logging.getLogger(__name__)
 ENTRY, KIND, VERSION = "referee", "selector", 2
-IMPORTED = "imported"  # stands for an id that is not known: the checkpoint was made elsewhere
+IMPORTED = "imported"  # in place of an unknown id: the checkpoint was made elsewhere
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a selector's file says of itself.
+    """What a selector's file says about itself.
 
     Attributes:
         name, model, tda: the architecture, its section of the config, and selector.tda.
@@ -62,11 +62,11 @@ class Header:
         model, tda = (section.model_dump(mode="json") for section in (architecture.model, architecture.tda))
         return cls(architecture.name, model, tda, token_dim, text_dim, dict(weights), threshold, training)
 
-    def check_weights(self, found: Mapping[str, str], path: Path, where: str) -> None:
+    def check_weights(self, weights: Mapping[str, str], path: Path, where: str) -> None:
         """Raises ValueError where tokens or features of `where` come from other weights than it was trained on."""
-        for role, identifier in found.items():
+        for role, identifier in weights.items():
             if self.weights[role] == IMPORTED:
-                _say_unchecked(path)
+                _warn_unchecked(path)
             elif self.weights[role] != identifier:
                 raise ValueError(
                     f"{path}: this selector was trained on features of {role} weights {self.weights[role]}, but "
@@ -76,8 +76,8 @@ class Header:
 
 
 @cache
-def _say_unchecked(path: Path) -> None:
-    """Once a process and file, not once a video."""
+def _warn_unchecked(path: Path) -> None:
+    """Once per process and file, not once per video."""
     log.warning("%s: imported: which sam2 and text weights it was trained with is not known, and not checked", path)
 
 

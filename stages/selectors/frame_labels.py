@@ -1,4 +1,4 @@
-"""In which frames a positive track covers what is meant: its mask against the annotation it fits best.
+"""In which frames a positive track covers the referred object: its mask against the annotation it fits best.
 
 Legend: N tracks of a sample, T frames.
 """
@@ -18,7 +18,7 @@ COVERS = 0.5  # IoU
 
 
 class FrameLabels:
-    """Reads masks and annotations when they are first asked for, and keeps the answers, a bit a frame."""
+    """Reads masks and annotations when they are first asked for, and keeps the answers, one bool per frame."""
 
     def __init__(self, annotations: Callable[[Video], Mapping[str, MaskSequence]], positive_iou: float) -> None:
         self.annotations, self.positive_iou = annotations, positive_iou
@@ -43,7 +43,7 @@ class FrameLabels:
 
 
 def covers(track_T: Sequence[Rle], annotation_T: MaskSequence) -> NDArray[np.bool_]:
-    """(T,) whether the IoU exceeds one half; False where both are empty: there is nothing to see."""
+    """(T,) whether the IoU exceeds one half; False where both are empty: nothing is visible."""
     return np.array(
         [
             truth is not None and masks.iou_matrix([rle], [truth])[0, 0] > COVERS

@@ -1,4 +1,4 @@
-"""What a selector is made from: fingerprints of track and text files, and the weights behind them."""
+"""What a selector is trained on: fingerprints of track and text files, and the weights behind them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The list behind the table SELECTORS: every architecture that can choose tracks. One line adds one."""
+"""The list behind the table SELECTORS: every selector architecture. One line adds one."""
 
 from stages.core.tables import SelectorKind
 from stages.selectors import soc, sola

@@ -1,4 +1,4 @@
-"""What losses of several selectors are made of. Legend: B samples, N tracks."""
+"""Parts of the losses of several selectors. Legend: B samples, N tracks."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,5 +14,5 @@ def weighted_bce(logits_BN: Tensor, batch: Batch, positive_weight: float) -> Ten
 
 
 def mean_over_tracks(loss_BN: Tensor, mask_BN: Tensor) -> Tensor:
-    """(B,) mean over the marked tracks; 0 where none is."""
+    """(B,) mean over the marked tracks; 0 where none is marked."""
     return (loss_BN * mask_BN).sum(1) / mask_BN.sum(1).clamp(min=1)

@@ -1,4 +1,4 @@
-"""What every architecture is: a network over a padded batch, and the losses that train it.
+"""What every architecture implements: a network over a padded batch, and the losses that train it.
 
 Legend: B samples, N tracks, T frames, D channels of the architecture.
 """
@@ -19,10 +19,10 @@ class Output:
     """What a forward pass gives, in float32.
 
     Attributes:
-        logits_BN: one a track, 0 for padded tracks.
-        pooled_BND: one vector a track.
-        expression_BD: the expression in the same space, where the architecture has such a thing.
-        gate_BNT: logits that a track covers what is meant in a frame, where the architecture has such a thing.
+        logits_BN: one per track, 0 for padded tracks.
+        pooled_BND: one vector per track.
+        expression_BD: the expression in the same space, where the architecture has one.
+        gate_BNT: logits that a track covers the referred object in a frame, where the architecture has a gate.
     """
 
     logits_BN: Tensor
@@ -33,7 +33,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Losses:
-    """By name: one value a sample, (B,), and the weight of each in the total."""
+    """By name: one value per sample, (B,), and the weight of each in the total."""
 
     parts: Mapping[str, Tensor]
     weights: Mapping[str, float]
@@ -48,7 +48,7 @@ class Network(nn.Module):
     """A selector's network: scores do not depend on padding, nor on the order of tracks.
 
     Attributes:
-        needs_seen: whether its losses ask in which frames a track covers what is meant.
+        needs_seen: whether its losses need the frames in which a track covers the referred object.
     """
 
     needs_seen: bool = False

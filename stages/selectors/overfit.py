@@ -25,8 +25,8 @@ EPOCHS, BATCH_SIZE, LEARNING_RATE = 300, 16, 5e-4
 def overfit(part: Part, n_videos: int, config: Selector, run: Run, stamp: Stamp, measure: Measure) -> dict[str, Any]:
     """Trains on the first videos that have something to learn and validates on the same, without dropout and decay.
 
-    It has a schedule of its own, so that it asks about the data and not about the config's schedule, and
-    leaves no file.
+    It has its own schedule, so that it tests the data and not the config's schedule, and it
+    writes no file.
 
     Returns:
         The best entry of the history: `validation.f1` is 1, or nearly, where all is well.

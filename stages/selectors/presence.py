@@ -32,9 +32,9 @@ def track_features(sources: Sequence[Columns], n_pixels: int) -> TrackFeatures:
 
 
 def measured_presence(score_NT: NDArray[np.float32], prompted_NT: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Object-score logits, with the median of a track's other visible frames where it was prompted with a mask.
+    """Object-score logits, but on a mask prompt's frame the median of the track's other visible frames.
 
-    SAM2 does not score such a frame: it writes ±10. A track that is seen nowhere else keeps it.
+    SAM2 does not score such a frame: it writes ±10. A track that is visible in no other frame keeps it.
     """
     presence_NT = score_NT.copy()
     for row_T, prompted_T in zip(presence_NT, prompted_NT, strict=True):

@@ -1,4 +1,4 @@
-"""J&F of a choice of tracks, by the official per-frame measures, remembered between epochs."""
+"""J&F of a choice of tracks, by the official per-frame measures, cached between epochs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,8 +19,8 @@ Quality = Callable[[VideoTracks, int, tuple[TrackId, ...]], tuple[float, float]]
 class TrackQuality:
     """(expression, chosen tracks) → its (J, F), means over all frames.
 
-    The measure is handed in by the stage: model code does not know the metrics package. Choices change
-    little from one epoch to the next, and from one threshold to another, so each one is measured once.
+    The stage passes the measure in: model code does not know the metrics package. Choices change little
+    between epochs and between thresholds, so each one is measured once.
     """
 
     layout: Layout
@@ -29,7 +29,7 @@ class TrackQuality:
     known: dict[tuple[str, tuple[str, ...], tuple[TrackId, ...]], tuple[float, float]] = field(default_factory=dict)
 
     def __call__(self, tracks: VideoTracks, expression: int, chosen: tuple[TrackId, ...]) -> tuple[float, float]:
-        # what an expression refers to says all: many of a video refer to the same
+        # keyed by what is referred to: many expressions of a video refer to the same objects
         key = (tracks.video.id, tracks.video.expressions[expression].annotations or (), chosen)
         if key not in self.known:
             self.known[key] = self._measure(tracks, key[1], chosen)
@@ -47,7 +47,7 @@ class TrackQuality:
 def union_of(
     annotations: Mapping[str, MaskSequence], keys: Sequence[str], size: tuple[int, int], n_frames: int
 ) -> list[Rle]:
-    """The referred annotations as one mask a frame; none gives empty masks."""
+    """The referred annotations as one mask per frame; none gives empty masks."""
     referred = [annotations[key] for key in keys]
     return [
         masks.union([rle for masklet in referred if (rle := masklet[t]) is not None], size) for t in range(n_frames)

@@ -55,7 +55,7 @@ class VideoTracks:
 
     @cached_property
     def ids(self) -> list[TrackId]:
-        """Of the video's M tracks."""
+        """The ids of the video's M tracks."""
         return [TrackId(source, row) for source, _, membership in self.sources for row in range(membership.shape[0])]
 
     def tracks_of(self, expression: int) -> NDArray[np.int64]:
@@ -83,10 +83,10 @@ class VideoTracks:
         keys = self.video.expressions[expression].annotations
         assert keys, "nothing is referred to"
         source, track = self.ids[row]
-        path, found = next((path, found) for name, path, found in self.sources if name == source)
-        columns = [_column(path, found.labels, key) for key in keys]
-        assert found.labels is not None
-        return keys[int(found.labels.iou_NA[track, columns].argmax())]
+        path, membership = next((path, membership) for name, path, membership in self.sources if name == source)
+        columns = [_column(path, membership.labels, key) for key in keys]
+        assert membership.labels is not None
+        return keys[int(membership.labels.iou_NA[track, columns].argmax())]
 
     def read(self) -> "Loaded":
         """What is cached of the M tracks and of the expressions; tokens are float32 where sources differ."""
@@ -105,8 +105,8 @@ class VideoTracks:
 
         Args:
             positive_iou: labels them; None leaves them unlabelled.
-            loaded: what `read` gave, if that was done already.
-            foreign: rows among the M that each expression gets beside its own.
+            loaded: what `read` returned, if it was called before.
+            foreign: rows among the M that each expression gets besides its own.
         """
         loaded = loaded or self.read()
         samples = []
@@ -122,7 +122,7 @@ class VideoTracks:
     def _iou_M(self, expression: int) -> NDArray[np.float32]:
         keys = self.video.expressions[expression].annotations
         assert keys is not None, "expressions of unknown truth have no labels"
-        return np.concatenate([_best_iou(path, found, keys) for _, path, found in self.sources])
+        return np.concatenate([_best_iou(path, membership, keys) for _, path, membership in self.sources])
 
 
 def open_video(layout: Layout, video: Video, sources: Sequence[Source]) -> VideoTracks:
@@ -131,19 +131,19 @@ def open_video(layout: Layout, video: Video, sources: Sequence[Source]) -> Video
     Raises:
         CacheError: a file is missing, damaged, or made for other expressions; the message names it.
     """
-    found: list[tuple[Source, Path, Membership]] = []
+    opened: list[tuple[Source, Path, Membership]] = []
     for source in sources:
         path = layout.file(BUILD_TRACKS, video.id, source)
         membership = read_membership(path)
         if len(membership.expression_tracks) != len(video.expressions):
             raise CacheError(f"{path}: holds other expressions than the index; {mend(BUILD_TRACKS.name)}")
-        if found and found[0][2].shape[1:] != membership.shape[1:]:
+        if opened and opened[0][2].shape[1:] != membership.shape[1:]:
             raise CacheError(
-                f"{path}: tokens (frames, channels) are {membership.shape[1:]}, but {found[0][2].shape[1:]} in "
-                f"{found[0][1]}; {mend(BUILD_TRACKS.name)}"
+                f"{path}: tokens (frames, channels) are {membership.shape[1:]}, but {opened[0][2].shape[1:]} in "
+                f"{opened[0][1]}; {mend(BUILD_TRACKS.name)}"
             )
-        found.append((source, path, membership))
-    return VideoTracks(video, tuple(found), layout.file(ENCODE_TEXT, video.id))
+        opened.append((source, path, membership))
+    return VideoTracks(video, tuple(opened), layout.file(ENCODE_TEXT, video.id))
 
 
 def _best_iou(path: Path, membership: Membership, keys: Sequence[str]) -> NDArray[np.float32]:

@@ -41,7 +41,7 @@ class TrainedSelector:
             ValueError: tokens or words are not of the widths it was trained on.
         """
         logits = [np.zeros(0, np.float32) for _ in samples]
-        # A model is never asked about no track at all.
+        # A model never gets a sample without tracks.
         full = [i for i, sample in enumerate(samples) if len(sample)]
         for i in full:
             self._check(samples[i])
@@ -51,14 +51,14 @@ class TrainedSelector:
         return logits
 
     def _check(self, sample: Sample) -> None:
-        wanted = (self.header.token_dim, self.header.text_dim)
-        found = (sample.tracks.tokens_MTC.shape[-1], sample.words_WD.shape[-1])
-        if found != wanted:
-            raise ValueError(f"{self.path}: made for object tokens and words of widths {wanted}; got {found}")
+        expected = (self.header.token_dim, self.header.text_dim)
+        widths = (sample.tracks.tokens_MTC.shape[-1], sample.words_WD.shape[-1])
+        if widths != expected:
+            raise ValueError(f"{self.path}: made for object tokens and words of widths {expected}; got {widths}")
 
 
 def as_float32(array: NDArray[Any] | Tensor) -> NDArray[np.float32]:
-    """As numpy, on the CPU; numpy arrays stay what they are."""
+    """As numpy, on the CPU; numpy arrays are returned as they are."""
     return array.detach().float().cpu().numpy() if isinstance(array, Tensor) else array
 
 

@@ -1,4 +1,4 @@
-"""What a trained selector does, for those that use one."""
+"""The interface of a trained selector."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -24,7 +24,7 @@ class Selector(Protocol):
     def threshold(self) -> float: ...
 
     def score(self, tokens_NTC: Array, words_WD: Array) -> Array:
-        """One float32 logit a track, (N,), for one expression; no track gives no logit.
+        """One float32 logit per track, (N,), for one expression; no tracks give no logits.
 
         Tokens and words are both numpy arrays or both torch tensors; the logits are of the same kind, on the
         tokens' device.
@@ -32,5 +32,5 @@ class Selector(Protocol):
         ...
 
     def score_all(self, samples: Sequence["Sample"], tokens_per_pass: int) -> list[NDArray[np.float32]]:
-        """`score` of many expressions, in batches of at most so many padded tokens (`run.batches.tokens`)."""
+        """`score` of many expressions, in batches of at most that many padded tokens (`run.batches.tokens`)."""
         ...

@@ -1,4 +1,4 @@
-"""One training from start to end: is it done, can it go on, or does it start anew.
+"""One training from start to end: whether it is done, continues, or starts anew.
 
 The folder holds best.safetensors (the selector), training.json (the finished marker with history and threshold) and
 what the training kernel writes: checkpoint.pt, curve.jsonl and tensorboard/.
@@ -47,7 +47,7 @@ class Part:
     limit: int | None
 
     def videos(self) -> list[Video]:
-        """The sound ones; a defect is logged as an error, and the others are trained on.
+        """The videos without a defect; a defect is logged as an error.
 
         Raises:
             ValueError: the split has no ground truth.
@@ -78,15 +78,15 @@ class Session:
         self.config = job.settings.selector
 
     def is_complete(self) -> bool:
-        """Whether the same training is finished, and not to be made again."""
+        """Whether the same training is finished and must not be repeated."""
         state, _ = inspect(self.folder / MARKER, self.stamp)
         return state is State.COMPLETE and (self.folder / BEST).exists() and not self.job.overwrite
 
     def clear(self) -> None:
-        """Removes what another config left, and what cannot be gone on from.
+        """Removes the training of another config, and what cannot be resumed.
 
         Raises:
-            CacheError: another config left it, and `run.on_stale` is "stop".
+            CacheError: there is one of another config, and `run.on_stale` is "stop".
         """
         state, reason = inspect(self.folder / MARKER, self.stamp)
         if self.job.overwrite:
@@ -99,7 +99,7 @@ class Session:
         """Trains to the end and writes the marker; under torchrun, together with its other processes.
 
         Raises:
-            ValueError: there is no track to train on, nothing to validate on, or a loss that is no number.
+            ValueError: there is no track to train on, nothing to validate on, or a loss that is not finite.
         """
         full_float32()
         quality = TrackQuality(validation.layout, validation.split, measure)
@@ -133,7 +133,7 @@ class Session:
         write_json(self.folder / MARKER, payload, self.stamp)
 
     def _drop_unusable_checkpoint(self) -> None:
-        """Keeps the checkpoint only if it is of this training."""
+        """Keeps the checkpoint only if it belongs to this training."""
         file = self.folder / checkpoint.FILE
         try:
             saved = checkpoint.read(self.folder)
@@ -143,9 +143,9 @@ class Session:
             return
         if saved is None:
             return
-        found = Stamp(**saved.identity)
-        if found.fingerprint != self.stamp.fingerprint:
-            self._start_anew(self.stamp.difference(found))
+        stamp_of_saved = Stamp(**saved.identity)
+        if stamp_of_saved.fingerprint != self.stamp.fingerprint:
+            self._start_anew(self.stamp.difference(stamp_of_saved))
         elif saved.clock.epoch and not (self.folder / BEST).exists():
             self._start_anew(f"{BEST} of its finished epochs is gone")
 
@@ -158,7 +158,7 @@ class Session:
         self._remove()
 
     def _remove(self) -> None:
-        # the marker first: what a kill leaves is never taken for finished
+        # the marker first, so that what a kill leaves is never taken for finished
         for name in (MARKER, checkpoint.FILE, BEST, curve.FILE):
             (self.folder / name).unlink(missing_ok=True)
         shutil.rmtree(self.folder / curve.TENSORBOARD, ignore_errors=True)
@@ -167,7 +167,7 @@ class Session:
 def new_model(
     config: Selector, videos: Sequence[VideoTracks], inputs: Inputs, stamp: Stamp, device: str
 ) -> tuple[Network, Header]:
-    """A network for the widths of the videos' tokens and texts, and the header of what it will become."""
+    """A network for the widths of the videos' tokens and texts, and the header of the selector to be trained."""
     architecture = Architecture.of(config)
     token_dim, text_dim = videos[0].sources[0][2].shape[2], _text_dim(videos)
     model = architecture.build(token_dim, text_dim, config.training.seed).to(device)

@@ -1,4 +1,4 @@
-"""What training reads: a video's tracks and texts once for all of its expressions, and ahead of the step.
+"""What training reads: a video's tracks and texts, once for all of its expressions and ahead of the step.
 
 Legend: N tracks of a sample, T frames.
 """
@@ -17,7 +17,7 @@ from stages.selectors.order import foreign_rows
 from stages.selectors.samples import Loaded, VideoTracks
 
 T = TypeVar("T")
-KEPT_BYTES = 2 << 30  # tracks kept between steps and epochs; what was used longest ago is read again
+KEPT_BYTES = 2 << 30  # tracks kept between steps and epochs; the least recently used are dropped and read again
 
 Annotations = Callable[[Video], Mapping[str, MaskSequence]]
 
@@ -26,7 +26,7 @@ class Store:
     """Labelled samples of some videos.
 
     Args:
-        annotations: where the losses ask in which frames a track covers what is meant; None = they do not.
+        annotations: for losses that need the frames in which a track covers the referred object; else None.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Store:
 
 
 def ahead(makers: Iterable[Callable[[], T]]) -> Iterator[T]:
-    """What each maker makes, in order; the next one is made in a thread while the last is used."""
+    """The result of each maker, in order; the next is made in a thread while the last is used."""
     with ThreadPoolExecutor(1) as pool:
         waiting: Future[T] | None = None
         for make in makers:

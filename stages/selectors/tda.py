@@ -1,4 +1,4 @@
-"""Temporal dynamic aggregation of VRS-HQ (arXiv 2501.08549): a track's vector takes up the frames that are like it.
+"""Temporal dynamic aggregation of VRS-HQ (arXiv 2501.08549): a track's vector takes in the frames that are similar to it.
 
 Legend: B samples, N tracks, T frames or steps, D channels.
 """
@@ -14,7 +14,7 @@ def aggregate(pooled_BND: Tensor, tokens_BNTD: Tensor, visible_BNT: Tensor, conf
     """u + α Σ_t λ_t z_t with λ = softmax over the visible frames of cos(z_t, u)/τ.
 
     Returns:
-        (B, N, D); with α = 0 the very tensor that came in, and a track that is never visible unchanged.
+        (B, N, D); with α = 0 the input tensor itself; a track that is never visible is unchanged.
     """
     if config.alpha == 0:
         return pooled_BND
@@ -24,6 +24,6 @@ def aggregate(pooled_BND: Tensor, tokens_BNTD: Tensor, visible_BNT: Tensor, conf
 
 
 def masked_softmax(x: Tensor, mask: Tensor) -> Tensor:
-    """Softmax over the last axis of what is marked; a row with nothing marked gives zeros, not NaN."""
+    """Softmax over the marked entries of the last axis; a row without any gives zeros, not NaN."""
     # the lowest number, not −inf: a row of −inf is NaN, and so are its gradients
     return x.masked_fill(~mask, torch.finfo(x.dtype).min).softmax(-1) * mask

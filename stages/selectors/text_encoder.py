@@ -1,6 +1,6 @@
 """The frozen text encoder: captions to word features (a transformers model, RoBERTa in the published setup).
 
-Any encoder that AutoModel reads will do: RoBERTa, MPNet, BERT and MiniLM, and the folders of
+Any encoder that AutoModel reads can be used: RoBERTa, MPNet, BERT and MiniLM, and the folders of
 sentence-transformers. Of those only the transformer is used: pooling and normalisation, which modules.json
 lists, would leave no words.
 """
@@ -20,8 +20,8 @@ from stages.core.state.weights import transformer_folder
 
 log = logging.getLogger(__name__)
 
-# What an encoder's file may lack or hold beyond its words: the pooler is not used here, a head is left from
-# pretraining, and position_ids is a counting row that older transformers saved.
+# What an encoder's file may lack or hold besides the encoder: the pooler is not used here, a head is left from
+# pretraining, and position_ids is a row of counts that older transformers saved.
 EXPECTED_DIFFERENCES = ("pooler.", "lm_head.", "cls.", "embeddings.position_ids")
 
 
@@ -37,7 +37,7 @@ class TransformersTextEncoder:
     """A transformers encoder read from a local folder, in float32.
 
     Captions are encoded one at a time, on every device: matrix products of a padded or merely larger
-    batch round otherwise in the last bits, so that a caption's features would depend on what it is
+    batch round differently in the last bits, so a caption's features would depend on what it is
     batched with. Alone, equal captions give equal bytes.
     """
 
@@ -65,7 +65,7 @@ class TransformersTextEncoder:
 
     @torch.inference_mode()
     def encode(self, text: str, where: str) -> TextFeatures:
-        """Last hidden state with the special tokens (W, D), and its mean (D); too long captions are cut."""
+        """Last hidden state with the special tokens (W, D), and its mean (D); captions that are too long are cut."""
         ids = self.tokenizer(text)["input_ids"]
         if len(ids) > self.max_tokens:
             log.warning("%s: caption of %d tokens is cut to %d (text.max_tokens)", where, len(ids), self.max_tokens)
@@ -90,7 +90,7 @@ def _check_report(report: Mapping[str, Any], folder: Path) -> None:
 def _positions(model: Any, folder: Path) -> int:
     """How many tokens the model has positions for.
 
-    RoBERTa and MPNet count them from their padding index + 1, and mark that in the table; BERT counts from 0.
+    RoBERTa and MPNet count them from their padding index + 1, which the table records; BERT counts from 0.
     """
     table = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
     if not isinstance(table, torch.nn.Embedding):

@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Data:
-    """What is trained on and validated on, and how a choice of tracks is measured."""
+    """What to train on and to validate on, and how a choice of tracks is measured."""
 
     train: Store
     validation: Store
@@ -48,7 +48,7 @@ class Data:
 
 @dataclass
 class Epochs:
-    """What the epochs left.
+    """The state that epochs carry on.
 
     Attributes:
         sums: of the losses in the current epoch by name, and "samples".
@@ -77,8 +77,8 @@ class SelectorTask(Task):
     Args:
         folder: best.safetensors is written there.
         stamp: the identity; `header` is that of the selector that is made.
-        tokens_per_pass: of a forward pass, at most; how many never changes what a step means.
-        stop_at_f1: the training is over at this validation F1.
+        tokens_per_pass: limit of a forward pass; it does not change what a step computes.
+        stop_at_f1: training ends at this validation F1.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class SelectorTask(Task):
 
     def end_epoch(self, clock: Clock) -> Mapping[str, Any]:
         """Validates and keeps the best."""
-        found = validate(
+        validation = validate(
             self.model,
             self.data.validation,
             self.data.quality,
@@ -166,14 +166,14 @@ class SelectorTask(Task):
             "epoch": clock.epoch,
             "learning_rate": self.optimiser.param_groups[0]["lr"],
             "train": self._mean_losses(),
-            "validation": asdict(found),
+            "validation": asdict(validation),
         }
-        self.scheduler.step(found.loss)
+        self.scheduler.step(validation.loss)
         epochs = self.epochs
         if epochs.best is None or _rank(entry) > _rank(epochs.best):
             epochs.best = entry
             if self.world.first:
-                save_selector(self.folder / BEST, self.model, replace(self.header, threshold=found.threshold))
+                save_selector(self.folder / BEST, self.model, replace(self.header, threshold=validation.threshold))
         epochs.history.append(entry)
         epochs.sums = {}
         words = ", ".join(f"{name} {value:.4f}" for name, value in entry["validation"].items())
@@ -190,7 +190,7 @@ class SelectorTask(Task):
         return self._steps[1]
 
     def _passes_of(self, clock: Clock) -> list[Batch]:
-        """Of the step that begins; those of the next one are made meanwhile."""
+        """The passes of the step that begins; those of the next are prepared meanwhile."""
         if self._coming != (clock.epoch, clock.epoch_step):
             left = self._steps_of(clock.epoch)[clock.epoch_step :]
             self._passes = ahead(partial(self._make_passes, step, clock.epoch) for step in left)
@@ -218,7 +218,7 @@ class SelectorTask(Task):
 
 
 def accumulate(model: Network, passes: Sequence[Batch], n_samples: int, config: Selector, device: str) -> Tensor:
-    """Adds the gradients of the mean loss over `n_samples`, of which `passes` hold some.
+    """Adds the gradients of the mean loss over `n_samples`, some of which are in `passes`.
 
     Returns:
         The sums of each part of the loss, in the order of `loss_weights`, float32.

@@ -42,7 +42,7 @@ class Validation:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one expression: its loss (None where it has no track), tracks, and (J, F) at every threshold (K, 2)."""
+    """The result of one expression: its loss (None where it has no track), tracks, and (J, F) at every threshold (K, 2)."""
 
     loss: float | None
     probability_N: NDArray[np.float64]
@@ -53,7 +53,7 @@ class Outcome:
 def validate(
     model: Network, store: Store, quality: Quality, config: Selector, tokens_per_pass: int, device: str, world: World
 ) -> Validation:
-    """Runs all expressions of known truth; those without tracks count as answered with nothing."""
+    """Runs all expressions of known truth; those without tracks get an empty answer."""
     model.eval()
     fixed = config.training.validation_threshold
     thresholds = GRID if fixed == "auto" else (fixed,)
@@ -65,7 +65,7 @@ def validate(
 
 
 def summary(outcomes: Sequence[Outcome], thresholds: Sequence[float]) -> Validation:
-    """At the threshold of best J&F; of equals the one nearest .5."""
+    """At the threshold of best J&F; ties go to the one nearest .5."""
     quality_K2 = np.mean([outcome.quality_K2 for outcome in outcomes], axis=0)
     best = best_threshold(quality_K2.mean(1), thresholds)
     probability, label = (
@@ -87,7 +87,7 @@ def summary(outcomes: Sequence[Outcome], thresholds: Sequence[float]) -> Validat
 
 
 def best_threshold(quality_K: NDArray[np.float64], thresholds: Sequence[float]) -> int:
-    """The index of the best; of equals (up to rounding) the one nearest .5."""
+    """The index of the best; ties (up to rounding) go to the one nearest .5."""
     best: list[int] = np.flatnonzero(quality_K >= quality_K.max() - 1e-12).tolist()
     return min(best, key=lambda k: abs(thresholds[k] - PLAIN_THRESHOLD))
 
@@ -111,7 +111,7 @@ def _outcomes(
     tokens_per_pass: int,
     device: str,
 ) -> Iterator[Outcome]:
-    """Of the expressions of one video."""
+    """The results of one video's expressions."""
     tracks = store.videos[video]
     known = known_expressions(tracks)
     full = [e for e in known if len(tracks.tracks_of(e))]

@@ -1,4 +1,4 @@
-"""The losses of soc: cross-entropy of the scores, contrast both ways, and visibility a frame.
+"""The losses of soc: cross-entropy of the scores, contrast both ways, and visibility per frame.
 
 Legend: B samples, M tracks of all videos, N tracks of a sample, T frames, D channels.
 """
@@ -16,7 +16,7 @@ UNCLEAR_ABOVE = 0.5  # up to `positive_iou`: neither positive nor negative in th
 
 
 def soc_losses(output: Output, batch: Batch, positive_weight: float) -> dict[str, Tensor]:
-    """Of every sample (B,). The contrast over expressions needs those of a video in one batch, and sees these alone."""
+    """Of every sample (B,). The contrast over expressions compares only those of a video that are in the batch."""
     assert output.expression_BD is not None and output.gate_BNT is not None
     similarity_BN = F.cosine_similarity(output.pooled_BND, output.expression_BD[:, None], dim=-1)
     return {
@@ -58,11 +58,11 @@ def gate_loss(gate_BNT: Tensor, batch: Batch) -> Tensor:
 
 
 def _over_expressions(logits_BN: Tensor, positive_BN: Tensor, negative_BN: Tensor, batch: Batch) -> Tensor:
-    """(B,): every sample bears its video's mean over tracks of each one's contrast over the expressions."""
+    """(B,): every sample gets its video's mean, over tracks, of each track's contrast over the expressions."""
     tracks_BN, m = batch.tracks_VN[batch.scene_B], len(batch.frames_M)
 
     def by_track(values_BN: Tensor) -> Tensor:
-        """(M, B); padding points at track 0, and brings zeros."""
+        """(M, B); padding points at track 0, and adds zeros."""
         out_BM = values_BN.new_zeros(len(values_BN), m)
         return out_BM.scatter_add(1, tracks_BN, values_BN * batch.track_mask_BN).T
 

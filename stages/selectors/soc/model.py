@@ -142,7 +142,7 @@ def sine_positions(like_MTD: Tensor) -> Tensor:
 class ProxyFusion(nn.Module):
     """V = F + F⊙MHA(F; E), P = P⁰ + P⁰⊙MHA(P⁰; V), E' = E + E⊙MHA(E; P).
 
-    The residual stays: a bare product of gates collapses to zero.
+    The residual is kept: a bare product of gates collapses to zero.
     """
 
     def __init__(self, config: SocModel) -> None:
@@ -166,7 +166,7 @@ class ProxyFusion(nn.Module):
 
 
 class FrameAggregation(nn.Module):
-    """Self-attention over the N tracks of a frame, then a feed-forward block. Absent tracks are not looked at."""
+    """Self-attention over the N tracks of a frame, then a feed-forward block. Absent tracks are not attended to."""
 
     def __init__(self, config: SocModel) -> None:
         super().__init__()
@@ -210,7 +210,7 @@ class FrameWeight(nn.Module):
 
 
 def match_entropy(match_BNT: Tensor, no_match: Tensor, visible_BNT: Tensor) -> Tensor:
-    """(B, T): entropy of which visible track of a frame is meant, or none, over that of all being alike; 0 … 1."""
+    """(B, T): entropy of which visible track of a frame is meant, or none, over that of a uniform choice; 0 … 1."""
     b, _, t = match_BNT.shape
     logits_BMT = torch.cat([match_BNT, no_match.expand(b, 1, t)], 1) / MATCH_TEMPERATURE
     mask_BMT = torch.cat([visible_BNT, visible_BNT.new_ones(b, 1, t)], 1)

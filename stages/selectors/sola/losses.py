@@ -2,7 +2,7 @@
 
 Legend: B samples, N tracks, D text width, K negatives. arXiv 2412.01136; the reductions are those
 of the published code at its batch of one: a mean over a sample's tracks (and negatives), then here over
-samples, so that a sample weighs the same whatever it is batched with.
+samples, so a sample weighs the same whatever it is batched with.
 """
 
 import torch
@@ -25,7 +25,7 @@ def selection_losses(
 
 
 def alignment(z_BND: Tensor, negatives_KD: Tensor, batch: Batch, positive_weight: float, temperature: float) -> Tensor:
-    """(B,): positives are drawn to the caption's mean word, every other track to its nearest negative.
+    """(B,): positives are pulled to the caption's mean word, every other track to its nearest negative.
 
     The scale is exp(τ), as published: for τ = .07 a factor of 1.07, not of 1/.07.
     """

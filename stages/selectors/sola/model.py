@@ -21,18 +21,18 @@ from stages.selectors.tda import aggregate
 from stages.training.arithmetic import no_autocast
 
 MAX_TEMPORAL_LENGTH = 100  # steps that the temporal position is divided by; fixed in the published code
-STRIDE = 8  # frames a step
+STRIDE = 8  # frames per step
 EPSILON = 1e-5  # added to the standard deviation of a filter, as in the reference code
 
 
 class Sola(Network):
-    """One logit a track: how well it matches the expression.
+    """One logit per track: how well it matches the expression.
 
     Parameter names are those of the published code, one to one. Scores of a padded batch are those of
     each sample alone: norms, attention and means leave padding out, and convolutions see zeros beyond
-    each track's own end. What knows no words is computed once for all expressions of a video: the motion
-    encoder once a track, the first layer's attention between tracks and over time once a scene. In
-    training they so share a draw of dropout; the expected gradient is that of draws of their own.
+    each track's own end. What does not depend on the words is computed once for all expressions of a video: the motion
+    encoder once per track, the first layer's attention between tracks and over time once per scene. In
+    training they therefore share a dropout mask; the expected gradient is that of separate masks.
     """
 
     positional_encoding_gaussian_matrix: Tensor
@@ -100,14 +100,14 @@ class Sola(Network):
         return torch.cat([angle.sin(), angle.cos()], -1)
 
     def _visible(self, batch: Batch, mask_BNS: Tensor) -> Tensor:
-        """(B, N, S): steps in one of whose frames the track is seen."""
+        """(B, N, S): steps with a frame in which the track is visible."""
         seen_MS = F.max_pool1d(batch.visible_MT.float()[:, None], STRIDE, ceil_mode=True)[:, 0] > 0
         return batch.scenes_of(seen_MS)[batch.scene_B] & mask_BNS
 
 
 def _pool(x_BNSD: Tensor, score_BNS: Tensor, mask_BNS: Tensor) -> Tensor:
     """(B, N, D): tokens weighted by the softmax of their scores over a track's own steps."""
-    lowest = torch.finfo(score_BNS.dtype).min  # not −inf: a padded track has no step, and must not give NaN
+    lowest = torch.finfo(score_BNS.dtype).min  # not −inf: a padded track has no step and must not give NaN
     weight_BNS = score_BNS.masked_fill(~mask_BNS, lowest).softmax(-1)
     return (x_BNSD * weight_BNS[..., None]).sum(2)
 
@@ -125,8 +125,8 @@ def _check_widths(text_dim: int, config: SolaModel) -> None:
 class ShortMotionEncoder(nn.Sequential):
     """Five convolutions with GroupNorm, LeakyReLU and dropout, and a last 1×1 one (SOLA, arXiv 2412.01136).
 
-    A Sequential, so that parameters bear the names of the published checkpoints. Its forward keeps what
-    lies beyond a track's own length at zero in every layer: each convolution then pads as it would have
+    A Sequential, so that parameters have the names of the published checkpoints. Its forward keeps what
+    is beyond a track's own length at zero in every layer: each convolution then pads as it would have
     padded the track alone.
     """
 
@@ -200,7 +200,7 @@ class ObjectLanguageAlignmentLayer(nn.Module):
         return self.listen(self.relate(x_BNSD, position_SD, mask_BNS), words_BWD, mask_BNS, word_mask_BW)
 
     def relate(self, x_BNSD: Tensor, position_SD: Tensor, mask_BNS: Tensor) -> Tensor:
-        """The half that knows no words: over the tracks of one step, then over the steps of one track."""
+        """The half without words: over the tracks of one step, then over the steps of one track."""
         b, n, s, _ = x_BNSD.shape
         x_BSND = self._inter_object(x_BNSD.transpose(1, 2).flatten(0, 1), mask_BNS.transpose(1, 2).flatten(0, 1))
         x_BNSD = x_BSND.unflatten(0, (b, s)).transpose(1, 2)
@@ -208,11 +208,11 @@ class ObjectLanguageAlignmentLayer(nn.Module):
         return x_MSD.unflatten(0, (b, n))
 
     def listen(self, x_BNSD: Tensor, words_BWD: Tensor, mask_BNS: Tensor, word_mask_BW: Tensor) -> Tensor:
-        """All tokens of all tracks attend the words and the negatives."""
+        """All tokens of all tracks attend to the words and the negatives."""
         _, n, s, _ = x_BNSD.shape
         x_BLD, mask_BL = x_BNSD.flatten(1, 2), mask_BNS.flatten(1)
-        heard_BLD = self.object2lang_attn(x_BLD, words_BWD, words_BWD, word_mask_BW)
-        return self._norm(2, x_BLD + heard_BLD, mask_BL).unflatten(1, (n, s))
+        attended_BLD = self.object2lang_attn(x_BLD, words_BWD, words_BWD, word_mask_BW)
+        return self._norm(2, x_BLD + attended_BLD, mask_BL).unflatten(1, (n, s))
 
     def _inter_object(self, x_MND: Tensor, mask_MN: Tensor) -> Tensor:
         """Over the tracks of one time step."""
@@ -236,7 +236,7 @@ def masked_group_norm(norm: nn.GroupNorm, x_MLD: Tensor, mask_ML: Tensor) -> Ten
         mask_ML: bool, True where a position is real.
 
     Returns:
-        (M, L, D), zero at padding; a row without a real position is all zero. Of the precision of the
+        (M, L, D), zero at padding; a row without a real position is all zero. In the precision of the
         norm's weights: statistics of a few thousand bfloat16 values would be rounded to three digits.
     """
     m, length, d = x_MLD.shape
