@@ -1,7 +1,7 @@
 """Turns a checkpoint of the published selector code (epoch_N.pth) into a selector of this project.
 
-Reads:  a file of torch.save with the published names, plain or under "model" or "state_dict", with or without
-        the "module." of DataParallel. Nothing in it is executed.
+Reads:  a file of torch.save or safetensors with the published names, however a training loop packed and prefixed
+        them (stages/core/state/state_dict.py). Nothing in it is executed.
 Writes: --out, a safetensors file that `selector.weights` of a data set takes.
 Why:    published checkpoints score as they are, and say in our own format what they are.
 
@@ -15,10 +15,11 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stages.core.config.sections import Tda
 from stages.core.run.cli import at_least, build_parser, execute
+from stages.core.state.marks import refuse_output
 from stages.selectors.sola.settings import SolaModel
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-WRAPPERS = ("model", "state_dict", "model_state_dict")
-PREFIX = re.compile(r"^((module|_orig_mod)\.)+")
 LAYER = re.compile(r"^object_lang_align_layers\.(\d+)\.")
 FIRST, NEGATIVES = "short_motion_encoder.0.weight", "negative_token.weight"
 # SOLA, arXiv 2412.01136, and its published configuration; both dropouts matter in training alone.
@@ -44,10 +43,11 @@ def import_checkpoint(file: Path, out: Path, n_heads: int = HEADS, n_groups: int
         ValueError: not readable, carries code, is no checkpoint of the published selector, or holds values
             that are not finite; names the file and what is wrong.
     """
+    from stages.core.state.state_dict import read_model
     from stages.selectors.architectures import Architecture
     from stages.selectors.checkpoint import IMPORTED, Header, save_selector
 
-    state = read_state(file)
+    state = read_model(file, [FIRST])
     token_dim, text_dim, config = infer_model(state, file, n_heads, n_groups)
     architecture = Architecture("sola", config, PLAIN)
     try:
@@ -63,36 +63,20 @@ def import_checkpoint(file: Path, out: Path, n_heads: int = HEADS, n_groups: int
     log.info("set selector.weights of a data set to %s; its sam2 and text weights must be those it was made with", out)
 
 
-def read_state(file: Path) -> dict[str, "Tensor"]:
-    """The tensors of a checkpoint under their bare names.
-
-    Raises:
-        ValueError: not readable, carries code, or holds something else than tensors by name.
-    """
-    from torch import Tensor
-
-    from stages.core.state.torch_file import read_torch_file
-
-    document = read_torch_file(file)
-    state = _unwrapped(document)
-    if not isinstance(state, dict) or not state:
-        raise ValueError(f"{file}: holds {type(document).__name__}, not tensors by name; give a state dict")
-    if odd := [str(name) for name, value in state.items() if not isinstance(value, Tensor)]:
-        raise ValueError(f"{file}: {', '.join(odd[:3])}: not tensors; give the plain state dict of the selector")
-    return {PREFIX.sub("", name): tensor for name, tensor in state.items()}
-
-
 def infer_model(state: Mapping[str, "Tensor"], file: Path, n_heads: int, n_groups: int) -> tuple[int, int, SolaModel]:
     """Widths of an object token and of the words, and the model's settings, from the tensors' shapes.
 
     Raises:
         ValueError: a tensor that they are read off is missing or of another rank.
     """
+    from stages.core.state.state_dict import nearest_name
+    from stages.core.state.torch_file import some_names
+
     for name, rank in ((FIRST, 3), (NEGATIVES, 2)):
         if name not in state or state[name].ndim != rank:
             raise ValueError(
                 f"{file}: no checkpoint of the published selector: {name} is missing or not of {rank} dimensions; "
-                f"it holds {', '.join(sorted(state)[:3])}, …"
+                f"it holds {some_names(sorted(state), 3)}{nearest_name(sorted(state), [name])}"
             )
     hidden_dim, token_dim, _ = state[FIRST].shape
     n_negatives, text_dim = state[NEGATIVES].shape
@@ -130,31 +114,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _import(arguments: argparse.Namespace) -> None:
+    refuse_output(arguments.out, arguments.checkpoint)
     if arguments.out.exists() and not arguments.overwrite:
         raise ValueError(f"{arguments.out}: exists; give another --out, or --overwrite")
     import_checkpoint(arguments.checkpoint, arguments.out, arguments.heads, arguments.groups)
 
 
-def _unwrapped(document: Any) -> Any:
-    for name in WRAPPERS:
-        if isinstance(document, dict) and isinstance(document.get(name), dict):
-            return document[name]
-    return document
-
-
-def _check(state: Mapping[str, "Tensor"], wanted: Mapping[str, "Tensor"], file: Path) -> None:
+def _check(state: Mapping[str, "Tensor"], expected: Mapping[str, "Tensor"], file: Path) -> None:
     """Names, shapes and values, so that an error says which tensor is wrong."""
-    problems = {
-        "missing": [name for name in wanted if name not in state],
-        "unexpected": [name for name in state if name not in wanted],
-        "of another shape": [
-            f"{name} {tuple(state[name].shape)} for {tuple(tensor.shape)}"
-            for name, tensor in wanted.items()
-            if name in state and state[name].shape != tensor.shape
-        ],
-        "not finite": [name for name, tensor in state.items() if not tensor.isfinite().all()],
-    }
-    lines = [f"{what}: {', '.join(names[:3])} ({len(names)} in all)" for what, names in problems.items() if names]
+    from stages.core.state.state_dict import differences
+    from stages.core.state.torch_file import some_names
+
+    lines = [found] if (found := differences(state, expected)) else []
+    if odd := [name for name, tensor in state.items() if not tensor.isfinite().all()]:
+        lines.append(f"not finite: {some_names(odd)}")
     if lines:
         raise ValueError(f"{file}: no checkpoint of the published selector; {'; '.join(lines)}")
 

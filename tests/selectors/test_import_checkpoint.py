@@ -104,15 +104,16 @@ def test_what_is_no_such_checkpoint_is_refused_by_name(
     norm, gaussian = "object_lang_align_layers.1.norm.2.bias", "positional_encoding_gaussian_matrix"
     wrong = {"negative_token.weight": torch.zeros(4, 3, 2)}
     for content, words in (
-        (torch.zeros(3), "holds Tensor"),
-        ({}, "not tensors by name"),
+        (torch.zeros(3), "it is a Tensor"),
+        ({}, "no tensors by name: it is empty"),
         ({"conv1.weight": torch.zeros(1)}, "short_motion_encoder.0.weight is missing"),
-        (without(norm), f"missing: {norm} (1 in all)"),
+        (without(norm), f"missing: {norm} (1 of {len(state)})"),
         (without(extra=torch.zeros(1)), "unexpected: extra"),
         (without(**{gaussian: torch.zeros(1, 7)}), f"{gaussian} (1, 7) for (1, {TEXT // 2})"),
         (without(**{norm: torch.full((TEXT,), float("nan"))}), f"not finite: {norm}"),
         (without(**wrong), "negative_token.weight is missing or not of 2 dimensions"),
-        ({**state, "epoch": 3}, "epoch: not tensors"),
+        ({**state, "short_motion_encoder.0.weight": [1.0]}, "short_motion_encoder.0.weight is missing"),
+        ({**state, norm: 3}, f"missing: {norm}"),
         ({k.replace("layers.1", "layers.2"): v for k, v in state.items()}, "object_lang_align_layers are [0, 2]"),
     ):
         assert words in refusal(tmp_path, content, capsys)

@@ -1,7 +1,11 @@
-"""Reading checkpoints, of torch.save and safetensors: tensors and plain containers alone; nothing is executed."""
+"""Reading checkpoints, of torch.save and safetensors: tensors and plain containers alone; nothing is executed.
+
+Training loops also save bookkeeping, such as the best score as a numpy scalar. Those are read too, by code of ours in
+place of numpy's: a plain dtype and as many bytes as it has, and no state that numpy would take over unchecked.
+"""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +15,51 @@ if TYPE_CHECKING:
 # The start of torch's own message is long and ends in the advice to trust the file.
 REFUSED_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 UNPICKLER = re.compile(r"WeightsUnpickler error:[ \t]*(\S.*)")
+PLAIN_DTYPE = re.compile(r"[biufcUSMm]\d+")
+BYTE_ORDERS = ("<", ">", "=", "|")
+
+
+class NumpyDtype:
+    """Takes the place of numpy.dtype in a checkpoint: what it is rebuilt from, kept as text."""
+
+    def __init__(self, code: object, align: object = False, copy: object = False) -> None:
+        if not isinstance(code, str) or not PLAIN_DTYPE.fullmatch(code):
+            raise RefusedScalar(f"a numpy value of dtype {code!r}, where only plain numbers and text are read")
+        self.code, self.order = code, "="
+
+    def __setstate__(self, state: object) -> None:
+        order = state[1] if isinstance(state, tuple) and len(state) > 1 else None
+        if order not in BYTE_ORDERS:
+            raise RefusedScalar(f"a numpy dtype in the state {state!r}")
+        self.order = str(order)
+
+
+class RefusedScalar(ValueError):
+    """A numpy scalar that is not plain."""
+
+
+def numpy_scalar(dtype: object, content: object = b"") -> Any:
+    """Takes the place of numpy's own function, which rebuilds a pickled scalar.
+
+    Raises:
+        RefusedScalar: not a plain dtype and its bytes.
+    """
+    import numpy as np
+
+    if not isinstance(dtype, NumpyDtype) or not isinstance(content, bytes):
+        raise RefusedScalar(f"a numpy scalar made of {type(dtype).__name__} and {type(content).__name__}")
+    plain = np.dtype(dtype.order + dtype.code)
+    if len(content) != plain.itemsize:
+        raise RefusedScalar(f"a numpy scalar {dtype.code} of {len(content)} bytes")
+    return np.ndarray((), plain, content)[()] if content else plain.type()
+
+
+# Name in a pickle → what is called in its place; numpy 2 renamed its modules.
+HARMLESS: Sequence[tuple[Callable[..., Any], str]] = (
+    (numpy_scalar, "numpy.core.multiarray.scalar"),
+    (numpy_scalar, "numpy._core.multiarray.scalar"),
+    (NumpyDtype, "numpy.dtype"),
+)
 
 
 def read_torch_file(file: Path) -> Any:
@@ -29,7 +78,10 @@ def read_torch_file(file: Path) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Detected pickle protocol", category=UserWarning)
-            return torch.load(file, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals(list(HARMLESS)):
+                return torch.load(file, map_location="cpu", weights_only=True)
+    except RefusedScalar as error:
+        raise ValueError(f"{file}: refused: it holds {error}; have its author save the plain state dict") from error
     except pickle.UnpicklingError as error:
         if found := REFUSED_GLOBAL.search(str(error)):
             raise ValueError(
