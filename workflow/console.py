@@ -31,6 +31,7 @@ CHATTER = (
 )
 SILENT = (LogEvent.WORKFLOW_STARTED, LogEvent.RESOURCES_INFO, LogEvent.JOB_STARTED)
 NO_RULE = re.compile(r"No rule to produce (\S+)")
+NO_INPUT = re.compile(r"Missing input files for rule (\w+):.*affected files:\s*(\S.*\S)\s*", re.DOTALL)
 PLACE = ("dataset", "split", "pid", "n")
 
 
@@ -83,6 +84,9 @@ class ShortFormatter(DefaultFormatter):
                 f"error: say what to make and on how many cores, as `snakemake --cores 8 {self._example}`; "
                 "`snakemake --cores 1` lists what can be made"
             )
+        if absent := NO_INPUT.search(text):
+            files = ", ".join(absent[2].split("\n")).replace("        ", "")
+            return f"error: {files}: not there, and {absent[1]} needs it; put it there, or correct the config"
         missing = NO_RULE.search(text)
         return f"error: no target {missing[1]!r}{nearest(missing[1], self._targets)}" if missing else text
 

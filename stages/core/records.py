@@ -4,6 +4,7 @@ Past the cache, code handles these instead of nested dicts. A record never holds
 the frame folder of the cache, masks as COCO RLE (see `stages.core.media.masks`).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,6 +15,7 @@ from typing import NamedTuple, Protocol, TypedDict
 Source = str
 IMPORT: Source = "import"
 MAX_NAME = 200  # bytes of a part of an id: file systems take 255, and names get endings
+PLAIN = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_NAME}}}")  # an id that is sound at first sight
 
 
 class TrackId(NamedTuple):
@@ -36,6 +38,8 @@ def check_id(identifier: str, what: str) -> str:
     Raises:
         ValueError: it is empty, absolute, or tries to leave the root. Ids with "/" (as in ReVOS) are fine.
     """
+    if PLAIN.fullmatch(identifier):  # a set has millions of frames
+        return identifier
     path = PurePosixPath(identifier)
     unsafe = not identifier or path.is_absolute() or "\\" in identifier or "\0" in identifier
     unsafe = unsafe or not _is_unicode(identifier) or any(len(part.encode()) > MAX_NAME for part in path.parts)

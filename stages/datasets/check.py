@@ -9,13 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 from typing import Literal
-
-from PIL import Image
 
 from stages.core.media import masks
 from stages.core.records import MaskSequence, Split, Video
+from stages.datasets.checks import image_size
 from stages.datasets.frame_files import frame_files
 from stages.datasets.split import expression_defects
 
@@ -196,14 +194,3 @@ class _VideoCheck:
         finding = Finding("error", self.video.id, message)
         if finding not in self.report.findings[-3:]:  # annotations and scored frames trip over the same file
             self.report.findings.append(finding)
-
-
-def image_size(path: Path) -> Size:
-    """(height, width) of an image, from its head; raises ValueError where that is not readable."""
-    if path.exists() and not path.is_file():  # a pipe would be waited for
-        raise ValueError(f"{path}: frame is no file (a folder, pipe or device); replace it")
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: frame is not readable ({error}); replace it") from error

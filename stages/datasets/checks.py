@@ -6,6 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from stages.core.media.pictures import BROKEN, check_is_file, unreadable
 from stages.core.records import Video
 from stages.core.spelling import stored_path
 
@@ -29,13 +30,19 @@ def check_frame_size(video: Video, size: tuple[int, int] | None, where: str) -> 
     frame = _first_frame(video)
     if size is None or frame is None:
         return
-    try:
-        with Image.open(frame) as image:
-            found = (image.height, image.width)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{frame}: frame is not readable ({error}); replace it") from error
+    found = image_size(frame)
     if found != tuple(size):
         raise ValueError(f"{where}: masks are of size {tuple(size)} (height, width), but {frame} is {found}; mend one")
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(height, width) of a frame, from its head; raises ValueError, naming it, where that is not readable."""
+    check_is_file(path)
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except BROKEN as error:
+        raise unreadable(path, error) from error
 
 
 def _first_frame(video: Video) -> Path | None:

@@ -9,7 +9,7 @@ Sets differ in what an expression says beside its text.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from stages.core.records import Expression, Video, caption_defect, check_id, clean_caption
@@ -120,7 +120,7 @@ class IndexReader:
         except ValueError as error:
             defect = "; ".join(filter(None, [defect, f"{error} (it is answered, but not scored)"]))
             referred = None
-        return Expression(name, text, referred, raw if text else "", group, f"{where}: {defect}" if defect else "")
+        return Expression(name, text, referred, str(raw) if text else "", group, f"{where}: {defect}" if defect else "")
 
 
 def member(entry: Any, key: str, kind: type) -> Any:
@@ -179,8 +179,8 @@ def frame_names(frames: Sequence[Any], location: Path) -> tuple[list[str], str]:
 
 
 def _without_suffix(name: str) -> str:
-    path = PurePosixPath(name)
-    return path.stem if "/" not in name and path.suffix.lower() in FRAME_SUFFIXES and path.stem else name
+    stem, dot, suffix = name.rpartition(".")
+    return stem if stem and dot + suffix.lower() in FRAME_SUFFIXES else name
 
 
 def _as_stored(numbers: list[str], location: Path) -> list[str]:

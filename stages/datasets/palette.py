@@ -1,4 +1,4 @@
-"""Label PNGs: one image a frame, each pixel the number of its object. Read a frame at a time, kept as RLE.
+"""Label PNGs: one image per frame, each pixel the number of its object. Read a frame at a time, kept as RLE.
 
 Labels are the indices of the palette, never colours: `cv2` gray turns index 2 into 75, and `convert("P")` of
 an RGB image makes up a palette of its own.
@@ -6,6 +6,7 @@ an RGB image makes up a palette of its own.
 Legend: H height, W width, T frames.
 """
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stages.core.media import masks
+from stages.core.media.pictures import BROKEN, why_unreadable
 from stages.core.records import Rle
+from stages.core.text_files import read_content
 
 
 def read_labels(path: Path) -> NDArray[np.uint8]:
@@ -23,16 +26,16 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
     Raises:
         ValueError: the file is missing, cannot be decoded to its end, or is of a mode that holds no labels.
     """
+    content = read_content(path, "label image")
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(content)) as image:
             image.load()
             if image.mode not in ("P", "L", "1"):
                 raise ValueError(f"is of mode {image.mode}; labels are palette indices (mode P) or gray (mode L)")
             return np.asarray(image).astype(np.uint8)
-    except FileNotFoundError as error:
-        raise ValueError(f"{path}: the label image is missing; restore it") from error
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: label image is not readable ({error}); restore it") from error
+    except BROKEN as error:
+        reason = why_unreadable(len(content), error)
+        raise ValueError(f"{path}: label image is not readable ({reason}); restore it") from error
 
 
 def label_masks(files: Sequence[Path]) -> dict[int, list[Rle | None]]:

@@ -11,12 +11,16 @@ Legend: T frames, H height, W width, 3 RGB.
 
 import logging
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stages.core.config.places import check_output
 from stages.core.records import Expression, Split, Video
 from stages.core.run.cli import Job, at_least, execute, parse_job, split_parser
+from stages.core.state.cache import atomic_path
+from stages.core.state.marks import refuse_output
 from stages.datasets import open_split
 
 if TYPE_CHECKING:
@@ -42,6 +46,8 @@ def run(job: Job, shown: Sequence[str], columns: int, side: int, out: Path) -> N
 
     if out.suffix.lower() not in (".jpg", ".jpeg", ".png"):
         raise ValueError(f"{out}: give a name that ends in .jpg or .png")
+    check_output(job.config, out)
+    refuse_output(out)
     split = open_split(job.config, job.dataset, job.split)
     rows = [_named(split, name) for name in shown] or list(islice(_answered(job, split), ROWS))
     if not rows:
@@ -51,7 +57,9 @@ def run(job: Job, shown: Sequence[str], columns: int, side: int, out: Path) -> N
     drawn = [draw_row(job, split, *row, columns, side) for row in rows]
     width = max(image_HW3.shape[1] for image_HW3 in drawn)
     padded = [np.pad(i, ((0, GAP), (0, width - i.shape[1]), (0, 0)), constant_values=255) for i in drawn]
-    Image.fromarray(np.concatenate(padded)[:-GAP]).save(out, quality=QUALITY)
+    with atomic_path(out) as temporary:
+        kind = "PNG" if out.suffix.lower() == ".png" else "JPEG"
+        Image.fromarray(np.concatenate(padded)[:-GAP]).save(temporary, kind, quality=QUALITY)
     log.info("%s: %d rows of %d frames", out, len(rows), columns)
 
 
@@ -91,7 +99,9 @@ def _named(split: Split, name: str) -> Row:
                     return video, expression
             known = ", ".join(expression.id for expression in video.expressions)
             raise ValueError(f"--show {name}: video {video_id!r} has no expression {expression_id!r}; it has {known}")
-    raise ValueError(f"--show {name}: no video {video_id!r} in this split; give VIDEO/EXPRESSION")
+    close = get_close_matches(video_id, [video.id for video in split.videos()], 1)
+    hint = f"did you mean {close[0]!r}?" if close else "give VIDEO/EXPRESSION"
+    raise ValueError(f"--show {name}: no video {video_id!r} in this split; {hint}")
 
 
 def _answered(job: Job, split: Split) -> Iterator[Row]:

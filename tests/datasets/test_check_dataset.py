@@ -13,6 +13,7 @@ from PIL import Image
 from support.project import CONFIG
 from support.tiny_mevis import SIZE, write_tree
 from support.trees_sentences import A2D_FRAMES, write_a2d, write_jhmdb
+from support.trees_ytvos import plant_train
 from support.video_files import make_video
 
 from stages.core.media.masks import encode
@@ -211,3 +212,32 @@ def test_a_union_of_broken_masks_never_reaches_the_library(checker: Checker) -> 
     edit(checker.folder / "train/mask_dict.json", lambda d: d["5000"].__setitem__(0, {**wide, "counts": "0"}))
     status, (train, *_) = checker.json(format="mevis", splits=MEVIS)
     assert status == 1 and "its runs hold 0 pixels instead of 3072" in train["findings"][0]["message"]
+
+
+def test_defects_of_a_kind_are_one_line(checker: Checker) -> None:
+    write_tree(checker.folder, valid_u=5)
+    for video in range(4):
+        next((checker.folder / f"valid_u/JPEGImages/video{video}").iterdir()).unlink()
+    frame = sorted((checker.folder / "valid_u/JPEGImages/video4").iterdir())[0]
+    frame.write_bytes(b"")
+    arguments: dict[str, Any] = {"format": "mevis", "splits": ("valid_u",)}
+    assert checker.run(**arguments) == 1
+    table = checker.capsys.readouterr().out
+    errors = [line for line in table.splitlines() if line.startswith("  error: ")]
+    assert len(errors) == 2 and "frame is missing" in errors[0] and errors[0].endswith("[and 3 more of this kind]")
+    assert f"{frame}: frame is not readable (the file is empty)" in errors[1]
+    assert "5 errors, 0 warnings" in table and "--json lists each of them" in table
+    _, (outcome,) = checker.json(**arguments)
+    assert len(outcome["findings"]) == 5
+
+
+def test_a_link_to_nothing_and_an_empty_label_image_are_named(checker: Checker) -> None:
+    plant_train(checker.folder)
+    label = sorted((checker.folder / "train/Annotations").rglob("*.png"))[0]
+    label.write_bytes(b"")
+    _, (outcome,) = checker.json(format="ytvos", splits=("train",))
+    assert f"{label}: label image is not readable (the file is empty); restore it" in outcome["findings"][-1]["message"]
+    label.unlink()
+    label.symlink_to(checker.folder / "gone.png")
+    _, (outcome,) = checker.json(format="ytvos", splits=("train",))
+    assert f"{label}: a link to {checker.folder / 'gone.png'}, which is not there" in outcome["findings"][-1]["message"]

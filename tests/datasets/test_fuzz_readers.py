@@ -9,10 +9,9 @@ What a file *means* is what its format says its reader uses, read here by plain 
 """
 
 import hashlib
-import json
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -21,15 +20,9 @@ from random import Random
 from typing import Any
 
 import pytest
-from PIL import Image
-from support import tiny_mevis
 from support.damage import damages
 from support.meanings import MEANINGS
-from support.trees_davis import plant_davis
-from support.trees_long_rvos import plant_long_rvos
-from support.trees_revos import plant_revos
-from support.trees_sentences import write_a2d, write_jhmdb
-from support.trees_ytvos import plant_train
+from support.trees import TREES
 
 from stages.core.records import Split
 from stages.core.tables import FORMATS
@@ -37,55 +30,6 @@ from stages.datasets.check import NO_VIDEO, Report, check_split
 
 SEED = int(os.environ.get("FUZZ_SEED", "20261121"))  # another seed and more cases: for a longer search
 CASES = int(os.environ.get("FUZZ_CASES", "100"))
-
-
-@dataclass(frozen=True)
-class Tree:
-    """A small data set and what of it is damaged.
-
-    Attributes:
-        plant: writes it below a folder.
-        split: which split is read.
-        targets: patterns of the index and mask files.
-        optional: patterns of those that may be missing without a word (absent objects, frames not annotated).
-        counted: whether the reader holds the number of videos and expressions against a published one.
-    """
-
-    plant: Callable[[Path], object]
-    split: str
-    targets: tuple[str, ...]
-    optional: tuple[str, ...] = ()
-    counted: bool = True
-
-
-def plant_folder(root: Path) -> None:
-    for name in ("dog", "street/cars"):
-        (root / name).mkdir(parents=True)
-        for index in range(3):
-            Image.new("RGB", (16, 12)).save(root / name / f"{index}.png")
-    index = {"dog": ["the dog", "a  Cat"], "street/cars": {"near": "the white car", "far": "another"}}
-    (root / "expressions.json").write_text(json.dumps(index))
-
-
-TREES: Mapping[str, Tree] = {
-    "mevis": Tree(tiny_mevis.write_tree, "valid_u", ("valid_u/*.json",)),
-    "folder": Tree(plant_folder, "all", ("expressions.json",), counted=False),
-    "ytvos": Tree(plant_train, "train", ("meta_expressions/train/*.json", "train/Annotations/*/*.png")),
-    "davis17": Tree(
-        plant_davis,
-        "val",
-        ("DAVIS/ImageSets/2017/val.txt", "davis_text_annotations/*.txt", "DAVIS/Ann*/480p/[cd]*/*.png"),
-    ),
-    "revos": Tree(plant_revos, "valid", ("*.json",), counted=False),
-    "long_rvos": Tree(plant_long_rvos, "valid", ("valid/*.json", "valid/Ann*/*/*/*.png"), ("valid/Ann*/*/*/*.png",)),
-    "a2d": Tree(
-        write_a2d,
-        "test",
-        ("Release/videoset.csv", "text_annotations/*.txt", "text_annotations/*/[-b]*/*.h5"),
-        ("text_annotations/*/-cat1/*.h5",),
-    ),
-    "jhmdb": Tree(write_jhmdb, "test", ("jhmdb_annotation.txt", "puppet_mask/*/*/*.mat")),
-}
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,7 @@ def test_bad_label_images_fail_their_video_alone(tmp_path: Path) -> None:
     dogs, car = split.videos()
     (tmp_path / "DAVIS/Annotations_unsupervised/480p/dogs-scale/00002.png").unlink()
     for ask in (split.annotations, split.void):
-        with pytest.raises(ValueError, match=r"video 'dogs-scale': .*00002\.png: the label image is missing"):
+        with pytest.raises(ValueError, match=r"video 'dogs-scale': .*00002\.png: the label image does not exist"):
             ask(dogs)
     assert split.annotations(car)
 

@@ -116,7 +116,12 @@ def resize_map(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("damage", "reason"),
-    [(remove_map, "is missing"), (cut_map, "not readable"), (colour_map, "mode RGB"), (resize_map, r"size \(5, 5\)")],
+    [
+        (remove_map, "does not exist"),
+        (cut_map, "not readable"),
+        (colour_map, "mode RGB"),
+        (resize_map, r"size \(5, 5\)"),
+    ],
 )
 def test_bad_label_images_fail_their_video_alone(tmp_path: Path, damage: object, reason: str) -> None:
     split = open_split(plant_train(tmp_path), "train", None)

@@ -12,6 +12,7 @@ from support.evidence import (
     CAPTIONS,
     SIZE,
     VIDEOS,
+    decide,
     gather,
     job_of,
     layout_of,
@@ -103,6 +104,16 @@ def test_only_the_best_candidates_are_shown(project, monkeypatch):
     asked = gather(project, monkeypatch, max_candidates=1)
     assert asked is not None and len(asked) == 2 * 3
     assert [entry.track for entry in read_evidence(file_of(project))["0"].tracks] == [("grid", 0)]
+
+
+def test_what_has_no_word_is_not_asked_about_and_answered_with_nothing(project, monkeypatch):
+    write_index(project, CAPTIONS | {"1": "???"})
+    asked = gather(project, monkeypatch)
+    assert asked is not None and len(asked) == N_QUESTIONS - 2 * 2
+    assert list(read_evidence(file_of(project))) == ["0", "2"]
+    decided = decide(project, {"selector": {"threshold": 0.0}})["v"]
+    assert list(decided) == list(CAPTIONS)
+    assert {e: sum(c.chosen for c in candidates) for e, candidates in decided.items()} == {"0": 4, "1": 0, "2": 3}
 
 
 def test_replies_off_the_format_are_warned_of_once(project, monkeypatch, caplog):

@@ -198,6 +198,15 @@ def test_gdino_prompts_hold_what_was_detected(model, tmp_path, prompts_settings)
     assert GroundingDinoPrompter(detector, model, settings).prompts(video_of(frames), frames) == []
 
 
+def test_a_caption_without_a_word_is_not_looked_for(model, tmp_path, prompts_settings):
+    frames = draw_frames(tmp_path / "f", 1)
+    detector = HandPlacedBoxes({"a cat": ([0], [0.9])})
+    settings = prompts_settings.gdino.model_copy(update={"stability_min": 0.0})
+    video = video_of(frames, "???", "a cat", "\u200b")
+    found = GroundingDinoPrompter(detector, model, settings).prompts(video, frames)
+    assert detector.calls == [(1, ["a cat"])] and {prompt.expression for prompt in found} == {1}
+
+
 def test_unstable_and_empty_masks_are_dropped(model, tmp_path, prompts_settings):
     full, empty = rle_of(0, 0, 3, 3), masks.empty(SIZE)
     assert BoxMask(full, 0.5, 0.85).usable(0.85)

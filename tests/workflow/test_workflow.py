@@ -31,9 +31,20 @@ VALID_U, VALID = "results/tiny/valid_u", "results/tiny/valid"
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace in which results/tiny/valid_u and results/tiny/valid were made by the workflow."""
     place = make_workspace(tmp_path_factory.mktemp("workspace"))
+    add_a_sentence_without_a_word(place / "data/tiny/valid/meta_expressions.json")
     done = snakemake(place, VALID_U, VALID)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-20000:]
     return place
+
+
+WORDLESS = ("video0", "9")
+
+
+def add_a_sentence_without_a_word(index: Path) -> None:
+    document = json.loads(index.read_text())
+    video, expression = WORDLESS
+    document["videos"][video]["expressions"][expression] = {"exp": "\u200b???"}
+    index.write_text(json.dumps(document))
 
 
 @pytest.fixture
@@ -66,6 +77,20 @@ def test_the_submission_is_exact(finished: Path, split: str) -> None:
                 assert (image.mode, image.size) == ("L", SIZE[::-1])
                 assert set(np.unique(image)) <= {0, 255}
     assert {str(p.relative_to(results / "predictions")) for p in (results / "predictions").rglob("*.png")} == expected
+
+
+def test_a_sentence_without_a_word_is_answered_with_nothing_and_named(finished: Path) -> None:
+    video, expression = WORDLESS
+    frames, expressions = frames_of(finished, "valid")[video]
+    assert expression in expressions and len(expressions) > 1
+    with zipfile.ZipFile(finished / VALID / "submission.zip") as archive:
+        for frame in frames:
+            with archive.open(f"{video}/{expression}/{frame}.png") as handle, Image.open(handle) as image:
+                assert not np.asarray(image).any()
+    said = "".join(
+        path.read_text() for path in (finished / "results/cache/tiny/valid/logs").glob("extract_frames*.log")
+    )
+    assert f"video '{video}', expression '{expression}': has no word ('\\u200b???')" in said
 
 
 def test_scores_and_provenance(finished: Path) -> None:
@@ -135,6 +160,28 @@ def test_a_changed_section_reruns_what_reads_it(
 ) -> None:
     config = overlay(workspace, "changed.yaml", {section: values})
     assert set(jobs_of(snakemake(workspace, "-n", VALID_U, config=config))) == expected
+
+
+@pytest.mark.parametrize("file", ["JPEGImages/video0/00005.jpg", "mask_dict.json", "meta_expressions.json"])
+def test_a_file_of_the_data_set_that_is_replaced_in_place_is_seen(workspace: Path, file: str) -> None:
+    config = overlay(workspace, "own.yaml", {}, root=str(workspace / "data/tiny"))
+    assert jobs_of(snakemake(workspace, "-n", VALID_U, config=config)) == {}
+    path = workspace / "data/tiny/valid_u" / file
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+    jobs = jobs_of(snakemake(workspace, "-n", VALID_U, config=config))
+    assert {"extract_frames", "encode_text", "build_tracks", "evaluate", "assemble"} <= set(jobs)
+
+
+def test_tracks_follow_a_frame_of_another_content(workspace: Path) -> None:
+    config = overlay(workspace, "own.yaml", {}, root=str(workspace / "data/tiny"))
+    frames = sorted((workspace / "data/tiny/valid_u/JPEGImages/video0").iterdir())
+    frames[1].write_bytes(frames[2].read_bytes())
+    before = state_of(workspace)
+    done = snakemake(workspace, "results/cache/tiny/valid_u/done/build_tracks-grid.json", config=config)
+    assert done.returncode == 0, done.stderr
+    after = state_of(workspace)
+    again = {path for path in after if after[path] != before.get(path) and "tracks/grid" in path}
+    assert {Path(path).name for path in again} == {"video0.h5"}
 
 
 def test_a_thousand_shards_are_planned(workspace: Path) -> None:

@@ -3,6 +3,9 @@
 from functools import cache
 from pathlib import Path
 
+from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
+
 from stages.core.config.loading import (
     parse_config,
     section_digest,
@@ -12,6 +15,7 @@ from stages.core.config.loading import (
 from stages.core.config.model import roles
 from stages.core.config.resolved import save_config
 from stages.core.state.graph import STAGES
+from stages.core.state.marks import refuse_foreign
 from stages.core.tables import SELECTORS, SOURCES
 from stages.datasets.listing import split_listing
 
@@ -133,11 +137,18 @@ def threads_of(wildcards):
 
 
 def reads(stage):
-    """A digest of the config sections that a stage reads: when one changes, its jobs run again."""
+    """A digest of the config sections that a stage reads: when one changes, its jobs run again.
+
+    Where videos that fail are left out, also of what failed: each run tries it again.
+    """
 
     def value(wildcards):
         own = settings(wildcards)
-        return section_digest(own, STAGES[stage].reads(own, branch(wildcards)))
+        read = section_digest(own, STAGES[stage].reads(own, branch(wildcards)))
+        if own.run.on_failure == "stop":
+            return read
+        layout = Layout.of(CONFIG, wildcards.dataset, wildcards.split)
+        return digest([read, failed_videos(layout)]) if failed_videos(layout) else read
 
     return value
 
@@ -147,6 +158,15 @@ def reads_of_variant(wildcards):
     over = variant(CONFIG, wildcards.dataset, wildcards.name, int(wildcards.seed))
     own = settings_of(over, wildcards.dataset)
     return section_digest(own, STAGES["train_selector"].reads(own, None))
+
+
+def replaceable(folder):
+    """No input: stops before Snakemake removes a declared folder that is not ours, as it does before and after jobs."""
+    try:
+        refuse_foreign(Path(folder))
+    except ValueError as error:
+        raise WorkflowError(str(error)) from error
+    return []
 
 
 def verified(wildcards, *tasks):
@@ -172,7 +192,17 @@ def shards_of(wildcards):
 def dataset_ready(wildcards):
     """The embedded data set is made first; what a person has put there is in `listing`."""
     entry = CONFIG.datasets[wildcards.dataset]
-    return [str(Path(entry.root) / "shapes.json")] if entry.generate else []
+    if entry.generate:
+        return [str(Path(entry.root) / "shapes.json")]
+    tell_if_missing(entry.root, f"the data set {wildcards.dataset!r}")
+    return []
+
+
+@cache
+def tell_if_missing(place, what):
+    """One line where a person has yet to bring something; a dry run would say nothing of it, and the stage fails."""
+    if not Path(place).exists():
+        logger.warning(f"warning: {what} is not there yet: {place}")
 
 
 @cache
@@ -182,7 +212,8 @@ def listing_of(dataset, split):
 
 def listing(wildcards):
     """A digest of the files that a split is read from: when one of them changes, its jobs run again. As inputs, these
-    files would each cost a look by Snakemake, and their names, which are anybody's, would be read for wildcards."""
+    files would each cost a look by Snakemake, and their names, which are anybody's, would be read for wildcards.
+    """
     if CONFIG.datasets[wildcards.dataset].generate:
         return ""
     return listing_of(wildcards.dataset, wildcards.split)
@@ -194,6 +225,10 @@ def weights(stage):
     def records(wildcards):
         preset = CONFIG.datasets[wildcards.dataset].models
         loaded = STAGES[stage].roles(settings(wildcards), branch(wildcards))
+        for role in loaded:
+            model = CONFIG.presets[preset].models[role]
+            if model is not None and model.path is not None:
+                tell_if_missing(model.path, f"the model {preset}/{role}")
         return [f"{WEIGHTS}/{preset}/{role}/record.json" for role in loaded]
 
     return records

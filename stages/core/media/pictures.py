@@ -81,23 +81,32 @@ def show_picture(path: Path, *, upright: bool) -> NDArray[np.uint8]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of a frame's file; raises ValueError where it is missing or none (a pipe would be waited for)."""
-    if not path.is_file():
-        if path.is_symlink() and not path.exists():
-            raise ValueError(f"{path}: a link to {path.readlink()}, which is not there; restore that file")
-        reason = "is no file (a folder, pipe or device)" if path.exists() else "is missing"
-        raise ValueError(f"{path}: frame {reason}; restore it and run extract_frames again")
+    """The bytes of a frame's file; raises ValueError where it is missing or none."""
+    check_is_file(path)
     try:
         return path.read_bytes()
     except OSError as error:
         raise ValueError(f"{path}: frame is not readable ({error.strerror}); check its rights and its disk") from error
 
 
+def check_is_file(path: Path) -> None:
+    """Raises ValueError where a frame's file is missing, or is none: a pipe would be waited for."""
+    if not path.is_file():
+        if path.is_symlink() and not path.exists():
+            raise ValueError(f"{path}: a link to {path.readlink()}, which is not there; restore that file")
+        reason = "is no file (a folder, pipe or device)" if path.exists() else "is missing"
+        raise ValueError(f"{path}: frame {reason}; restore it and run extract_frames again")
+
+
 def unreadable(path: Path, error: Exception) -> ValueError:
-    reason = str(error)
-    if isinstance(error, UnidentifiedImageError):
-        reason = "no picture of a known kind" if path.stat().st_size else "the file is empty"
-    return ValueError(f"{path}: frame is not readable ({reason}); replace it")
+    return ValueError(f"{path}: frame is not readable ({why_unreadable(path.stat().st_size, error)}); replace it")
+
+
+def why_unreadable(n_bytes: int, error: Exception) -> str:
+    """What Pillow found wrong with a picture of so many bytes, in words for people."""
+    if not n_bytes:
+        return "the file is empty"
+    return "no picture of a known kind" if isinstance(error, UnidentifiedImageError) else str(error)
 
 
 def changes(image: Image.Image, *, upright: bool) -> tuple[str, ...]:

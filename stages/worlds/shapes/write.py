@@ -97,7 +97,8 @@ def make_data_set(root: Path, parameters: Parameters, n_jobs: int = 1) -> bool:
         for name in (STAMP, TWIN):
             _write_json(temporary / name, parameters.stamp(), indent=1)
         if root.exists():
-            log.info("%s: made with other parameters, replaced: %s", root, stamp)
+            if stamp is not None:
+                log.info("%s: was made with other parameters (%s), and is replaced", root, stamp)
             root.rename(old)
         temporary.rename(root)
     finally:
