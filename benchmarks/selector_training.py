@@ -3,8 +3,8 @@
     python -m benchmarks.selector_training [--models micro large] [--rounds 5] [--threads 2]
 
 Both train the same `sola` network on the same expressions with as many threads, in turn (plain, referee, plain, …), each
-in a process of its own whose peak memory is stated. `plain` (published_loop.py) trains on one expression per step, encodes
-it with the frozen text encoder and reads a JSON and an .npy file per track. `referee` is what stages.train_selector
+in a process of its own whose peak memory is stated. `plain` (published_loop.py) trains on one expression per step,
+encodes it with the frozen text encoder and reads a JSON and an .npy file per track. `referee` is what stages.train_selector
 runs: cached text features, tracks read once per video, 32 expressions per step, 8 per video. A fifteenth of
 encoding all texts once is added to its time: published training has 15 epochs. Two sizes: `micro`, the project's micro
 preset (text encoder and selector of width 64), and `large`, RoBERTa-large with random weights and the published

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(json.dumps(measure(arguments.clip, *arguments.row)))
         return 0
     print(
-        "| frames | tracks | peak MiB above the model | processor ms per frame | ms per object-frame | in memory | in the file |"
+        "| frames | tracks | peak MiB above the model | ms per frame | ms per object-frame | in memory | in the file |"
     )
     print("|---|---|---|---|---|---|---|")
     document: dict[str, Any] = {

@@ -1,1 +1,1 @@
-"""Comparing ways to choose tracks on one split: baselines, selectors, thresholds, and the best that the tracks allow."""
+"""Comparing ways to choose tracks on one split: baselines, selectors, thresholds, and what the tracks allow."""

@@ -1,7 +1,7 @@
 """Recall of tracks: how many of the referred objects have a track that fits, by the number of tracks kept.
 
-What is counted are pairs of an expression and an object it refers to; a track fits where its mean IoU with the object (the labels
-of the track file) is at least a level. Tracks are kept in an order: as they were tracked, source by source, or by
+Counted are pairs of an expression and an object it refers to; a track fits where its mean IoU with the object (the
+labels of the track file) is at least a level. Tracks are kept in an order: as they were tracked, source by source, or by
 falling score of a method.
 
 Legend: N tracks of an expression, P pairs of an expression and an object it refers to, K most tracks of any of them.

@@ -74,7 +74,7 @@ def _decode_frame(text, n_pixels, turns, size):  # type: ignore[no-untyped-def]
 
 @compiled
 def scan(pixels):  # type: ignore[no-untyped-def]
-    """Turns of a mask given as bytes of 0 and 1 in scan order, 64 pixels at a time; None where there are other bytes."""
+    """Turns of a mask given as bytes of 0 and 1 in scan order, 64 pixels at a time; None for any other byte."""
     words = pixels[: len(pixels) // 64 * 64].view(np.uint64).reshape(-1, 8)
     turns, size, strange, last = np.empty(256, np.int32), 0, ZERO, ZERO
     block = _unlike(words, 0, ZERO)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from stages.core.config.file import Model, Sam2Model
 
-# (an empty folder, the role's entry in the config, seed) → the model's file or folder inside it. The model's package is imported late.
+# (an empty folder, the role's entry in the config, seed) → the model's file or folder in it. Its package is imported late.
 Builder = Callable[[Path, Model, int], Path]
 
 

@@ -18,7 +18,11 @@ WINDOW = 16  # steps whose groups are sorted by size together
 
 def known_expressions(tracks: VideoTracks) -> list[int]:
     """Indices of the expressions whose truth is known."""
-    return [e for e, expression in enumerate(tracks.video.expressions) if expression.annotations is not None and expression.has_word]
+    return [
+        e
+        for e, expression in enumerate(tracks.video.expressions)
+        if expression.annotations is not None and expression.has_word
+    ]
 
 
 def trainable(videos: Sequence[VideoTracks]) -> list[list[int]]:
@@ -51,7 +55,7 @@ def steps_of(
 
 
 def share(groups: Sequence[Group], sizes: Sequence[int], rank: int, n_ranks: int) -> list[Group]:
-    """The groups of a step that one of several processes takes: the largest first, each to the process with least work."""
+    """This process' groups of a step: the largest are dealt first, each to the process with least work."""
     load, mine = [0] * n_ranks, []
     for i in sorted(range(len(groups)), key=lambda i: (-_cost(groups[i], sizes), i)):
         taker = load.index(min(load))

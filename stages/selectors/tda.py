@@ -1,4 +1,4 @@
-"""Temporal dynamic aggregation of VRS-HQ (arXiv 2501.08549): a track's vector takes in the frames that are similar to it.
+"""Temporal dynamic aggregation of VRS-HQ (arXiv 2501.08549): a track's vector takes in the frames similar to it.
 
 Legend: B samples, N tracks, T frames or steps, D channels.
 """

@@ -42,7 +42,7 @@ class Validation:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of one expression: its loss (None where it has no track), tracks, and (J, F) at every threshold (K, 2)."""
+    """One expression: its loss (None where it has no track), tracks, and (J, F) at every threshold (K, 2)."""
 
     loss: float | None
     probability_N: NDArray[np.float64]

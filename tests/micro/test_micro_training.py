@@ -214,7 +214,9 @@ def test_figures_of_perfect_and_of_blind_tracks():
     assert all(probes[name] > 0.8 for name in names), probes
     blind = [
         dataclasses.replace(
-            t, tracked_THW=np.zeros_like(t.masks_THW), pointer_TC=np.random.default_rng(i).normal(size=t.pointer_TC.shape)
+            t,
+            tracked_THW=np.zeros_like(t.masks_THW),
+            pointer_TC=np.random.default_rng(i).normal(size=t.pointer_TC.shape),
         )
         for i, t in enumerate(tracks)
     ]

@@ -1,4 +1,4 @@
-"""GroundingDINO's fusion of image and text (GLIP's bi-directional attention, arXiv 2112.03857) for many pixels and few words.
+"""GroundingDINO's fusion of image and text (GLIP's bi-directional attention, arXiv 2112.03857): many pixels, few words.
 
 As published all pixels are projected three times to four times their width. Words are few, so the projections are
 folded into them instead, which is the same by algebra: (W v)·k = v·(Wᵀk) and Σ a (W v) = W Σ a v.

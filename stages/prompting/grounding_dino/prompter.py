@@ -44,7 +44,9 @@ class GroundingDinoPrompter:
         chosen = self._settings.frames.select(len(frames)) if captions else []
         for index, image_HW3, detections in progress.steps(self._detect(frames, chosen, captions), len(chosen)):
             by_caption = dict(zip(captions, self._frame_prompts(index, image_HW3, detections)))
-            prompts += [replace(prompt, expression=e) for e, text in enumerate(texts) for prompt in by_caption.get(text, ())]
+            prompts += [
+                replace(prompt, expression=e) for e, text in enumerate(texts) for prompt in by_caption.get(text, ())
+            ]
         return prompts
 
     def _detect(

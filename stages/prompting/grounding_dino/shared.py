@@ -1,4 +1,4 @@
-"""What pairs of a frame and a caption share in transformers' GroundingDINO: image features per frame, words per caption.
+"""What pairs of frame and caption share in transformers' GroundingDINO: image features per frame, words per caption.
 
 Each class replaces a part of the model. Legend: B pairs, T tokens.
 """

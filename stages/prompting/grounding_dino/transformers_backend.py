@@ -5,7 +5,7 @@ features are computed once per frame, words once per caption, and image and text
 
 Up to 5.22 transformers does not read captions as published, which changes every score: it gives a closing "."
 or "?" position 0 instead of its place after its phrase, and rounds the sines of positions to whole numbers.
-`published_positions` fixes both while it is open; tests/prompting/test_grounding_dino_parity.py checks that both backends agree.
+`published_positions` fixes both while it is open; tests/prompting/test_grounding_dino_parity.py compares the backends.
 """
 
 from collections.abc import Iterator, Sequence

@@ -69,7 +69,7 @@ class Facts:
         return bool(present_T.mean() >= 0.35 and self.shown_T[present_T].mean() >= 0.75)
 
     def turns(self) -> Float:
-        """Signed angles in degrees between pieces of the trajectory, an eighth of the clip each; NaN where it stands."""
+        """Signed angles in degrees between pieces of the path, an eighth of the clip each; NaN where it stands."""
         marks = np.round(np.linspace(0, len(self.world_T2) - 1, CHORDS + 1)).astype(int)
         return turns(np.diff(self.world_T2[marks], axis=0))
 

@@ -126,7 +126,7 @@ def bounces(facts: Facts) -> Truth:
 
 
 def _comes_back(facts: Facts) -> bool:
-    """Whether it goes 8 pixels one way and about 8 the opposite way, however it turns: while standing or out of sight."""
+    """Whether it goes 8 pixels one way and 8 about the opposite way, however it turns: standing, say, or out of sight."""
     out_T2, back_T2 = facts.world_T2 - facts.world_T2[0], facts.world_T2[-1] - facts.world_T2
     out_T, back_T = np.hypot(*out_T2.T), np.hypot(*back_T2.T)
     opposite_T = (out_T2 * back_T2).sum(1) <= -0.7 * out_T * back_T

@@ -61,10 +61,11 @@ def evaluate(folder: Path, n_clips: int, backend: Backend = "transformers") -> d
             matches with IoU ≥ 0.5; recall_named: the same for all objects that the sentence's nouns describe.
         phrase_right: for a caption that lists pairs of colour and shape (those of the frame, and three others, of
             mixed words where there are any), the share of objects with a matching box whose best such box has its
-            best token in the phrase of the object's own colour and shape; phrase_right_of_all also counts objects without a box as wrong.
+            best token in the phrase of the object's own colour and shape; phrase_right_of_all also counts objects
+            without a box as wrong.
         mean_iou: of the best box of every recalled object.
         first_is_referred: share of sentences with a visible referred object whose best box matches one.
-        precision_t, recall_t: over thresholds t on the score, of boxes and of objects that the sentence's nouns describe;
+        precision_t, recall_t: over thresholds t on the score, of boxes and of objects that the nouns describe;
             best_threshold: the one with the best F1.
 
     Raises:
@@ -98,7 +99,7 @@ def held_out_clip(index: int) -> tuple[np.random.Generator, Clip, list[Sentence]
 
 @dataclass(frozen=True)
 class _Asked:
-    """A frame and sentence: IoU of every box with every visible object, which are referred to, and which the nouns describe."""
+    """A frame and sentence: IoU of boxes with visible objects, which are referred to, and which the nouns describe."""
 
     iou_NM: NDArray[np.float64]
     scores_N: NDArray[np.float32]

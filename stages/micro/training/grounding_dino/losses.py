@@ -1,4 +1,4 @@
-"""The loss terms: contrastive focal loss on tokens, L1 and GIoU on boxes of matched queries, and those of the proposals.
+"""The loss terms: contrastive focal loss on tokens, L1 and GIoU on boxes of matched queries, and the proposals'.
 
 Focal loss: Lin et al., arXiv 1708.02002. Generalised IoU: Rezatofighi et al., arXiv 1902.09630.
 
@@ -20,7 +20,7 @@ Losses = dict[str, torch.Tensor]
 
 
 def detection_losses(predictions: Predictions, batch: Batch) -> Losses:
-    """The losses of the decoder's layers and of the encoder's proposals; sums over images, divided by the number of objects."""
+    """Losses of the decoder's layers and the encoder's proposals; sums over images, divided by the number of objects."""
     layers = [
         _layer_losses(logits_BQW, boxes_BQ4, batch)
         for logits_BQW, boxes_BQ4 in zip(predictions.logits_LBQW, predictions.boxes_LBQ4)

@@ -1,4 +1,4 @@
-"""Frames of generated clips with the boxes and looks of what is visible. Legend: N objects, T frames, H × W the frame."""
+"""Frames of generated clips, with boxes and looks of what is visible. Legend: N objects, T frames, H × W the frame."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -49,7 +49,7 @@ def training_clip(seed: int, index: int) -> Clip:
 
 
 def draw_frames(rng: Generator, seed: int, step: int, count: int) -> list[Frame]:
-    """Random frames of one size, from a window of clips that moves on by FRESH clips per step; mirrored, in other light."""
+    """Random frames of one size, from a window that moves on by FRESH clips per step; mirrored, in other light."""
     parity = step % 2
     frames: list[Frame] = []
     while len(frames) < count:

@@ -63,7 +63,7 @@ def encode(model: SAM2Base, images_B3SS: torch.Tensor) -> Features:
 
 
 def _neck(neck: Any, trunk_maps: list[torch.Tensor], level: int, then: Any | None) -> torch.Tensor:
-    """Level `level` of the feature pyramid, times the weights of the 1 × 1 convolution `then`; both are linear, so they are merged."""
+    """Level `level` of the feature pyramid, merged with the 1 × 1 convolution `then`: both are linear."""
     lateral = neck.convs[len(neck.convs) - 1 - level].conv
     weight, bias = lateral.weight, lateral.bias
     if then is not None:

@@ -39,7 +39,7 @@ QUESTIONS: Mapping[str, Callable[[Sentence], str | None]] = {
 
 
 def probe_figures(folder: Path, n_scenes: int = SCENES) -> dict[str, float]:
-    """Accuracies by question, from means ("mean_colour") and words ("words_colour"), and that of the most common answer.
+    """Accuracies by question, from means ("mean_colour") and words ("words_colour"), and of the most common answer.
 
     Args:
         folder: a text encoder that encode_text loads.
@@ -84,7 +84,7 @@ def held_out_sentences(n_scenes: int) -> tuple[list[Sentence], list[Sentence]]:
 
 
 def probe(features_BWD: torch.Tensor, answers: Sequence[str | None], n_taught: int) -> float:
-    """Accuracy on the sentences from `n_taught` on of a linear probe trained on those before; NaN features mark padding."""
+    """Accuracy of a linear probe on the sentences from `n_taught` on, trained on those before; NaN marks padding."""
     classes = sorted({a for a in answers[:n_taught] if a is not None})
     asked = [i for i, a in enumerate(answers) if a in classes]
     label_B = torch.tensor([classes.index(str(answers[i])) for i in asked])
