@@ -12,6 +12,7 @@ from stages.core.config.loading import nearest
 from stages.core.config.sections import Settings
 from stages.core.run.cli import Job, execute, parse_job, split_parser
 from stages.core.state.cache import CacheError, read_stamp, write_json
+from stages.core.state.failures import first_failure
 from stages.core.state.graph import STAGES, Stage
 from stages.core.tables import SOURCES
 from stages.datasets import open_split
@@ -24,15 +25,21 @@ def run(job: Job, task: str) -> None:
     stage, branch = parse_task(task, job.settings)
     fingerprints: dict[str, str] = {}
     missing: list[str] = []
+    failed: dict[str, str] = {}
     for video in open_split(job.config, job.dataset, job.split).videos()[: job.limit]:
         try:
             fingerprints[video.id] = read_stamp(job.layout.file(stage, video.id, branch), stage.name).fingerprint
         except CacheError as error:
-            missing.append(str(error))
+            failure = first_failure(job.layout, video.id) if job.settings.run.on_failure == "leave_out" else None
+            if failure is None:
+                missing.append(str(error))
+            else:
+                failed[video.id] = f"{failure.task}: {failure.reason}"
     if missing:
         raise CacheError(f"{task} is incomplete for {len(missing)} videos:\n  " + "\n  ".join(missing))
-    write_json(job.layout.verified(stage, branch), {"task": task, "videos": fingerprints})
-    log.info("%s %s/%s: complete for %d videos", task, job.dataset, job.split, len(fingerprints))
+    write_json(job.layout.verified(stage, branch), {"task": task, "videos": fingerprints, "failed": failed})
+    words = f"; left out: {', '.join(failed)}" if failed else ""
+    log.info("%s %s/%s: complete for %d videos%s", task, job.dataset, job.split, len(fingerprints), words)
 
 
 def parse_task(task: str, settings: Settings) -> tuple[Stage, str | None]:

@@ -14,7 +14,9 @@ from stages.core.config.loading import (
 )
 from stages.core.config.model import roles
 from stages.core.config.resolved import save_config
-from stages.core.state.graph import STAGES
+from stages.core.digests import digest
+from stages.core.state.failures import failed_videos
+from stages.core.state.graph import STAGES, Layout
 from stages.core.state.marks import refuse_foreign
 from stages.core.tables import SELECTORS, SOURCES
 from stages.datasets.listing import split_listing
@@ -147,8 +149,8 @@ def reads(stage):
         read = section_digest(own, STAGES[stage].reads(own, branch(wildcards)))
         if own.run.on_failure == "stop":
             return read
-        layout = Layout.of(CONFIG, wildcards.dataset, wildcards.split)
-        return digest([read, failed_videos(layout)]) if failed_videos(layout) else read
+        failed = failed_videos(Layout.of(CONFIG, wildcards.dataset, wildcards.split))
+        return digest([read, failed]) if failed else read
 
     return value
 

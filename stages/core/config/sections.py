@@ -52,6 +52,10 @@ class Run(Section):
     device: Device = Field(description="Where models run; auto = cuda where there is one")
     batches: Batches
     feature_cache_gb: FeatureCache
+    on_failure: Literal["stop", "leave_out"] = Field(
+        description="What a video that fails does to the others' results: stop = they wait until it is fixed or taken "
+        "out of the data set; leave_out = they are made without it, and name it"
+    )
     on_stale: Literal["recompute", "stop"] = Field(description="What to do with a cache file made by another config")
 
 

@@ -21,7 +21,8 @@ from stages.core.run.cli import Job
 from stages.core.run.devices import lease_device
 from stages.core.run.progress import Progress
 from stages.core.state.cache import CacheError, Stamp, State, inspect, write_json
-from stages.core.state.graph import Stage
+from stages.core.state.failures import first_failure
+from stages.core.state.graph import STAGES, Stage
 from stages.core.state.temporary import DiskFull, remove_leftovers
 
 log = logging.getLogger(__name__)
@@ -47,11 +48,13 @@ def run_shard(
             upstream fingerprints, input digests. Raises where an input is missing.
         make_worker: called once with the device ("cpu" or "cuda"), and only if there is work: loads models.
 
+    With `run.on_failure: leave_out`, videos that failed are logged and recorded, and later stages pass them over.
+
     Raises:
-        SystemExit: status 1, after all other videos, when some failed.
+        SystemExit: status 1, after all other videos, when some failed and `run.on_failure` is "stop".
         CacheError: a file is stale and `run.on_stale` is "stop".
     """
-    mine = shard(videos[: job.limit], job.pid, job.n_pids)
+    mine = _possible(job, stage, shard(videos[: job.limit], job.pid, job.n_pids))
     failures: dict[str, str] = {}
     todo = []
     for video in mine:
@@ -67,7 +70,21 @@ def run_shard(
     if failures:
         lines = "\n".join(f"  {video}: {reason}" for video, reason in sorted(failures.items()))
         log.error("%s: %d of %d videos failed:\n%s", _title(job, stage), len(failures), len(mine), lines)
-        raise SystemExit(1)
+        if job.settings.run.on_failure == "stop":
+            raise SystemExit(1)
+
+
+def _possible(job: Job, stage: Stage, videos: Sequence[Video]) -> list[Video]:
+    """The videos but for those that an earlier stage failed on, where these are left out."""
+    if job.settings.run.on_failure == "stop":
+        return list(videos)
+    before = list(STAGES)[: list(STAGES).index(stage.name)]
+    failures = {video.id: first_failure(job.layout, video.id) for video in videos}
+    lost = {name: f.task for name, f in failures.items() if f is not None and f.task.partition("-")[0] in before}
+    if lost:
+        words = ", ".join(f"{video} (failed in {task})" for video, task in lost.items())
+        log.warning("%s: left out: %s", _title(job, stage), words)
+    return [video for video in videos if video.id not in lost]
 
 
 def shard(videos: Sequence[Video], pid: int, n_pids: int) -> list[Video]:

@@ -1,0 +1,42 @@
+"""What failed and why: errors/<task>/<video>.json, written by the loop over videos and removed by a success."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.core.state.graph import STAGES, Layout
+
+
+@dataclass(frozen=True)
+class Failure:
+    """That a stage could not make a video's file: the task ("build_tracks-grid"), and the reason in one line."""
+
+    task: str
+    reason: str
+
+
+def first_failure(layout: Layout, video: str) -> Failure | None:
+    """The failure of a video that others follow from, by the order of the stages; None where nothing failed."""
+    root = layout.root / "errors"
+    tasks = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
+    order = list(STAGES)
+    for task in sorted(tasks, key=lambda task: order.index(name) if (name := task.partition("-")[0]) in order else -1):
+        record = root / task / f"{video}.json"
+        if record.is_file():
+            return Failure(task, _reason(record))
+    return None
+
+
+def failed_videos(layout: Layout) -> dict[str, int]:
+    """<task>/<video> → when it failed last, in nanoseconds: what a new run tries again."""
+    root = layout.root / "errors"
+    return {
+        str(path.relative_to(root).with_suffix("")): path.stat().st_mtime_ns for path in sorted(root.rglob("*.json"))
+    }
+
+
+def _reason(record: Path) -> str:
+    try:
+        return str(json.loads(record.read_text(encoding="utf-8"))["error"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"see {record}"
