@@ -6,7 +6,6 @@ from pathlib import Path
 
 from PIL import Image
 
-from stages.core.media.pictures import BROKEN, check_is_file, unreadable
 from stages.core.records import Video
 from stages.core.spelling import stored_path
 
@@ -37,6 +36,8 @@ def check_frame_size(video: Video, size: tuple[int, int] | None, where: str) -> 
 
 def image_size(path: Path) -> tuple[int, int]:
     """(height, width) of a frame, from its head; raises ValueError, naming it, where that is not readable."""
+    from stages.core.media.pictures import BROKEN, check_is_file, unreadable  # late: `--help` need not wait for PyAV
+
     check_is_file(path)
     try:
         with Image.open(path) as image:

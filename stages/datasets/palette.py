@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stages.core.media import masks
-from stages.core.media.pictures import BROKEN, why_unreadable
 from stages.core.records import Rle
 from stages.core.text_files import read_content
 
@@ -26,6 +25,8 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
     Raises:
         ValueError: the file is missing, cannot be decoded to its end, or is of a mode that holds no labels.
     """
+    from stages.core.media.pictures import BROKEN, why_unreadable  # late: `--help` need not wait for PyAV
+
     content = read_content(path, "label image")
     try:
         with Image.open(io.BytesIO(content)) as image:
