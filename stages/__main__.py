@@ -45,6 +45,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "convert-davis": "stages.tools.convert_davis",
         "draw-strip": "stages.tools.draw_strip",
         "draw-sheet": "stages.worlds.shapes.sheet",
+        "clean": "stages.tools.clean",
     },
     "Make what the repository bundles": {
         "train-micro-sam2": "stages.micro.training.sam2.__main__",

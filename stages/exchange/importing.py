@@ -29,11 +29,13 @@ from stages.core.state.cache import CacheError, Stamp, State, atomic_path, inspe
 from stages.core.state.choices import IMPORTED, Candidate, write_choices
 from stages.core.state.frames import FrameFolder
 from stages.core.state.graph import BUILD_TRACKS, EXTRACT_FRAMES, RERANK_TRACKS, Layout, Stage
+from stages.core.state.marks import mark, refuse_foreign
 from stages.core.state.track_file import Tracks, write_tracks
 from stages.exchange.incoming import Answer, Incoming
 
 FOLDER = "imports"
 RECORD = "import.json"
+HEAD = "# Give it after config.yaml to work on the import"  # of the overlay
 
 log = logging.getLogger(__name__)
 
@@ -68,12 +70,19 @@ class Import:
 
 
 def prepare(made: Import, main: Layout) -> None:
-    """Writes the overlay and links the frames."""
+    """Writes the overlay and links the frames.
+
+    Raises:
+        ValueError: a folder of that name is there that no import made.
+    """
+    if not _is_import(made.root):
+        refuse_foreign(made.root)
+    made.root.mkdir(parents=True, exist_ok=True)
+    mark(made.root, f"import {made.name}")
     paths = {"paths": {"cache": str(made.layout.cache), "results": str(made.root)}}
     with atomic_path(made.overlay) as temporary:
         temporary.write_text(
-            f"# Give it after config.yaml to work on the import {made.name!r} (docs/exchange.md).\n"
-            + yaml.safe_dump(paths, sort_keys=False),
+            f"{HEAD} {made.name!r} (docs/exchange.md).\n" + yaml.safe_dump(paths, sort_keys=False),
             encoding="utf-8",
         )
     link = made.layout.root / EXTRACT_FRAMES.folder
@@ -83,6 +92,15 @@ def prepare(made: Import, main: Layout) -> None:
     if not link.exists():
         target = main.folder(EXTRACT_FRAMES).resolve()
         link.symlink_to(os.path.relpath(target, link.parent.resolve()))
+
+
+def _is_import(root: Path) -> bool:
+    """Whether a folder was made by an import of an earlier version, which left no mark."""
+    overlay = root / "config.yaml"
+    try:
+        return not root.is_symlink() and overlay.read_text(encoding="utf-8").startswith(HEAD)
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def import_video(made: Import, video: Video, frames: FrameFolder, incoming: Incoming, *, overwrite: bool) -> bool:

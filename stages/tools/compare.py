@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from stages.core.records import Source, Split, Video
 from stages.core.run.cli import Job, execute, parse_job, split_parser
+from stages.core.state.marks import refuse_foreign
 from stages.core.tables import SOURCES
 from stages.datasets import open_split
 
@@ -62,6 +63,7 @@ def run(job: Job, request: Request) -> None:
     from stages.comparison.document import rewrite
     from stages.comparison.outputs import document_block, write_result
 
+    refuse_foreign(request.out)  # before the work, not after it
     split = open_split(job.config, job.dataset, job.split)
     result = compare(job, request, split, sound_videos(job, split))
     write_result(result, request.out)

@@ -35,7 +35,7 @@ def run(source: Path, target: Path, like: Path | None) -> None:
     Raises:
         ValueError: the source is damaged or of another architecture, or the target exists.
     """
-    if target.exists():
+    if target.exists() or target.is_symlink():
         raise ValueError(f"{target}: exists already: remove it, or name another")
     if not source.exists():
         raise ValueError(f"{source}: does not exist: give a .pth or .safetensors file, or a folder with one")

@@ -12,7 +12,9 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from stages.core.config.places import check_output
 from stages.core.run.cli import Job, execute, parse_job, split_parser
+from stages.core.state.marks import refuse_output
 from stages.datasets import open_split
 from stages.exchange.json_export import RESULTS, write_results
 from stages.exchange.layouts import layouts_of
@@ -27,8 +29,12 @@ def run(job: Job, kind: str, out: Path) -> None:
     """Writes `out`.
 
     Raises:
-        ValueError: decisions are missing, or the target is a folder that holds something.
+        ValueError: decisions are missing, the target is a folder that holds something, or lies where the config's
+            own folders are.
     """
+    check_output(job.config, out)
+    if kind in RESULTS or out.suffix == ".zip":
+        refuse_output(out)
     split = open_split(job.config, job.dataset, job.split)
     videos = split.videos()[: job.limit]
     if kind in RESULTS:

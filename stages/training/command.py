@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core.run import cli
-from stages.core.run.cli import guarded
+from stages.core.run.cli import guarded, program
 from stages.training.clock import Clock, Length
 
 if TYPE_CHECKING:
@@ -45,11 +45,16 @@ class Command:
         if arguments.evaluate:
             return self.evaluate(arguments)
         from stages.core.state.cache import atomic_path
+        from stages.core.state.marks import mark, refuse_foreign
         from stages.training.loop import train
 
         given = arguments.steps is not None or arguments.minutes is not None
         length = Length(arguments.steps, arguments.minutes) if given else self.default
         task = self.make(arguments.seed)
+        if not arguments.resume and not (arguments.out / "checkpoint.pt").exists():  # of which `train` has a word
+            refuse_foreign(arguments.out)
+            arguments.out.mkdir(parents=True, exist_ok=True)
+            mark(arguments.out, f"training by {program()}")
         clock = train(task, length, arguments.out, resume=arguments.resume)
         figures = self.finish(task, clock, arguments)
         with atomic_path(arguments.out / "scores.json") as file:

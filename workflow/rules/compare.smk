@@ -30,6 +30,9 @@ rule compare:
         tracks=compared_tracks,
         text=lambda wildcards: verified(wildcards, "encode_text"),
         selectors=compared_selectors,
+        replaceable=lambda wildcards: replaceable(
+            f"{RESULTS}/compare/{wildcards.dataset}/{wildcards.split}"
+        ),
     output:
         report(
             directory(f"{RESULTS}/compare/{{dataset}}/{{split}}"),

@@ -44,6 +44,9 @@ rule render_predictions:
 rule assemble:
     input:
         lambda wildcards: verified(wildcards, "evaluate", "render_predictions"),
+        lambda wildcards: replaceable(
+            f"{RESULTS}/{wildcards.dataset}/{wildcards.split}"
+        ),
     output:
         report(
             directory(f"{RESULTS}/{{dataset}}/{{split}}"),

@@ -50,6 +50,19 @@ def check_places(config: Config) -> None:
                 )
 
 
+def check_output(config: Config, out: Path) -> None:
+    """Returns when a tool may write at `out`.
+
+    Raises:
+        ValueError: it is, or lies in, a folder that the config names: of the user's, or one that is made again.
+    """
+    place = _resolved(str(out))
+    for other in _places(config):
+        if other.path in (place, *place.parents):
+            kind = "where stages write and remove" if other.written else "which is the user's"
+            raise ValueError(f"{out}: lies in {other.path} ({other.owner}), {kind}; give another place")
+
+
 def _places(config: Config) -> Iterator[Place]:
     paths = config.paths
     splits = [(name, split) for name, entry in config.datasets.items() for split in entry.splits]

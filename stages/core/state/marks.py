@@ -36,6 +36,25 @@ def refuse_foreign(folder: Path) -> None:
         )
 
 
+def refuse_output(out: Path, *inputs: Path) -> None:
+    """Returns when a file may be written at `out`, in place of a file that is there.
+
+    Args:
+        inputs: files and folders that are read, none of which may be replaced.
+
+    Raises:
+        ValueError: a folder or a link is there, or what is there is no file; or it is an input, or lies in one.
+    """
+    if out.is_symlink() or (out.exists() and not out.is_file()):
+        kind = "a link" if out.is_symlink() else "a folder" if out.is_dir() else "no file"
+        raise ValueError(f"{out}: is {kind}, in the place of the file to write; give another place")
+    place = out.resolve()
+    for given in inputs:
+        same = out.exists() and given.exists() and out.samefile(given)
+        if same or given.resolve() in (place, *place.parents):
+            raise ValueError(f"{out}: is read, as (a part of) {given}, and would be replaced; give another place")
+
+
 def remove_ours(folder: Path) -> None:
     """Removes a folder that is ours, and refuses every other; nothing there is fine."""
     refuse_foreign(folder)

@@ -12,6 +12,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from stages.core.run.cli import at_least, build_parser, execute
+from stages.core.state.cache import atomic_path
+from stages.core.state.marks import refuse_output
 from stages.worlds.shapes.clip import draw_clip
 from stages.worlds.shapes.grammar import Sentence
 from stages.worlds.shapes.outlines import Bool
@@ -23,7 +25,11 @@ TINTS = ((255, 80, 80), (80, 220, 90), (90, 150, 255), (250, 210, 60), (240, 100
 
 def run(split: str, numbers: Sequence[int], seed: int, out: Path) -> None:
     """Draws the videos of these numbers into `out`."""
-    draw_sheet([f"{split}_{n:04d}" for n in numbers], seed).save(out)
+    if out.suffix.lower() != ".png":
+        raise ValueError(f"{out}: give a name that ends in .png")
+    refuse_output(out)
+    with atomic_path(out) as temporary:
+        draw_sheet([f"{split}_{n:04d}" for n in numbers], seed).save(temporary, "PNG")
     print(out)
 
 
