@@ -5,7 +5,7 @@ already covers is dropped. Every ground-truth prompt becomes a track. `tracks.en
 advances all tracks of a video together, stock is the reference (docs/tracking.md).
 
 Reads prompt files, frame folders, annotations where there are any, and SAM2's weights. Writes one track
-file a video (stages/core/state/track_file.py): everything that later stages learn of the video's objects, so
+file per video (stages/core/state/track_file.py): everything that later stages learn of the video's objects, so
 that selectors train and choose without opening a frame. The seconds it took go to the log and to
 `runtime/`, which nothing reads: the track file has the same bytes each time.
 """
@@ -79,8 +79,8 @@ def build(job: Job, split: Split, video: Video, tracker: Tracker, path: Path, st
 
     def track(batches: Sequence[PromptBatch]) -> list[list[Masklet]]:
         nonlocal runtime
-        found, runtime = tracker.track(frames, batches), tracker.runtime
-        return found
+        masklets, runtime = tracker.track(frames, batches), tracker.runtime
+        return masklets
 
     chains = select_tracks(prompts, source, len(video.expressions), settings, track)
 

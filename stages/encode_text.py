@@ -34,7 +34,7 @@ def run(job: Job) -> None:
 
 
 def make_worker(job: Job, device: str) -> Worker:
-    """Loads the encoder; one call a video after that."""
+    """Loads the encoder; one call per video after that."""
     from stages.core.state.text_file import write_text
     from stages.selectors.text_encoder import TransformersTextEncoder
     from stages.training.arithmetic import full_float32

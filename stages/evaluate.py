@@ -1,11 +1,11 @@
 """Scores the chosen tracks of every expression against the ground truth.
 
 Reads:  the decisions (rerank_tracks), the masks of the chosen tracks (build_tracks), the annotations.
-Writes: <cache>/<dataset>/<split>/evaluation/<video>.json: a row an expression, and what the data set's protocol
+Writes: <cache>/<dataset>/<split>/evaluation/<video>.json: one row per expression, and what the data set's protocol
         needs of the video as a whole (see stages/metrics/report.py and docs/metrics.md).
 
-Why: J and F are the costly part of a report; a video at a time they can be resumed and sharded, and what
-collects them has nothing left but means. A split without ground truth gets the same rows without scores.
+Why: J and F are the costly part of a report; computed per video they can be resumed and sharded, and what
+collects them only has to average. A split without ground truth gets the same rows without scores.
 An expression that an import left out counts as predicted empty, and is listed.
 """
 
@@ -45,7 +45,7 @@ def run(job: Job) -> None:
 
 
 def ingredients(job: Job, split: Split, video: Video) -> Mapping[str, Any]:
-    """What a video's scores depend on: the decisions, everything they are held against, and by which rules."""
+    """What a video's scores depend on: the decisions, everything they are compared with, and the rules."""
     if not split.has_truth:
         return {
             "decisions": upstream(job.layout, RERANK_TRACKS, video.id),

@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def ingredients(layout: Layout, video: Video, *, as_shown: bool) -> Mapping[str, Any]:
-    """The listing of what is read. Links also depend on where it lies: a data set that moved is linked anew."""
+    """The listing of what is read. Links also depend on where it is: a data set that moved is linked anew."""
     drop_unfounded_manifest(layout, video.id)
     if not video.frames:
         return {"source": _listing([_video_file(video)])}

@@ -4,7 +4,7 @@ Reads: the preset's models in the config, weights.lock.json.
 Writes: <weights>/<preset>/<role>/ with a record.json each (sizes and sha256 of the files), and new
 entries of weights.lock.json.
 
-A model comes from a local `path` (used where it lies), from a `seed` (tiny random weights of the real
+A model comes from a local `path` (used where it is), from a `seed` (tiny random weights of the real
 classes), or from the hub; HF_ENDPOINT names a mirror. What is there and whole is verified and left
 alone. Without a network, put the files where the error says, or give --from.
 

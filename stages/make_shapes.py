@@ -29,10 +29,10 @@ def run(root: Path, seed: int | None, counts: dict[str, int] | None, n_jobs: int
     """Makes the data set; None = as what is there was made, or else seed 0, the demo's size, and all cores."""
     from stages.worlds.shapes.write import Parameters, make_data_set, read_stamp
 
-    found = read_stamp(root) or {"seed": 0, "counts": SIZES["demo"]}
-    counts = counts or found["counts"]
+    existing = read_stamp(root) or {"seed": 0, "counts": SIZES["demo"]}
+    counts = counts or existing["counts"]
     few = sum(counts.values()) // 25 + 1  # a process takes a second to start
-    parameters = Parameters(found["seed"] if seed is None else seed, counts)
+    parameters = Parameters(existing["seed"] if seed is None else seed, counts)
     made = make_data_set(root, parameters, n_jobs or min(few, os.cpu_count() or 1))
     log.info("%s: %s (seed %d, %s)", root, "made" if made else "is there already", parameters.seed, counts)
 

@@ -91,7 +91,7 @@ def ingredients(job: Job, video: Video) -> Mapping[str, Any]:
 def render(job: Job, video: Video, path: Path, stamp: Stamp) -> None:
     """Makes a video's folder, then the record at `path` that says it is whole."""
     frames, settings = open_frames(job.layout, video.id), job.settings.render
-    made: dict[str, Any] = {}
+    expressions: dict[str, Any] = {}
     files: dict[str, Any] = {}
     with replaced_folder(render_folder(job.layout, video.id), record=path) as folder:
         for answer in progress.steps(answers(job.layout, video, frames), len(video.expressions)):
@@ -101,13 +101,13 @@ def render(job: Job, video: Video, path: Path, stamp: Stamp) -> None:
             if overlay:
                 write_overlay(folder / overlay, video, frames, answer, settings)
                 files[overlay] = vouch((folder / overlay).read_bytes())
-            made[identifier] = {
+            expressions[identifier] = {
                 "sentence": answer.expression.raw,
                 "predictions": f"{PREDICTIONS}/{identifier}",
                 "overlay": overlay,
                 "note": answer.note,
             }
-    write_json(path, {"size": frames.size, "frames": frames.names, "expressions": made, "files": files}, stamp)
+    write_json(path, {"size": frames.size, "frames": frames.names, "expressions": expressions, "files": files}, stamp)
 
 
 def answers(layout: Layout, video: Video, frames: FrameFolder) -> Iterator[Answer]:
@@ -134,12 +134,12 @@ def read_tracks(layout: Layout, video: str, tracks: Sequence[TrackId]) -> dict[T
     rows: dict[str, list[int]] = {}
     for track in tracks:
         rows.setdefault(track.source, []).append(track.track)
-    found = {
+    masks_of = {
         TrackId(source, row): rles_T
         for source, wanted in rows.items()
         for row, rles_T in zip(wanted, read_masks(layout.file(BUILD_TRACKS, video, source), wanted), strict=True)
     }
-    return {track: found[track] for track in tracks}
+    return {track: masks_of[track] for track in tracks}
 
 
 def why_empty(candidates: Sequence[Candidate] | None, threshold: float | None) -> str:
@@ -184,7 +184,7 @@ def write_overlay(path: Path, video: Video, frames: FrameFolder, answer: Answer,
 
 
 def overlay_images(frames: FrameFolder, answer: Answer, settings: Render) -> Iterator[NDArray[np.uint8]]:
-    """The drawn frames (h, w, 3), no side of the picture above `max_side`."""
+    """The drawn frames (h, w, 3), no side of the picture longer than `max_side`."""
     from stages.core.media.captions import add_caption, add_note
     from stages.core.media.drawing import draw_objects, viewing_size
 

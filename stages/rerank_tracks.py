@@ -3,7 +3,7 @@
 Reads:  scores/<video>.json, and evidence/<name>/<video>.json for each name in `rerank.evidence`.
 Writes: <cache>/<dataset>/<split>/decisions/<video>.json: the candidates with their evidence, final score and decision;
         possibly none is chosen (no target).
-Why:    evidence is gathered once and costs; deciding takes no model and no device, so another weight or threshold
+Why:    evidence is gathered once, at a cost; deciding takes no model and no device, so another weight or threshold
         decides anew in seconds.
 """
 
@@ -44,8 +44,8 @@ def ingredients(job: Job, video: Video) -> Mapping[str, Any]:
 
 def decide_video(job: Job, video: Video, path: Path, stamp: Stamp) -> None:
     """Writes the decisions on one video."""
-    scores, said = job.layout.file(SCORE_TRACKS, video.id), job.settings.selector.threshold
-    threshold = read_threshold(scores) if said == "auto" else said
+    scores, configured = job.layout.file(SCORE_TRACKS, video.id), job.settings.selector.threshold
+    threshold = read_threshold(scores) if configured == "auto" else configured
     weights = {name: job.settings.rerank.weights[name] for name in job.settings.rerank.evidence}
     gathered = {name: read_evidence(job.layout.file(GATHER_EVIDENCE, video.id, name)) for name in weights}
     choices = read_scores(job.layout, video)

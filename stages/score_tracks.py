@@ -1,7 +1,7 @@
 """Scores every track of a video against every expression with the trained selector.
 
 Reads:  track files of `selector.sources.evaluate`, text files, and the data set's selector.
-Writes: <cache>/<dataset>/<split>/scores/<video>.json: a logit a candidate, and the selector's threshold
+Writes: <cache>/<dataset>/<split>/scores/<video>.json: one logit per candidate, and the selector's threshold
         (stages.core.state.choices).
 Why:    scores are kept apart from decisions: another threshold or another MLLM needs no second scoring.
 """

@@ -36,11 +36,11 @@ def run(job: Job, name: str | None = None, seed: int | None = None) -> None:
     """Brings the split's selector to its finished state.
 
     Args:
-        name, seed: over selector.name and selector.training.seed; the training gets a folder of its own.
+        name, seed: in place of selector.name and selector.training.seed; the training gets a folder of its own.
 
     Raises:
         ValueError: no ground truth, no track to train on, an upstream file missing, a loss that is not finite.
-        CacheError: a training made by another config lies there and `run.on_stale` is "stop".
+        CacheError: a training made by another config is there and `run.on_stale` is "stop".
     """
     from stages.selectors.session import Session, join_inputs
 
@@ -76,9 +76,9 @@ def check_overfit(job: Job, n_videos: int) -> int:
 
 def vary(job: Job, name: str | None, seed: int | None) -> Job:
     """The job with another selector.name or selector.training.seed."""
-    said = job.settings.selector
-    seed = said.training.seed if seed is None else seed
-    return replace(job, config=variant(job.config, job.dataset, name or said.name, seed))
+    own = job.settings.selector
+    seed = own.training.seed if seed is None else seed
+    return replace(job, config=variant(job.config, job.dataset, name or own.name, seed))
 
 
 def validation_of(job: Job) -> str:
@@ -99,8 +99,8 @@ def open_part(job: Job, name: str, sources: Sequence[Source]) -> "Part":
 
 def j_and_f(predicted_T: Sequence[Rle], truth_T: Sequence[Rle], size: tuple[int, int]) -> tuple[float, float]:
     """Official J and F, means over all frames."""
-    found = compare(from_rles(predicted_T, size), from_rles(truth_T, size), range(len(truth_T)), bound_radius(*size))
-    return float(found.j_T.mean()), float(found.f_T.mean())
+    scores = compare(from_rles(predicted_T, size), from_rles(truth_T, size), range(len(truth_T)), bound_radius(*size))
+    return float(scores.j_T.mean()), float(scores.f_T.mean())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Loops compiled by numba. What a compiled function calls belongs in its own file: numba notices changes a file at a time."""
+"""Loops compiled by numba. What a compiled function calls belongs in its own file: numba notices changes file by file."""
 
 from collections.abc import Callable
 from typing import Any

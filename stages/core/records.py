@@ -67,7 +67,7 @@ class Expression:
             target), `None` that the truth is unknown.
         raw: the caption as the data set wrote it (drawn on overlays).
         group: what scores are broken down by, in the data set's own words (ReVOS "reasoning", Long-RVOS
-            "dynamic", Ref-DAVIS17 the annotator "0" … "3"); "" where the set has no groups. It is no part of
+            "dynamic", Ref-DAVIS17 the annotator "0" … "3"); "" where the set has no groups. It is not part of
             `expressions_digest`: nothing that a model computes depends on it.
         defect: what is wrong with it, naming the place and the fix; "" for a sound one. The others of its video go on.
             Without a word it is not asked but answered with nothing; without a truth it is not scored.
@@ -107,7 +107,7 @@ class Video:
         expressions: in the order of their ids in the index.
         cost: what sharding balances (frames, or bytes of a video file).
         defect: why the video cannot be used (an empty expression, a missing file, …), naming the place
-            and the mend; "" for a sound one. Every stage fails such a video and goes on with the rest.
+            and the fix; "" for a sound one. Every stage fails such a video and goes on with the rest.
     """
 
     id: str
@@ -156,11 +156,11 @@ class Split(Protocol):
         ...
 
     def annotations(self, video: Video) -> Mapping[str, MaskSequence]:
-        """Annotation key → one RLE (or None) a frame. Empty where the split has no ground truth."""
+        """Annotation key → one RLE (or None) per frame. Empty where the split has no ground truth."""
         ...
 
     def void(self, video: Video) -> MaskSequence | None:
-        """Pixels that are not scored, one RLE (or None) a frame; None where the set has no such thing."""
+        """Pixels that are not scored, one RLE (or None) per frame; None where the set has no such thing."""
         ...
 
     def scored_frames(self, video: Video) -> Sequence[int] | None:
@@ -198,5 +198,5 @@ def caption_defect(text: object) -> str:
 
 
 def _short(value: object) -> str:
-    said = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
-    return said if len(said) <= 60 else f"{said[:57]}…"
+    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"

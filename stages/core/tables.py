@@ -10,7 +10,7 @@
 Everything else derives from these values: sections of the config, stages of the graph, roles of models, flags,
 wildcards and index files of the workflow. Nothing compares their names. docs/extending.md says how to add one.
 
-Core knows where the values are listed and nothing else of them: a list is imported when its table is first asked.
+Core knows where the values are listed and nothing else of them: a list is imported when its table is first used.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -206,8 +206,8 @@ class Format:
 
     Attributes:
         name: what `datasets.<name>.format` says.
-        open_split: (root, split, limit, published) → the reader of a split; with `published` other counts than
-            those of the published set are warned of.
+        open_split: (root, split, limit, published) → the reader of a split; with `published`, counts that
+            differ from those of the published set give a warning.
         index_files: patterns below the root, "{split}" filled in, of the files that say what there is: when one
             of them changes, or a file that the split's records name, everything is checked again
             (stages/datasets/listing.py).
@@ -227,7 +227,7 @@ class Format:
 
 
 def check_settings(what: str, name: str, settings: object) -> None:
-    """Raises TypeError where `settings` is no model of a section."""
+    """Raises TypeError where `settings` is not a model of a section."""
     if not (isinstance(settings, type) and issubclass(settings, Section)):
         raise TypeError(f"{what} {name!r}: settings is a subclass of Section, not {settings!r}")
 

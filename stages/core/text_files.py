@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-# What Python says of a mistake, and what it is.
+# How Python words a mistake, and what it is.
 SAID = {
     "Unterminated string": "a text without its closing quotes",
     "Invalid control character": "a line break or tab inside a text; write \\n or \\t",
@@ -27,7 +27,7 @@ def read_text(path: Path, what: str = "file", encoding: str = "utf-8") -> str:
         encoding: of a file without a mark.
 
     Raises:
-        ValueError: the file is missing, is no file, cannot be read, or is of another encoding.
+        ValueError: the file is missing, is not a file, cannot be read, or has another encoding.
     """
     content = read_content(path, what)
     if content.startswith(codecs.BOM_UTF8):

@@ -14,7 +14,7 @@ def open_split(config: Config, dataset: str, split: str) -> Split:
     Raises:
         ConfigError: the config has no such data set or split.
         ValueError: its folder or index is missing, or the index cannot be used as a whole; the message
-            names the place and the mend.
+            names the place and the fix.
     """
     check_split(config, dataset, split)
     entry = dataset_of(config, dataset)
@@ -28,14 +28,14 @@ def _check_root(dataset: str, entry: Dataset, split: str) -> None:
     place = root / split if FORMATS[entry.format].split_folders and root.is_dir() else root
     if place.is_dir():
         return
-    found = "is not a folder" if place.exists() else "does not exist"
+    problem = "is not a folder" if place.exists() else "does not exist"
     if entry.generate:
-        mend = f"make it: run `python -m stages.make_shapes --dataset {dataset}`"
+        fix = f"make it:  run `python -m stages.make_shapes --dataset {dataset}`"
     elif place == root:
-        mend = f"put the data set there, or set datasets.{dataset}.root to where it lies"
+        fix = f"put the data set there, or set datasets.{dataset}.root to where it is"
     else:
-        mend = f"the root holds {_folders(root)}; complete the data set, or mend datasets.{dataset}.splits"
-    raise ValueError(f"data set {dataset!r}, split {split!r}: {place} {found}; {mend}")
+        fix = f"the root holds {_folders(root)}; complete the data set, or fix datasets.{dataset}.splits"
+    raise ValueError(f"data set {dataset!r}, split {split!r}: {place} {problem}; {fix}")
 
 
 def _folders(root: Path) -> str:

@@ -1,13 +1,13 @@
-"""Reader of A2D-Sentences (Gavrilyuk et al., CVPR 2018): clips, a sentence an actor, masks in a few frames.
+"""Reader of A2D-Sentences (Gavrilyuk et al., CVPR 2018): clips, one sentence per actor, masks in a few frames.
 
-    <root>/Release/videoset.csv              a clip a line, no header; first cell its id, last 0 train, 1 test
+    <root>/Release/videoset.csv              one clip per line, no header; first cell its id, last 0 train, 1 test
     <root>/Release/clips320H/<video>.mp4
     <root>/text_annotations/a2d_annotation.txt        video_id,instance_id,query
     <root>/text_annotations/a2d_missed_videos.txt     clips without annotation
     <root>/text_annotations/a2d_annotation_with_instances/<video>/<frame:05d>.h5     see `a2d_masks`
 
 An expression and its annotation go by the instance's id. A scored sample is a frame of `scored_frames` in
-which the annotation is not None: a frame that lacks the instance is no sample of it (so do MTTR and
+which the annotation is not None: a frame that lacks the instance is not a sample of it (so do MTTR and
 ReferFormer). Frame numbers in file names count the clip's own frames from 1, so that every frame has to be
 extracted: frames.fps, frames.max_frames and frames.max_side stay null for this data set.
 """
@@ -43,13 +43,13 @@ def open_split(root: Path, split: str, limit: int | None, published: bool = True
     Args:
         split: "train" or "test".
         limit: only the first videos of videoset.csv; None = all.
-        published: it is the published set, whose counts are known: others are warned of.
+        published: it is the published set, whose counts are known: counts that differ give a warning.
 
     Raises:
         ValueError: there is no such split, or a table is missing, broken, or disagrees with another.
     """
     if split not in SPLITS:
-        raise ValueError(f"A2D-Sentences has the splits {' and '.join(SPLITS)}, not {split!r}; mend datasets.*.splits")
+        raise ValueError(f"A2D-Sentences has the splits {' and '.join(SPLITS)}, not {split!r}; fix datasets.*.splits")
     subset = _read_subsets(root / VIDEOSET)
     missed = _read_missed(root / TEXTS / "a2d_missed_videos.txt", subset)
     sentences = _read_sentences(root / TEXTS / "a2d_annotation.txt", subset)
@@ -89,7 +89,7 @@ class A2dSplit(SplitDefaults):
         from stages.datasets.a2d_masks import read_instances
 
         n_frames = measure(video.location).n_frames
-        found: dict[str, list[Rle | None]] = {expression.id: [None] * n_frames for expression in video.expressions}
+        instances: dict[str, list[Rle | None]] = {expression.id: [None] * n_frames for expression in video.expressions}
         size: tuple[int, int] | None = None
         for index, path in self._files(video):
             if index >= n_frames:
@@ -101,14 +101,14 @@ class A2dSplit(SplitDefaults):
                 if size not in (None, rle["size"]):
                     raise ValueError(f"{path}: masks of size {rle['size']}, others of the video are {size}; restore it")
                 size = rle["size"]
-                if str(instance) in found:
-                    found[str(instance)][index] = rle
+                if str(instance) in instances:
+                    instances[str(instance)][index] = rle
                 else:
                     log.warning("%s: instance %d of video %r has no sentence", path, instance, video.id)
-        for key, masks in found.items():
+        for key, masks in instances.items():
             if not any(masks):
                 log.warning("%s: no frame holds instance %s: no sample is scored", self._folder(video), key)
-        return found
+        return instances
 
     def scored_frames(self, video: Video) -> Sequence[int]:
         """Indices of the annotated frames, ascending; raises ValueError where the video has none."""
@@ -131,7 +131,9 @@ class A2dSplit(SplitDefaults):
         for path in paths:
             number = int(path.stem) if path.stem.isdecimal() and path.stem.isascii() else 0
             if number < 1 or number - 1 in files:
-                raise ValueError(f"{path}: its name is no frame number from 1, or another file has it; restore it")
+                raise ValueError(
+                    f"{path}: its name is not a frame number from 1, or another file has the same; restore it"
+                )
             files[number - 1] = path
         return sorted(files.items())
 
@@ -152,7 +154,7 @@ def _read_subsets(path: Path) -> dict[str, str]:
 
 
 def _read_missed(path: Path, subset: Mapping[str, str]) -> set[str]:
-    """The ids of clips without annotation, one a line; the published file may be empty, but not missing."""
+    """The ids of clips without annotation, one per line; the published file may be empty, but not missing."""
     missed = {nfc(line.strip()) for line in read_text(path, "list of clips without annotation").splitlines()} - {""}
     for video in sorted(missed - set(subset)):
         log.warning("%s: lists %r, which videoset.csv does not hold", path, video)
@@ -175,10 +177,10 @@ def _read_sentences(path: Path, subset: Mapping[str, str]) -> dict[str, list[Row
     return sentences
 
 
-def _warn_of_count(path: Path, found: int) -> None:
+def _warn_of_count(path: Path, n_rows: int) -> None:
     expected = PUBLISHED_ROWS[path.name]
-    if found != expected:
-        log.warning("%s: holds %d rows; published: %d", path, found, expected)
+    if n_rows != expected:
+        log.warning("%s: holds %d rows; published: %d", path, n_rows, expected)
 
 
 def _video(root: Path, video: str, rows: Sequence[Row]) -> tuple[Video, list[str]]:
@@ -189,7 +191,7 @@ def _video(root: Path, video: str, rows: Sequence[Row]) -> tuple[Video, list[str
     for row in rows:
         _, instance, query = row.cells
         if not _is_number(instance):
-            left_out.append(f"{row.where}: instance {instance[:40]!r} is no number; restore the line")
+            left_out.append(f"{row.where}: instance {instance[:40]!r} is not a number; restore the line")
         elif instance in expressions:
             left_out.append(f"{row.where}: instance {instance} of video {video!r} has two sentences; keep one line")
         else:

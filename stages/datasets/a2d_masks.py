@@ -43,12 +43,14 @@ def read_instances(path: Path) -> dict[int, Rle]:
 
 
 def _numbers(file: h5py.File, name: str, path: Path) -> Numbers:
-    """A dataset of plain numbers that lies in the file itself."""
+    """A dataset of plain numbers that is stored in the file itself."""
     if not isinstance(file.get(name, getlink=True), h5py.HardLink) or not isinstance(file[name], h5py.Dataset):
         raise ValueError(f"{path}: holds no dataset {name!r}; restore it")
     dataset: Any = file[name]
     if dataset.is_virtual or dataset.external or dataset.dtype.kind not in "biuf" or dataset.dtype.subdtype:
-        raise ValueError(f"{path}: {name!r} is of kind {dataset.dtype} or lies elsewhere; it is numbers: restore it")
+        raise ValueError(
+            f"{path}: {name!r} is of kind {dataset.dtype} or is stored elsewhere; it must be numbers: restore it"
+        )
     if not 0 < dataset.size <= masks.MAX_PIXELS or max(dataset.shape, default=0) > masks.MAX_SIDE:
         raise ValueError(f"{path}: {name!r} has shape {dataset.shape}; restore it")
     return np.asarray(dataset[()])
@@ -58,5 +60,5 @@ def _instances(ids: Numbers, path: Path) -> list[int]:
     flat = ids.ravel()
     whole = flat.astype(np.int64, casting="unsafe") if np.isfinite(flat).all() else None
     if whole is None or (whole != flat).any() or (whole < 0).any() or len(set(whole.tolist())) != len(whole):
-        raise ValueError(f"{path}: instance ids {flat.tolist()[:10]} are no different whole numbers; restore it")
+        raise ValueError(f"{path}: instance ids {flat.tolist()[:10]} are not distinct whole numbers; restore it")
     return [int(value) for value in whole]

@@ -37,7 +37,7 @@ class Report:
     Attributes:
         videos, expressions, no_target: as the index lists them.
         frames: listed, or declared by video files.
-        annotations: objects that expressions refer to, counted once a video.
+        annotations: objects that expressions refer to, counted once per video.
         masks: frames in which these objects are annotated.
         scored: frames that are scored.
         findings: in the order in which they were met.
@@ -141,9 +141,9 @@ class _VideoCheck:
 
             size = inspect_picture(files[0], upright=as_shown).size
             for path in files[1:]:
-                found = inspect_picture(path, upright=as_shown).size
-                if found != size:
-                    raise ValueError(f"{path}: is of size {found} (height, width), {files[0]} of {size}; replace it")
+                other = inspect_picture(path, upright=as_shown).size
+                if other != size:
+                    raise ValueError(f"{path}: is of size {other} (height, width), {files[0]} of {size}; replace it")
         return len(files), size
 
     def _clip(self, decode: bool) -> tuple[int, Size]:

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def warn_of_counts(index: Path, videos: int, expressions: int, expected: Sequence[tuple[int, int | None]]) -> None:
-    """Logs a warning that names expected and found, where no published version has these counts."""
+    """Logs a warning with expected and actual counts, where no published version has these."""
     if not expected or any(videos == v and e in (expressions, None) for v, e in expected):
         return
     published = " or ".join(f"{v} videos" + (f" with {e} expressions" if e is not None else "") for v, e in expected)
@@ -29,9 +29,11 @@ def check_frame_size(video: Video, size: tuple[int, int] | None, where: str) -> 
     frame = _first_frame(video)
     if size is None or frame is None:
         return
-    found = image_size(frame)
-    if found != tuple(size):
-        raise ValueError(f"{where}: masks are of size {tuple(size)} (height, width), but {frame} is {found}; mend one")
+    frame_size = image_size(frame)
+    if frame_size != tuple(size):
+        raise ValueError(
+            f"{where}: masks are of size {tuple(size)} (height, width), but {frame} is {frame_size}; fix one of them"
+        )
 
 
 def image_size(path: Path) -> tuple[int, int]:

@@ -62,13 +62,13 @@ def expressions(texts: list[Texts], video: str) -> tuple[list[Expression], list[
         defects.append(
             f"{texts[0].file.parent}: video {video!r}: describes objects {objects}, not 1 … n; restore the texts"
         )
-    found = []
+    described_by = []
     for a, sentences in enumerate(described):
         absent = [number for number in objects if number not in sentences]
         if absent:
             defects.append(f"{texts[a].file}: video {video!r}: has no sentence for objects {absent}; restore the file")
-        found += [_expression(number, a, raw) for number, raw in sentences.items() if number > 0]
-    return sorted(found, key=lambda expression: int(expression.id)), defects
+        described_by += [_expression(number, a, raw) for number, raw in sentences.items() if number > 0]
+    return sorted(described_by, key=lambda expression: int(expression.id)), defects
 
 
 def _expression(number: int, annotator: int, raw: str) -> Expression:
@@ -101,4 +101,4 @@ def _take(texts: Texts, line: str, where: str) -> None:
     else:
         sentences[int(match[2])] = match[3]
     if reason:
-        texts.defects.setdefault(video, []).append(f"{where}: video {video!r}: {reason}; mend that line")
+        texts.defects.setdefault(video, []).append(f"{where}: video {video!r}: {reason}; fix that line")

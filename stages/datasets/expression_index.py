@@ -110,7 +110,7 @@ class IndexReader:
             kind = (
                 f'a text, {entry[:40]!r}, where an object belongs; write {{"exp": …}}' if isinstance(entry, str) else ""
             )
-            return Expression(name, "", None, "", defect=f"{where}: is {kind or f'no object but {entry!r}'[:80]}")
+            return Expression(name, "", None, "", defect=f"{where}: is {kind or f'not an object but {entry!r}'[:80]}")
         raw = entry.get("exp")
         defect = "has no caption; give 'exp' a text or delete the expression" if raw is None else caption_defect(raw)
         text = clean_caption(raw) if isinstance(raw, str) and (not defect or _is_text(raw)) else ""
@@ -133,7 +133,7 @@ def annotation_ids(entry: Entry) -> tuple[str, ...]:
     """The list `anno_id` of an expression in a split with ground truth; () where nothing is referred to.
 
     Raises:
-        ValueError: it is no list of ids, or is empty although `obj_id` names objects.
+        ValueError: it is not a list of ids, or is empty although `obj_id` names objects.
     """
     ids = entry.get("anno_id")
     ids = [] if ids is None else ids
@@ -153,13 +153,13 @@ def object_id(entry: Entry) -> str:
     """The single `obj_id` of an expression, "1" or 1, as text without leading zeros.
 
     Raises:
-        ValueError: it is absent, or no positive number.
+        ValueError: it is absent, or not a positive number.
     """
     value = entry.get("obj_id")
     text = str(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else ""
     if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) > 0):
-        found = "has no obj_id" if value is None else f"obj_id is {value!r}"
-        raise ValueError(f'{found}; it must be one object\'s number, as "1"')
+        problem = "has no obj_id" if value is None else f"obj_id is {value!r}"
+        raise ValueError(f'{problem}; it must be one object\'s number, as "1"')
     return str(int(text))
 
 
@@ -171,7 +171,7 @@ def frame_names(frames: Sequence[Any], location: Path) -> tuple[list[str], str]:
     """
     wrong = [frame for frame in frames if not isinstance(frame, (str, int)) or isinstance(frame, bool)]
     if wrong:
-        return [], f"frame {wrong[0]!r} is no name; fix the index"
+        return [], f"frame {wrong[0]!r} is not a name; fix the index"
     names = [_without_suffix(str(frame)) for frame in frames]
     if names and all(name.isascii() and name.isdecimal() and name == str(int(name)) for name in names):
         names = _as_stored(names, location)
@@ -201,12 +201,12 @@ def _is_text(raw: str) -> bool:
 
 def _lacking(entry: Any) -> str:
     """What an entry of a video should be, and is not."""
-    said = "needs a list 'frames' and a mapping 'expressions'"
+    needed = "needs a list 'frames' and a mapping 'expressions'"
     expressions = entry.get("expressions") if isinstance(entry, dict) else None
     if isinstance(expressions, (str, list)):
         kind = "text" if isinstance(expressions, str) else "list"
-        return f'{said}; its expressions are a {kind}: write {{"0": {{"exp": "the dog"}}}}'
-    return said
+        return f'{needed}; its expressions are a {kind}: write {{"0": {{"exp": "the dog"}}}}'
+    return needed
 
 
 def _id_defect(identifier: str, what: str, *, flat: bool = False) -> str:

@@ -38,7 +38,7 @@ def open_split(root: Path, split: str, limit: int | None, published: bool = True
 
     Args:
         limit: only the first videos of the index.
-        published: it is the published set, whose counts are known: others are warned of.
+        published: it is the published set, whose counts are known: counts that differ give a warning.
 
     Raises:
         ValueError: the root or the index is missing or broken, gives a key twice, or names no video.

@@ -36,7 +36,7 @@ def stem_of(name: str) -> str:
 
 
 class Folder:
-    """One folder and what lies directly in it, hidden things aside; read once."""
+    """One folder and what is directly in it, except what is hidden; read once."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -42,7 +42,7 @@ def open_split(root: Path, split: str, limit: int | None, published: bool = True
         ValueError: there is no such split, or the table or a folder is missing or broken.
     """
     if split not in PUBLISHED:
-        raise ValueError(f"JHMDB-Sentences has the split 'test' alone, not {split!r}; mend datasets.*.splits")
+        raise ValueError(f"JHMDB-Sentences has the split 'test' alone, not {split!r}; fix datasets.*.splits")
     table = root / TABLE
     header, *rows = load_table(table, width=2)
     clips = _clips(root / "Rename_Images")

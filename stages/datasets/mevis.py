@@ -4,7 +4,7 @@
     <root>/<split>/meta_expressions.json     the index: videos, their frames, their expressions
     <root>/<split>/mask_dict.json            annotation id → one RLE or null per frame; only with ground truth
 
-Both JSON files may also lie inside JPEGImages, as one public README nests them. What is wrong with the
+Both JSON files may also be inside JPEGImages, as one public README nests them. What is wrong with the
 index as a whole raises; what is wrong with one video becomes its `defect`, so that the others go on.
 """
 

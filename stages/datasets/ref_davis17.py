@@ -105,7 +105,7 @@ def _listed(file: Path) -> list[str]:
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from error
         if "/" in name:
-            raise ValueError(f"{file}: video id {name!r} holds a '/'; DAVIS has one folder a video")
+            raise ValueError(f"{file}: video id {name!r} holds a '/'; DAVIS has one folder per video")
     return list(dict.fromkeys(names))
 
 

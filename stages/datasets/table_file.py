@@ -1,4 +1,4 @@
-"""Loads a data set's table of comma-separated values, refusing what csv silently mends."""
+"""Loads a data set's table of comma-separated values, refusing what csv silently repairs."""
 
 import csv
 import logging

@@ -33,7 +33,7 @@ class Request:
     Attributes:
         role: one of `stages.core.config.model.roles`.
         model: its entry in the config.
-        folder: where it goes; the record lies there too.
+        folder: where it goes; the record is stored there too.
         lock: what downloaded bytes must be.
         overwrite: fetch or build again what is already good.
         source: folder to take hub files from instead of the network.
@@ -132,11 +132,11 @@ def _is_intact(request: Request) -> bool:
     path, wanted = Path(raw["path"]), raw["files"]
     folder = path.parent if request.model.one_file else path
     try:
-        found = facts_in(folder, wanted)
+        facts = facts_in(folder, wanted)
     except FileNotFoundError as error:
         log.warning("%s: fetched again: %s is gone", request.role, error.filename)
         return False
-    changed = [name for name in wanted if found[name] != wanted[name]]
+    changed = [name for name in wanted if facts[name] != wanted[name]]
     if changed:
         log.warning("%s: fetched again: %s in %s changed", request.role, ", ".join(changed), folder)
     return not changed and _is_locked(request, wanted)
@@ -152,13 +152,13 @@ def _is_locked(request: Request, files: Mapping[str, FileFacts]) -> bool:
 
 
 def _take_in_place(request: Request, path: Path) -> None:
-    """Records a file or folder of the user's where it lies."""
+    """Records a file or folder of the user's where it is."""
     if path.is_file():
         folder, names = path.parent, [path.name]
     else:
         folder, names = path, files_in(path, request.model.files or ["*"])
     if not names:
-        raise FetchError(f"{path}: does not exist or holds none of the model's files; mend `path` in the config")
+        raise FetchError(f"{path}: does not exist or holds none of the model's files; fix `path` in the config")
     _finish(request, folder, folder, facts_in(folder, names))
 
 
@@ -226,20 +226,20 @@ def _finish(request: Request, folder: Path, final: Path, files: Mapping[str, Fil
 
 
 def _only_weights(folder: Path, names: Mapping[str, FileFacts]) -> str:
-    found = [name for name in names if name.endswith(WEIGHT_SUFFIXES)]
-    if len(found) != 1:
+    weights = [name for name in names if name.endswith(WEIGHT_SUFFIXES)]
+    if len(weights) != 1:
         raise FetchError(
-            f"{folder}: the model is one .pt or .safetensors file; found {', '.join(found) or 'none'}: name it in "
+            f"{folder}: the model is one .pt or .safetensors file; found {', '.join(weights) or 'none'}: name it in "
             "`path` or `files` of the config"
         )
-    return found[0]
+    return weights[0]
 
 
 def _config_file(folder: Path) -> Path:
     try:
         return transformer_folder(folder) / "config.json"
     except ValueError:
-        return folder / "config.json"  # which is not there: whoever reads it says so
+        return folder / "config.json"  # which does not exist: whoever reads it says so
 
 
 def _check_kind(request: Request, config: Path) -> None:

@@ -19,7 +19,7 @@ CHUNK = 1 << 22
 
 
 class FetchError(ValueError):
-    """Weights that could not be brought into place: which, why, and the mend."""
+    """Weights that could not be brought into place: which, why, and the fix."""
 
 
 class FileFacts(TypedDict):

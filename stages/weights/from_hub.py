@@ -46,8 +46,8 @@ def fetch_from_hub(model: Model, folder: Path, lock: Lock, *, force: bool) -> di
             raise FetchError(_by_hand(model, entry, folder, missing, refused, str(error))) from error
         log.warning("%s; the files in %s are complete and are used", error, folder)
         return verify_files(model, folder, files_in(folder, model.files), lock, entry, {})
-    found = Entry(entry.requested, listing.commit, entry.files)
-    return verify_files(model, folder, list(listing.announced), lock, found, listing.announced)
+    arrived = Entry(entry.requested, listing.commit, entry.files)
+    return verify_files(model, folder, list(listing.announced), lock, arrived, listing.announced)
 
 
 def take_from(source: Path, model: Model, folder: Path, lock: Lock) -> dict[str, FileFacts]:
@@ -86,9 +86,7 @@ def verify_files(
     assert model.hub is not None
     facts = facts_in(folder, names)
     wanted = {name: sha for name, sha in announced.items() if sha} | {n: f["sha256"] for n, f in entry.files.items()}
-    bad = {
-        name: found["sha256"] for name, found in facts.items() if wanted.get(name, found["sha256"]) != found["sha256"]
-    }
+    bad = {name: file["sha256"] for name, file in facts.items() if wanted.get(name, file["sha256"]) != file["sha256"]}
     for name in bad:
         set_aside(folder / name)
     if bad:
@@ -97,7 +95,7 @@ def verify_files(
         raise FetchError(
             f"{model.hub} at revision {entry.revision}: not the expected bytes, renamed to *.refused:\n"
             + "\n".join(lines)
-            + "\n  run this again, from another mirror if it repeats; if the new bytes are meant, delete the entry "
+            + "\n  run this again, from another mirror if it repeats; if the new bytes are right, delete the entry "
             f"{model.hub!r} from {lock.path}"
         )
     _record_new(model.hub, lock, entry, facts)

@@ -86,15 +86,15 @@ def _download(url: str, target: Path, *, force: bool) -> None:
 
 def _verified(url: str, target: Path, lock: Lock, entry: Entry) -> dict[str, FileFacts]:
     """Holds the file against the lock; records it where it is not locked yet."""
-    found, locked = facts_of(target), entry.files.get(target.name)
-    if locked is not None and found != locked:
+    facts, locked = facts_of(target), entry.files.get(target.name)
+    if locked is not None and facts != locked:
         set_aside(target)
         raise FetchError(
-            f"{url}: not the expected bytes, renamed to *.refused:\n  {target}: sha256 is {found['sha256']}, must be "
+            f"{url}: not the expected bytes, renamed to *.refused:\n  {target}: sha256 is {facts['sha256']}, must be "
             f"{locked['sha256']} by {lock.path}\n  run this again, from another mirror if it repeats; if the new bytes "
-            f"are meant, delete the entry {url!r} from {lock.path}"
+            f"are right, delete the entry {url!r} from {lock.path}"
         )
     if locked is None:
-        lock.record(url, Entry(entry.requested, entry.revision, {target.name: found}))
+        lock.record(url, Entry(entry.requested, entry.revision, {target.name: facts}))
         log.info("%s: first fetch: recorded in %s, verified from now on", url, lock.path)
-    return {target.name: found}
+    return {target.name: facts}

@@ -62,7 +62,7 @@ def list_repository(hub: str, revision: str, patterns: Sequence[str]) -> Listing
     absent = [pattern for pattern in patterns if not has_wildcard(pattern) and pattern not in announced]
     if absent or not wanted:
         raise FetchError(
-            f"{hub} at revision {revision} has no {', '.join(absent or patterns)}: mend `files` of the model in the "
+            f"{hub} at revision {revision} has no {', '.join(absent or patterns)}: fix `files` of the model in the "
             f"config; it has {', '.join(sorted(announced)) or 'no files'}"
         )
     if unsafe := [name for name in wanted if name.startswith("/") or ".." in name.split("/")]:

@@ -88,8 +88,8 @@ def replace(path: Path, old: str, new: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        ("bird3,3", "bird3,3.5", r"annotation.txt:6: instance '3.5' is no number"),
-        ("bird3,3", "bird3," + "9" * 5000, r"annotation.txt:6: instance '9{40}' is no number"),
+        ("bird3,3", "bird3,3.5", r"annotation.txt:6: instance '3.5' is not a number"),
+        ("bird3,3", "bird3," + "9" * 5000, r"annotation.txt:6: instance '9{40}' is not a number"),
         ("-cat1,2", "bird3,3", "instance 3 of video 'bird3' has two sentences"),
         ("the bird flies", "  ", r"annotation.txt:6: has no caption"),
         ("the bird flies", "???", r"annotation.txt:6: has no word \('\?\?\?'\)"),
@@ -187,9 +187,9 @@ def _holds(**arrays: object) -> Callable[[Path], None]:
     ("damage", "reason"),
     [
         (_missing, "-cat1: holds no annotated frame"),
-        (_numbered("00000.h5"), "00000.h5: its name is no frame number"),
-        (_numbered("first.h5"), "first.h5: its name is no frame number"),
-        (_numbered("0007.h5"), "0007.h5: its name is no frame number from 1, or another"),
+        (_numbered("00000.h5"), "00000.h5: its name is not a frame number"),
+        (_numbered("first.h5"), "first.h5: its name is not a frame number"),
+        (_numbered("0007.h5"), "0007.h5: its name is not a frame number from 1, or another"),
         (_numbered("00010.h5"), "00010.h5: annotates frame 10"),
         (lambda f: (f / "00003.h5").write_bytes(b"no HDF5"), "00003.h5: not readable as HDF5"),
         (
@@ -199,9 +199,9 @@ def _holds(**arrays: object) -> Callable[[Path], None]:
         (_holds(instance=[1]), "00003.h5: holds no dataset 'reMask'"),
         (_holds(instance=[1], reMask="text"), "'reMask' is of kind object"),
         (_holds(instance=[1, 2], reMask=CAT.T), r"reMask \(1, 64, 48\) for 2 instances"),
-        (_holds(instance=[1.5], reMask=CAT.T), "no different whole numbers"),
-        (_holds(instance=[1, 1], reMask=np.stack([CAT.T, CAT.T])), "no different whole numbers"),
-        (_holds(instance=[-1], reMask=CAT.T), "no different whole numbers"),
+        (_holds(instance=[1.5], reMask=CAT.T), "not distinct whole numbers"),
+        (_holds(instance=[1, 1], reMask=np.stack([CAT.T, CAT.T])), "not distinct whole numbers"),
+        (_holds(instance=[-1], reMask=CAT.T), "not distinct whole numbers"),
         (_holds(instance=[1], reMask=np.zeros((0, 4))), r"'reMask' has shape \(0, 4\)"),
         (_holds(instance=[1], reMask=h5py.ExternalLink("/etc/x.h5", "reMask")), "holds no dataset 'reMask'"),
     ],

@@ -193,7 +193,7 @@ def test_nothing_is_referred_to_by_an_empty_list_alone(tmp_path: Path) -> None:
         ({"frames": ["00000"], "expressions": ["a dog"]}, "its expressions are a list"),
         ({"frames": ["00000"], "expressions": "a dog"}, "its expressions are a text"),
         (entry(["../0"], _0=FINE), "frame name '../0'"),
-        (entry([None], _0=FINE), "frame None is no name"),  # type: ignore[list-item]
+        (entry([None], _0=FINE), "frame None is not a name"),  # type: ignore[list-item]
     ],
 )
 def test_a_bad_video_is_a_defect_and_the_rest_is_sound(tmp_path: Path, bad: Any, reason: str) -> None:

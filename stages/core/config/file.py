@@ -8,7 +8,7 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 from stages.core.config.section import Parts, Positive, Section
 from stages.core.config.sections import Settings
 
-# Of paths that stand in patterns of Snakemake's and in shell commands.
+# In paths, which become parts of Snakemake's patterns and of shell commands.
 UNFIT = re.compile(r"""[\s{}'"$`\\;&|<>*?\[\]()!#\0]""")
 
 
@@ -24,7 +24,7 @@ class Paths(Section):
     @classmethod
     def _fits_a_command(cls, path: str) -> str:
         if not path or path.startswith(("-", "~")):
-            raise ValueError("write the path of a folder out, from / or from the project's root")
+            raise ValueError("write the folder's path in full, from / or from the project's root")
         if unfit := UNFIT.search(path):
             raise ValueError(f"holds {unfit[0]!r}, which rules and shell commands cannot carry; take another path")
         return path
@@ -48,7 +48,9 @@ class Model(Section):
     hub: str | None = Field(description="Repository id on the hub; null = not from a hub")
     revision: str | None = Field(description="Branch, tag or commit on the hub")
     files: list[str] = Field(description="Files to fetch: patterns of the hub's, and https addresses of single files")
-    seed: int | None = Field(description="Build tiny random weights of the real class from this seed; null = do not")
+    seed: int | None = Field(
+        description="Build tiny random weights of the real class from this seed; null = none are built"
+    )
     path: str | None = Field(description="Local folder or file that overrides hub and seed; null = none")
     license: str | None = Field(description="SPDX id of the weights' licence; null = not known, or made from a seed")
 
@@ -70,7 +72,9 @@ class Model(Section):
         if self.hub is not None and (self.revision is None or not self.patterns):
             raise ValueError("a model from a hub needs revision and files")
         if self.hub is None and self.addresses and self.patterns:
-            raise ValueError(f"files holds {', '.join(self.patterns)}, but there is no hub, and no https:// before it")
+            raise ValueError(
+                f"files holds {', '.join(self.patterns)}, but there is no hub, and they do not start with https://"
+            )
         names = [address.split("?")[0].rsplit("/", 1)[-1] for address in self.addresses]
         if len(set(names)) < len(names) or any(name in ("", "..") or "%2f" in name.lower() for name in names):
             raise ValueError("each https address in files must end with a file name of its own")
@@ -124,7 +128,9 @@ class SelectorChoice(Section):
 
 class Dataset(Section):
     format: str = Field(description="Layout on disk (stages/datasets)")
-    published: bool = Field(False, description="It is the published data set of its format: other counts are warned of")
+    published: bool = Field(
+        False, description="Whether it is the published data set of its format: counts that differ give a warning"
+    )
     root: str = Field(min_length=1, description="Folder of the data set")
     generate: bool = Field(description="true = the embedded data set: made by `stages.make_shapes`")
     models: str = Field(description="Preset of models")

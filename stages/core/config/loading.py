@@ -21,7 +21,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class ConfigError(ValueError):
-    """What is wrong in the config, where, and how to mend it."""
+    """What is wrong in the config, where, and how to fix it."""
 
 
 def load_config(*files: str | Path) -> Config:

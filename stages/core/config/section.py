@@ -24,7 +24,7 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _means_what_it_says(cls, value: Any, info: ValidationInfo) -> Any:
-        """YAML's `true` is no 1, for which pydantic would take it; and no path or name holds the character NUL."""
+        """YAML's `true` is not 1, though pydantic would take it for that; and no path or name holds the character NUL."""
         if isinstance(value, str) and "\0" in value:
             raise ValueError("holds the character NUL")
         kinds = set(_kinds(cls.model_fields[str(info.field_name)].annotation))

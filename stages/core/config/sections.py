@@ -25,14 +25,14 @@ from stages.core.config.section import (
 
 
 class FeatureCache(Section):
-    """What features of a video's frames may take in memory; the rest lies in a temporary file (TMPDIR)."""
+    """What features of a video's frames may take in memory; the rest is stored in a temporary file (TMPDIR)."""
 
     device: NonNegative = Field(description="GB of the device's memory, where it has its own")
     host: NonNegative = Field(description="GB of the host's memory")
 
 
 class Batches(Section):
-    """How much is computed at once: what it takes of memory and time. Results do not depend on it but for rounding,
+    """How much is computed at once: it decides memory and time. Results do not depend on it but for rounding,
     so it is in no stamp; what a file was made with is in the file's history."""
 
     points: Positive = Field(description="Point prompts of a frame decoded together (source grid)")
@@ -60,7 +60,7 @@ class Run(Section):
 
 
 class Frames(Section):
-    fps: FrameRate | None = Field(description="Frames a second to keep of a video file; null = all")
+    fps: FrameRate | None = Field(description="Frames per second to keep of a video file; null = all")
     max_side: Positive | None = Field(
         description="Longest side in pixels of frames taken from a video file; null = native"
     )
@@ -70,13 +70,13 @@ class Frames(Section):
 
 class Tracks(Section):
     engine: Literal["lockstep", "stock"] = Field(
-        description="lockstep = all tracks a frame together; stock = the sam2 package's own video predictor, the reference"
+        description="lockstep = all tracks advance together, frame by frame; stock = the sam2 package's own video predictor, the reference"
     )
     compile: bool = Field(description="lockstep: torch.compile, batches padded to powers of two")
     share_prompts: Literal["off", "iou"] = Field(
         description="off = every prompt is tracked, as published; iou = prompts of a frame that agree share a track"
     )
-    share_iou: Unit = Field(description="From this IoU on two prompts of a frame agree")
+    share_iou: Unit = Field(description="Two prompts of a frame agree from this IoU on")
     prompts_per_pass: Positive = Field(
         description="Prompts of one frame propagated together before the IoU filter runs"
     )
@@ -110,25 +110,27 @@ class Tda(Section):
 
 class SelectorTraining(Section):
     epochs: Positive = Field(description="Passes over the training expressions")
-    patience: Positive | None = Field(description="Epochs without a better validation J&F that end it; null = all run")
-    batch_size: Positive = Field(description="Expressions a step, over all processes")
+    patience: Positive | None = Field(
+        description="Training stops after this many epochs without a better validation J&F; null = never early"
+    )
+    batch_size: Positive = Field(description="Expressions per step, over all processes")
     expressions_per_video: Positive = Field(
-        description="Most expressions of one video in a step; they share its tracks, and what knows no words"
+        description="Most expressions of one video in a step; they share its tracks, and what is computed without words"
     )
     foreign_tracks: Annotated[int, Field(ge=0)] = Field(
         description="gdino tracks of a video's other expressions added to each as hard negatives, drawn every epoch"
     )
-    weight_decay: NonNegative = Field(description="AdamW")
+    weight_decay: NonNegative = Field(description="Weight decay of AdamW")
     plateau_factor: Unit = Field(description="Learning rate is multiplied by this on a plateau of the validation loss")
     plateau_patience: Annotated[int, Field(ge=0)] = Field(description="Epochs without improvement before that")
     clip_norm: PositiveFloat = Field(description="Gradient norm is clipped to this")
     precision: Precision = Field(description="Arithmetic on a GPU; the CPU trains in float32")
     positive_iou: Unit = Field(description="A track is positive above this mean IoU with a referred annotation")
-    positive_weight: PositiveFloat = Field(description="Weight of positives")
+    positive_weight: PositiveFloat = Field(description="Weight of positive tracks in the loss")
     validation_threshold: Threshold = Field(
         description="Decision threshold of the J&F that picks the best epoch; auto = that of the epoch's best J&F"
     )
-    seed: int = Field(description="Of initialisation, order and dropout")
+    seed: int = Field(description="Seed of initialisation, order and dropout")
 
 
 class Selector(Parts):
@@ -170,14 +172,14 @@ class Compare(Section):
 
 
 class Render(Section):
-    overlays: bool = Field(description="Draw an overlay video an expression")
-    fps: FrameRate = Field(description="Frames a second of overlays where the source has no timestamps")
+    overlays: bool = Field(description="Draw an overlay video per expression")
+    fps: FrameRate = Field(description="Frames per second of overlays where the source has no timestamps")
     max_side: Positive = Field(description="Longest side of overlays in pixels")
-    opacity: Unit = Field(description="Of the mask's tint")
+    opacity: Unit = Field(description="Opacity of the mask's tint")
     crf: Annotated[int, Field(ge=0, le=51)] = Field(description="H.264 quality of overlays; lower is better")
     captions: bool = Field(description="Write the sentence below the picture of overlays")
     font: str | None = Field(
-        description="Font file that goes first in overlays; null = by script, among the fonts that are installed"
+        description="Font file that is tried first in overlays; null = an installed font, chosen by script"
     )
 
 
@@ -202,7 +204,9 @@ class Settings(Section):
     def _evidence_exists(self) -> "Settings":
         for name in self.evidence:
             if not NAME.fullmatch(name):  # it becomes a folder and a wildcard of the workflow
-                raise ValueError(f"evidence: {name!r} is no name; a name has lower-case letters, digits and '_'")
+                raise ValueError(
+                    f"evidence: {name!r} is not a valid name; a name has lower-case letters, digits and '_'"
+                )
         for name in (*self.rerank.evidence, *self.rerank.weights):
             if name not in self.evidence:
                 raise ValueError(f"rerank: no {name!r} in `evidence`; there are {sorted(self.evidence)}")
@@ -210,5 +214,5 @@ class Settings(Section):
             if name not in self.rerank.weights:
                 raise ValueError(f"rerank.weights: {name} has no weight; give one, or take it out of rerank.evidence")
         if len(set(self.rerank.evidence)) < len(self.rerank.evidence):
-            raise ValueError(f"rerank.evidence: {self.rerank.evidence} names one twice")
+            raise ValueError(f"rerank.evidence: {self.rerank.evidence} names one of them twice")
         return self

@@ -181,7 +181,7 @@ def iou_matrix(rles: Sequence[Rle], others: Sequence[Rle]) -> NDArray[np.float64
 
 
 def containment_matrix(rles: Sequence[Rle], others: Sequence[Rle]) -> NDArray[np.float64]:
-    """(N, M) share of each mask that lies inside each other mask; 0 for an empty mask."""
+    """(N, M) share of each mask that is inside each other mask; 0 for an empty mask."""
     if not rles or not others:
         return np.zeros((len(rles), len(others)))
     crowd = [1] * len(others)  # "crowd" divides by the first mask's area alone

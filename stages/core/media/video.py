@@ -61,7 +61,7 @@ def decode(
         fps: keep, for every tick of 1/fps s, the frame nearest to it, once; null = every frame. Frames
             keep their own times, and a tick that no frame is nearest to gives none.
         max_side: longest side in pixels; larger frames shrink (Lanczos), smaller ones stay. null = native.
-        max_frames: stop after that many; what lies behind is then not looked at.
+        max_frames: stop after that many; what follows is then not looked at.
         threads: of the decoder; any number gives the same frames.
         as_shown: False for data sets whose masks fit the stored pixels: frames are only turned upright.
         account: is told what was done to the pixels, and when the video starts and ends.

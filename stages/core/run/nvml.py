@@ -38,7 +38,7 @@ class NvmlError(OSError):
 
 
 class Nvml(Protocol):
-    """The questions that are asked; each raises NvmlError where there is no answer."""
+    """What is asked of NVML; each call raises NvmlError where there is no answer."""
 
     def count(self) -> int: ...
 

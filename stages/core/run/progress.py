@@ -101,10 +101,10 @@ class Progress:
         return int(100 * min(self.done / self.total, 1.0) + 1e-9)
 
     def _left(self) -> str:
-        made = self.done - self.start
-        if made <= 0:
+        done = self.done - self.start
+        if done <= 0:
             return ""
-        return f"{_span((self._clock() - self._began) * max(self.total - self.done, 0) / made)} left"
+        return f"{_span((self._clock() - self._began) * max(self.total - self.done, 0) / done)} left"
 
     def _write(self, text: str) -> None:
         print(f"{time.strftime('%H:%M:%S')} {self.title}: {text}", file=self._stream, flush=True)

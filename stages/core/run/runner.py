@@ -1,4 +1,4 @@
-"""The loop of every sharded stage: decide a video at a time what is done, make the rest, report failures.
+"""The loop of every sharded stage: decide video by video what is done, make the rest, report failures.
 
 A video's file is complete or absent, so a killed job goes on where it stopped. A video that fails is
 recorded and passed over; the shard ends with exit status 1 and a list of what failed and why.

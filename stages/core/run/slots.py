@@ -15,7 +15,7 @@ from stages.core.run.nvml import Gpu, machine_gpus
 
 log = logging.getLogger(__name__)
 VISIBLE, ORDER, PCI_ORDER = "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "PCI_BUS_ID"
-# Of a step before those of its job. PBS names a file with a line "host-gpu2" per device, the others hold names.
+# A step's variable goes before its job's. PBS names a file with a line "host-gpu2" per device, the others hold names.
 SCHEDULER_VARIABLES = ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS", "PBS_GPUFILE", "SGE_HGR_gpu")
 RANGE = re.compile(r"(\d+)(?:-(\d+))?$")  # at the end of a name: "2", "gpu2", "0-3"
 WHOLE, SLICE = "GPU-", "MIG-"
@@ -65,7 +65,7 @@ def slots_of(environment: Mapping[str, str], gpus: Sequence[Gpu]) -> list[Slot]:
 def visible(given: str, gpus: Sequence[Gpu]) -> list[str]:
     """The devices of a CUDA_VISIBLE_DEVICES, as CUDA reads it and torch counts: indices, or UUIDs.
 
-    The list ends at the first entry that is no device or of another kind than the first; a device named twice
+    The list ends at the first entry that is not a device or is of another kind than the first; a device named twice
     makes it empty. A UUID may be shortened as long as one device alone begins with it.
     """
     names: list[str] = []
@@ -95,8 +95,8 @@ def scheduler_places(environment: Mapping[str, str]) -> list[str]:
     for name in SCHEDULER_VARIABLES:
         if value := environment.get(name):
             words = _gpu_file(Path(value)) if name == "PBS_GPUFILE" else re.split(r"[,\s]+", value.strip())
-            found = [match for word in words if (match := RANGE.search(word))]
-            numbers = [i for match in found for i in range(int(match[1]), int(match[2] or match[1]) + 1)]
+            ranges = [match for word in words if (match := RANGE.search(word))]
+            numbers = [i for match in ranges for i in range(int(match[1]), int(match[2] or match[1]) + 1)]
             return [str(i) for i in dict.fromkeys(numbers)]
     return []
 

@@ -53,7 +53,7 @@ class Targets:
         return any(path.is_relative_to(folder) for folder in self._inside)
 
     def _explain(self, word: str, path: PurePath) -> str:
-        """Why `path`, below the results folder, is no target."""
+        """Why `path`, below the results folder, is not a target."""
         parts = path.parts[1:] if path.parts[:1] == ("compare",) else path.parts
         entry = self._config.datasets.get(parts[0]) if parts else None
         if entry is not None and len(parts) == 1:

@@ -1,8 +1,8 @@
-"""Per-video cache files: one file a video, complete or absent, never mixed.
+"""Per-video cache files: one file per video, complete or absent, never mixed.
 
 A file is written under a temporary name, fsynced and renamed: existing under its final name means
 complete. Every file carries a `Stamp` that says what made it. Readers name the file, what is wrong
-with it, and the mend.
+with it, and the fix.
 """
 
 import json
@@ -27,7 +27,7 @@ CONTENT = "content_digest"  # key of a JSON file: of everything else in it
 
 
 class CacheError(ValueError):
-    """A cache file that cannot be used; the message names it and says how to mend it."""
+    """A cache file that cannot be used; the message names it and says how to fix it."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def create_h5(path: Path, stamp: Stamp, history: Mapping[str, Any] | None = None
     """A new HDF5 cache file; equal content gives equal bytes (no time stamps).
 
     Its format keeps checksums of all that is not a dataset; `stages.core.state.h5_arrays` adds those of datasets, and
-    text is stored as bytes, since HDF5's own strings lie outside of both. The file is built in memory: the library
+    text is stored as bytes, since HDF5's own strings are covered by neither. The file is built in memory: the library
     prints what a full disk tells it, goes on, and reads zeros back.
 
     Args:
@@ -244,9 +244,9 @@ def inspect(path: Path, expected: Stamp) -> tuple[State, str]:
     if not path.exists() and not path.is_symlink():
         return State.MISSING, "not made yet"
     try:
-        found = read_stamp(path, expected.stage)
-        if found.fingerprint != expected.fingerprint:
-            return State.STALE, expected.difference(found)
+        stamp = read_stamp(path, expected.stage)
+        if stamp.fingerprint != expected.fingerprint:
+            return State.STALE, expected.difference(stamp)
         verify(path, expected.stage)
     except CacheError as error:
         return State.DAMAGED, str(error)

@@ -28,7 +28,7 @@ class Candidate:
         source, track: the track file, and the row in it.
         score: the selector's logit.
         evidence: name of evidence → log-odds that the expression refers to it; a name is missing where nothing is known.
-        final: what was held against the threshold; None = not decided yet.
+        final: what was compared with the threshold; None = not decided yet.
         chosen: part of the answer.
     """
 
@@ -59,8 +59,8 @@ def write_choices(
     """Writes a file of scores or decisions; decisions of another system have neither threshold nor weights."""
     document = {expression: [asdict(c) for c in candidates] for expression, candidates in choices.items()}
     beside = {"threshold": threshold, "weights": weights}
-    said = {name: value for name, value in beside.items() if value is not None}
-    write_json(path, {"expressions": document, **said}, stamp, history)
+    present = {name: value for name, value in beside.items() if value is not None}
+    write_json(path, {"expressions": document, **present}, stamp, history)
 
 
 def read_choices(path: Path, stage: Stage) -> dict[str, list[Candidate]]:
@@ -125,7 +125,7 @@ def confidence(candidates: Sequence[Candidate]) -> float:
 def predicted_masks(
     layout: Layout, video: str, candidates: Sequence[Candidate], size: tuple[int, int], n_frames: int
 ) -> list[Rle]:
-    """The answer to one expression: a frame at a time the union of its chosen tracks' masks.
+    """The answer to one expression: per frame the union of its chosen tracks' masks.
 
     Returns:
         `n_frames` RLEs of `size` = (height, width); all empty where no track was chosen.

@@ -56,7 +56,7 @@ def _swap(temporary: Path, folder: Path) -> None:
 
 
 def check_disjoint(videos: Iterable[str], suffix: str) -> None:
-    """Returns when no video's folder or record lies where another's does.
+    """Returns when no video's folder or record is stored where another's is.
 
     Args:
         videos: ids; id "a" owns the folder a/ and the file a<suffix>, so "a/b" cannot stand beside it.

@@ -121,7 +121,7 @@ def _mappings(document: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple
 
 
 def _tensors(mapping: Mapping[Any, Any], file: Path) -> dict[str, "Tensor"]:
-    """Bare names → tensors. What is no tensor is bookkeeping: strict loading misses a weight that is none."""
+    """Bare names → tensors. What is not a tensor is bookkeeping: strict loading reports a weight that is not one as missing."""
     from torch import Tensor
 
     bare: dict[str, Tensor] = {}

@@ -27,7 +27,7 @@ def remove_leftovers(path: Path) -> None:
         return
     pattern = re.compile(rf"\.{re.escape(path.name)}\.(?:([A-Za-z0-9-]+)\.)?(\d+)\.tmp")
     for entry in path.parent.iterdir():
-        if (found := pattern.fullmatch(entry.name)) and not _is_alive(entry, found[1], int(found[2])):
+        if (match := pattern.fullmatch(entry.name)) and not _is_alive(entry, match[1], int(match[2])):
             remove(entry)
 
 
@@ -42,12 +42,12 @@ def remove(path: Path) -> None:
 def disk_full(error: BaseException, path: Path) -> DiskFull | None:
     """The error that says so, where `error` comes of a full disk or quota; h5py wraps the number into its text."""
     numbers = (errno.ENOSPC, errno.EDQUOT)
-    seen: BaseException | None = error
-    while seen is not None:
-        text = str(seen)
-        if getattr(seen, "errno", None) in numbers or any(f"errno = {number}" in text for number in numbers):
+    cause: BaseException | None = error
+    while cause is not None:
+        text = str(cause)
+        if getattr(cause, "errno", None) in numbers or any(f"errno = {number}" in text for number in numbers):
             return DiskFull(errno.ENOSPC, f"no space left on {_mount(path)} for {path}; free some and run this again")
-        seen = seen.__cause__ or seen.__context__
+        cause = cause.__cause__ or cause.__context__
     return None
 
 

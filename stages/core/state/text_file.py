@@ -57,7 +57,7 @@ def read_text(path: Path, video: Video) -> list[TextFeatures]:
     """
     with open_h5(path, ENCODE_TEXT.name, ENCODE_TEXT.version) as file:
         values, offset, mean_ED = file["words/values"][:], file["words/offset"][:], file["mean"][:]
-        found = read_strings(file, "expressions")
-    if found != [expression.id for expression in video.expressions]:
+        identifiers = read_strings(file, "expressions")
+    if identifiers != [expression.id for expression in video.expressions]:
         raise CacheError(f"{path}: holds other expressions than the index; {mend(ENCODE_TEXT.name)}")
     return [TextFeatures(values[a:b], mean_ED[e]) for e, (a, b) in enumerate(pairwise(offset))]

@@ -83,9 +83,9 @@ def read_torch_file(file: Path) -> Any:
     except RefusedScalar as error:
         raise ValueError(f"{file}: refused: it holds {error}; have its author save the plain state dict") from error
     except pickle.UnpicklingError as error:
-        if found := REFUSED_GLOBAL.search(str(error)):
+        if call := REFUSED_GLOBAL.search(str(error)):
             raise ValueError(
-                f"{file}: refused: it is a pickle that would run {found[1]} when read, and a checkpoint needs tensors "
+                f"{file}: refused: it is a pickle that would run {call[1]} when read, and a checkpoint needs tensors "
                 "only; take a safetensors file, or have its author save the plain state dict"
             ) from error
         reason = UNPICKLER.search(str(error))

@@ -1,4 +1,4 @@
-"""Where a model's weights lie, and their id. `stages.fetch_weights` puts them there.
+"""Where a model's weights are stored, and their id. `stages.fetch_weights` puts them there.
 
 Every model of a preset has a record, <weights>/<preset>/<role>/record.json: the folder or file that
 holds it, and size and sha256 of each file. Stages look weights up here; they never download.
@@ -42,7 +42,7 @@ def find_weights(config: Config, dataset: str, role: str) -> Weights:
 
     Raises:
         ValueError: they were not fetched, or a file is missing or has another size; the message names
-            the command that mends it.
+            the command that fixes it.
     """
     preset = config.datasets[dataset].models
     model = model_of(config, preset, role)
@@ -60,12 +60,12 @@ def find_weights(config: Config, dataset: str, role: str) -> Weights:
 
 
 def weights_id(files: Mapping[str, Mapping[str, Any]]) -> str:
-    """Of the files' names and digests: the same bytes give the same id wherever they lie."""
+    """Of the files' names and digests: the same bytes give the same id wherever they are stored."""
     return digest({name: facts["sha256"] for name, facts in files.items()})
 
 
 def weights_ids(config: Config, dataset: str, stage: Stage, branch: str | None = None) -> dict[str, str]:
-    """role → id of every model a stage loads: the weights' part of its fingerprint."""
+    """role → id of each model that a stage loads: the weights' part of its fingerprint."""
     return {role: find_weights(config, dataset, role).id for role in stage.roles(settings_of(config, dataset), branch)}
 
 
@@ -78,7 +78,7 @@ def transformer_folder(folder: Path) -> Path:
     if (folder / "config.json").is_file():
         return folder
     # 1_Pooling and the like have a config.json too, but no model_type in it
-    found = [file.parent for file in sorted(folder.glob("*/config.json")) if "model_type" in file.read_text("utf-8")]
-    if len(found) != 1:
+    folders = [file.parent for file in sorted(folder.glob("*/config.json")) if "model_type" in file.read_text("utf-8")]
+    if len(folders) != 1:
         raise ValueError(f"{folder / 'config.json'}: missing; give the folder of a transformers model")
-    return found[0]
+    return folders[0]

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 class JudgeSettings(Section):
     """What the model is shown, and in which arithmetic it answers."""
 
-    keyframes: Positive = Field(description="Frames that the model sees of a video")
+    keyframes: Positive = Field(description="Frames of a video that the model sees")
     max_candidates: Annotated[int, Field(ge=1, le=8)] = Field(description="Best tracks shown per expression")
     frame_side: Positive = Field(description="Longest side in pixels of the images shown")
     precision: Precision = Field(description="Arithmetic of the model")
@@ -74,7 +74,7 @@ class Judging:
         return {e.id: self.about(view, asked, e.text, choices[e.id]) for e in video.expressions if e.has_word}
 
     def about(self, view: VideoView, asked: Asked, text: str, candidates: Sequence[Candidate]) -> ExpressionEvidence:
-        """On one expression: of its best candidates that are visible in a keyframe."""
+        """The evidence on one expression: about its best candidates that are visible in a keyframe."""
         shown, keyframes = choose_view(view, candidates, self.settings.max_candidates, self.settings.keyframes)
         if not shown:
             return ExpressionEvidence(())
