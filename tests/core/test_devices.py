@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -234,18 +235,21 @@ def slot(name: str) -> Slot:
     return Slot(name, name)
 
 
-def hold(slots: list[Slot], folder: Path, queue: "multiprocessing.Queue[tuple[str, float, float]]") -> None:
+def hold(
+    slots: list[Slot], folder: Path, queue: "multiprocessing.Queue[tuple[str, float, float]]", together: Barrier
+) -> None:
     with lease_slot(slots, folder) as leased:
         start = time.monotonic()
-        time.sleep(0.4)
+        together.wait(timeout=120)
+        time.sleep(0.1)
         queue.put((leased.lock, start, time.monotonic()))
 
 
-def held_by(jobs: Sequence[list[Slot]], folder: Path) -> list[tuple[str, float, float]]:
-    """What processes of these slots held, and from when to when."""
+def held_by(jobs: Sequence[list[Slot]], folder: Path, at_once: int) -> list[tuple[str, float, float]]:
+    """What processes of these slots held, and from when to when: each waits until `at_once` of them hold something."""
     context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    processes = [context.Process(target=hold, args=(slots, folder, queue)) for slots in jobs]
+    queue, together = context.Queue(), context.Barrier(at_once)
+    processes = [context.Process(target=hold, args=(slots, folder, queue, together)) for slots in jobs]
     for process in processes:
         process.start()
     held = [queue.get(timeout=120) for _ in processes]
@@ -261,19 +265,19 @@ def assert_never_shared(held: Sequence[tuple[str, float, float]]) -> None:
 
 
 def test_four_jobs_never_share_two_devices(tmp_path: Path) -> None:
-    held = held_by([[slot("0"), slot("1")]] * 4, tmp_path)
+    held = held_by([[slot("0"), slot("1")]] * 4, tmp_path, at_once=2)
     assert {lock for lock, _, _ in held} == {"0", "1"}
     assert_never_shared(held)
 
 
 def test_jobs_of_one_allocation_take_a_device_each(tmp_path: Path) -> None:
-    held = held_by([slots_of(SLURM, FOUR)] * 4, tmp_path)
+    held = held_by([slots_of(SLURM, FOUR)] * 4, tmp_path, at_once=4)
     assert {lock for lock, _, _ in held} == {A, B, C, D}
     assert_never_shared(held)
 
 
 def test_jobs_that_call_a_device_by_other_names_share_its_lock(tmp_path: Path) -> None:
-    held = held_by([slots_of({VISIBLE: given}, FOUR[:1]) for given in ("0", "GPU-a", A)], tmp_path)
+    held = held_by([slots_of({VISIBLE: given}, FOUR[:1]) for given in ("0", "GPU-a", A)], tmp_path, at_once=1)
     assert {lock for lock, _, _ in held} == {A}
     assert_never_shared(held)
 

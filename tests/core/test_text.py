@@ -15,7 +15,9 @@ from stages import encode_text
 from stages.core.records import Expression, Video
 from stages.core.state.cache import CacheError, Stamp, write_json
 from stages.core.state.graph import ENCODE_TEXT
+from stages.core.state.h5_arrays import read_strings
 from stages.core.state.text_file import TextFeatures, read_text, write_text
+from stages.core.state.weights import RECORD_STAGE, RECORD_VERSION
 from stages.micro.text import build_random_text
 from stages.selectors.text_encoder import TransformersTextEncoder
 
@@ -95,7 +97,7 @@ def test_only_safetensors_are_read(tmp_path: Path) -> None:
 def test_a_text_file_gives_back_what_was_written(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     features = [TextFeatures(w, w.mean(0)) for w in (rng.normal(size=(n, 8)).astype(np.float32) for n in (3, 1, 7))]
-    stamp, path, v = Stamp("encode_text", 1, {}), tmp_path / "v.h5", video(["one", "two", "three"])
+    stamp, path, v = Stamp(ENCODE_TEXT.name, ENCODE_TEXT.version, {}), tmp_path / "v.h5", video(["one", "two", "three"])
     write_text(path, stamp, v, features)
     first = path.read_bytes()
     for found, expected in zip(read_text(path, v), features, strict=True):
@@ -108,7 +110,7 @@ def test_a_text_file_gives_back_what_was_written(tmp_path: Path) -> None:
 
 
 def test_a_video_without_expressions_is_a_finished_file(tmp_path: Path) -> None:
-    write_text(tmp_path / "v.h5", Stamp("encode_text", 1, {}), video([]), [])
+    write_text(tmp_path / "v.h5", Stamp(ENCODE_TEXT.name, ENCODE_TEXT.version, {}), video([]), [])
     assert read_text(tmp_path / "v.h5", video([])) == []
 
 
@@ -121,7 +123,7 @@ def write_record(config_weights: Path, folder: Path) -> None:
         for path in sorted(folder.iterdir())
     }
     record = {"path": str(folder), "files": files}
-    write_json(config_weights / "micro" / "text" / "record.json", record, Stamp("fetch_weights", 1, {}))
+    write_json(config_weights / "micro" / "text" / "record.json", record, Stamp(RECORD_STAGE, RECORD_VERSION, {}))
 
 
 @pytest.fixture
@@ -159,7 +161,7 @@ def test_the_stage_encodes_a_split_and_repeats_nothing(flags: list[str], tmp_pat
     assert encode_text.main(flags) == 0
     a, c = (tmp_path / "cache/toy/test/text" / name for name in ("a.h5", "b/c.h5"))
     with h5py.File(a) as file:
-        assert list(file["expressions"].asstr()) == ["0", "1", "2", "3"]
+        assert read_strings(file, "expressions") == ["0", "1", "2", "3"]
         assert file["words/offset"].shape == (5,) and file["mean"].shape == (4, 64)
         stamp = Stamp.loads(file.attrs["stamp"])
         assert set(stamp.ingredients) == {"config", "expressions", "weights"}
