@@ -1,16 +1,18 @@
 """Assembles the deliverable of one split: results/<dataset>/<split>.
 
-Reads what evaluate and render_predictions left in the cache. Writes
+Reads what evaluate and render_predictions left in the cache, and checks it: rendered files against their records, every
+zip as check_submission does. A video that failed is left out and named, and then there is no zip. Writes
   predictions/         PNG masks in the layout of the data set's submission (links into the cache)
   submission.zip       the same, as the data set's server takes it (stages/exchange/layouts.py)
   overlays/            an MP4 an expression: outlines, tint and the sentence
-  metrics.json         the official figures, or that there is no ground truth
+  metrics.json         the official figures, or that there is no ground truth; what is empty, failed, left out
   per_expression.csv   a row an expression
   config.yaml          the config as it held for this data set
   provenance.json      versions, weights ids, fingerprints, commit
 The folder is built beside its place and renamed: it is there as a whole or not at all.
 """
 
+import glob
 import json
 import logging
 import os
@@ -20,32 +22,40 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.config.resolved import dataset_config
-from stages.core.records import Video
+from stages.core.records import Split, Video
 from stages.core.run.cli import Job, run_stage
-from stages.core.state.cache import CacheError
-from stages.core.state.graph import RENDER_PREDICTIONS
+from stages.core.state.cache import CacheError, mend
+from stages.core.state.graph import ERRORS, EVALUATE, RENDER_PREDICTIONS
 from stages.core.state.marks import mark, refuse_foreign, remove_ours
 from stages.core.state.provenance import collect_provenance
+from stages.core.state.renders import OVERLAYS, PREDICTIONS, open_render
+from stages.core.state.temporary import remove_leftovers, temporary_beside
 from stages.datasets import open_split
+from stages.exchange.check import check_zip
+from stages.exchange.geometry import expected_files
 from stages.exchange.importing import imported_record
+from stages.exchange.layouts import layouts_of
 from stages.exchange.submission import write_submissions
-from stages.metrics.report import collect, summarise
+from stages.metrics.report import Outcome, collect, summarise
 
 log = logging.getLogger(__name__)
 
 
 def run(job: Job) -> None:
     split = open_split(job.config, job.dataset, job.split)
-    videos = split.videos()[: job.limit]
+    videos, failed = finished(job, split.videos()[: job.limit])
     target = Path(job.config.paths.results) / job.dataset / job.split
     refuse_foreign(target)  # before the work, not after it
-    building = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    clean_leftovers(target)
+    building = temporary_beside(target)
+    remove_leftovers(target)
     try:
         make_folder(building)
-        link_renders(job, videos, building)
-        write_scores(job, videos, building)
-        write_submissions(job.layout, split, videos, building / "predictions", building)
+        notes = link_renders(job, videos, building)
+        outcome = Outcome(failed, list(split.left_out), notes)
+        words = write_scores(job, videos, building, outcome)
+        if not failed:  # a server would score what is missing as wrong
+            zips = write_submissions(job.layout, split, videos, building / "predictions", building)
+            check_zips(job, split, videos, [building / name for name in zips])
         (building / "config.yaml").write_text(dataset_config(job.config, job.dataset), encoding="utf-8")
         write_document(building / "provenance.json", provenance_of(job))
         mark(building, f"results of {job.dataset}/{job.split}")
@@ -53,7 +63,50 @@ def run(job: Job) -> None:
         building.rename(target)
     finally:
         shutil.rmtree(building, ignore_errors=True)
-    log.info("%s/%s: results are in %s", job.dataset, job.split, target)
+    log.log(logging.WARNING if failed else logging.INFO, "%s/%s: %s: %s", job.dataset, job.split, target, words)
+
+
+def finished(job: Job, videos: Sequence[Video]) -> tuple[list[Video], dict[str, str]]:
+    """The videos that have an answer, and of those that failed the reason.
+
+    Raises:
+        CacheError: a video is not evaluated or not rendered, and nothing says that it failed.
+    """
+    sound, failed = [], {}
+    for video in videos:
+        missing = [s for s in (EVALUATE, RENDER_PREDICTIONS) if not job.layout.file(s, video.id).exists()]
+        reason = video.defect or (failure_of(job, video) if missing else "")
+        if reason:
+            failed[video.id] = reason
+        else:
+            sound.append(video)
+    if failed and not sound:
+        raise ValueError(
+            f"{job.dataset}/{job.split}: all {len(failed)} videos failed; the first: {next(iter(failed.values()))}"
+        )
+    return sound, failed
+
+
+def failure_of(job: Job, video: Video) -> str:
+    """Why a stage failed on a video; "" where none did."""
+    for record in sorted((job.layout.root / ERRORS).glob(f"*/{glob.escape(video.id)}.json")):
+        try:
+            return str(json.loads(record.read_text(encoding="utf-8"))["error"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return f"see {record}"
+    return ""
+
+
+def check_zips(job: Job, split: Split, videos: Sequence[Video], zips: Sequence[Path]) -> None:
+    """Raises CacheError where a zip is not what check_submission takes: something happened to what was rendered."""
+    for path, layout in zip(zips, layouts_of(split.protocol), strict=True):
+        report = check_zip(path, layout, expected_files(job.layout, layout, split, videos))
+        if not report.ok:
+            kind, lines = next(iter(report.defects.items()))
+            raise CacheError(
+                f"{path.name}: {sum(map(len, report.defects.values()))} defects, as {kind}: {lines[0]}; "
+                f"{mend(RENDER_PREDICTIONS.name)} with --overwrite"
+            )
 
 
 def make_folder(folder: Path) -> None:
@@ -65,20 +118,27 @@ def make_folder(folder: Path) -> None:
         ) from error
 
 
-def clean_leftovers(target: Path) -> None:
-    """Removes what killed runs left half built."""
-    for leftover in target.parent.glob(f".{target.name}.*.tmp"):
-        shutil.rmtree(leftover, ignore_errors=True)
+def link_renders(job: Job, videos: Sequence[Video], folder: Path) -> dict[str, str]:
+    """predictions/<video>/… and overlays/<video>/… as hard links: they outlive the cache and cost no space.
 
+    Returns:
+        <video>/<expression> → why its answer is empty.
 
-def link_renders(job: Job, videos: Sequence[Video], folder: Path) -> None:
-    """predictions/<video>/… and overlays/<video>/… as hard links: they outlive the cache and cost no space."""
-    for kind in ("predictions", "overlays"):
+    Raises:
+        CacheError: a rendered file is not what its record says, by size and digest.
+    """
+    notes: dict[str, str] = {}
+    for kind in (PREDICTIONS, OVERLAYS):
         (folder / kind).mkdir()
-        for video in videos:
-            rendered = job.layout.folder(RENDER_PREDICTIONS) / video.id / kind
-            if rendered.is_dir():
-                shutil.copytree(rendered, folder / kind / video.id, copy_function=link_or_copy)
+    for video in videos:
+        rendered = open_render(job.layout, video.id)
+        if damage := rendered.damage(thorough=True):
+            raise CacheError(f"{rendered.folder}: {damage}; {mend(RENDER_PREDICTIONS.name)}")
+        notes |= {f"{video.id}/{expression}": note for expression, note in rendered.notes.items()}
+        for kind in (PREDICTIONS, OVERLAYS):
+            if (rendered.folder / kind).is_dir():
+                shutil.copytree(rendered.folder / kind, folder / kind / video.id, copy_function=link_or_copy)
+    return notes
 
 
 def link_or_copy(source: str, target: str) -> None:
@@ -88,14 +148,17 @@ def link_or_copy(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def write_scores(job: Job, videos: Sequence[Video], folder: Path) -> None:
+def write_scores(job: Job, videos: Sequence[Video], folder: Path, outcome: Outcome) -> str:
+    """Writes the figures; returns what came out in one line."""
     import pandas
 
     evaluation = collect(job.layout, videos)
     rows = evaluation.rows
-    write_document(folder / "metrics.json", summarise(evaluation, job.dataset, job.split))
+    summary = summarise(evaluation, job.dataset, job.split, outcome)
+    write_document(folder / "metrics.json", summary)
     table = pandas.DataFrame(rows, columns=list(rows[0]) if rows else ["video", "expression"])
     table.to_csv(folder / "per_expression.csv", index=False, lineterminator="\r\n")  # as RFC 4180 has it
+    return str(summary["summary"])
 
 
 def provenance_of(job: Job) -> dict[str, Any]:

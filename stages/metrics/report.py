@@ -40,6 +40,21 @@ class Evaluation:
     extras: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What a run has beside scores.
+
+    Attributes:
+        failed: video → why it has no answer.
+        left_out: what the reader could not use of the index, a sentence each.
+        notes: <video>/<expression> → why its answer is empty.
+    """
+
+    failed: Mapping[str, str] = field(default_factory=dict)
+    left_out: Sequence[str] = ()
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
 def collect(layout: Layout, videos: Iterable[Video]) -> Evaluation:
     """What `stages.evaluate` wrote for all videos.
 
@@ -67,12 +82,13 @@ def collect(layout: Layout, videos: Iterable[Video]) -> Evaluation:
     return Evaluation(next(iter(protocols), "none"), [{c: row.get(c) for c in columns} for row in rows], extras)
 
 
-def summarise(evaluation: Evaluation, dataset: str, split: str) -> dict[str, Any]:
+def summarise(evaluation: Evaluation, dataset: str, split: str, outcome: Outcome = Outcome()) -> dict[str, Any]:
     """The figures of a split.
 
     Returns:
         `dataset`, `split`, `truth` (whether there is ground truth at all), `counts`, `missing` (expressions
-        without a prediction, as video/expression; they were scored as empty); with ground truth also `metric`
+        without a prediction, as video/expression; they were scored as empty), `empty` (video/expression → why),
+        `failed` (video → why), `left_out`, and all of these in one line, `summary`; with ground truth also `metric`
         (the figure to quote), `protocol` (what to quote it under), `figures` in 0 … 1 (None = no values to
         average), and, where the data set groups its expressions, `groups`: the same figures of each group.
 
@@ -91,7 +107,8 @@ def summarise(evaluation: Evaluation, dataset: str, split: str) -> dict[str, Any
     }
     missing = [f"{row['video']}/{row['expression']}" for row in rows if row["missing"]]
     summary: dict[str, Any] = {"dataset": dataset, "split": split, "truth": bool(scored), "counts": counts}
-    summary["missing"] = missing
+    summary |= {"summary": in_a_line(rows, outcome), "missing": missing, "empty": dict(outcome.notes)}
+    summary |= {"failed": dict(outcome.failed), "left_out": list(outcome.left_out)}
     if scored:
         protocol = protocol_of(evaluation.protocol)
         summary |= {"metric": protocol.metric, "protocol": protocol.title(scored)}
@@ -99,6 +116,27 @@ def summarise(evaluation: Evaluation, dataset: str, split: str) -> dict[str, Any
         groups = _groups(protocol, scored, evaluation.extras)
         summary |= {"groups": groups} if groups else {}
     return summary
+
+
+def in_a_line(rows: Sequence[Row], outcome: Outcome) -> str:
+    """As "8 videos, 42 expressions: 6 answered with nothing, 1 video failed (clip: the file is cut short)"."""
+    n_videos = len({row["video"] for row in rows}) + len(outcome.failed)
+    empty = [f"{row['video']}/{row['expression']}" for row in rows if row["predicted_empty"]]
+    parts = []
+    if empty:
+        note = outcome.notes.get(empty[0], "")
+        parts.append(f"{len(empty)} answered with nothing" + (f" ({empty[0]}: {note})" if note else ""))
+    if outcome.failed:
+        video, reason = next(iter(outcome.failed.items()))
+        parts.append(f"{_count(len(outcome.failed), 'video')} failed ({video}: {reason})")
+    if outcome.left_out:
+        parts.append(f"{len(outcome.left_out)} left out ({outcome.left_out[0]})")
+    said = ", ".join(parts) or "every one has an answer"
+    return f"{_count(n_videos, 'video')}, {_count(len(rows), 'expression')}: {said}"
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _groups(protocol: Protocol, rows: Sequence[Row], extras: Mapping[str, Any]) -> dict[str, Figures]:

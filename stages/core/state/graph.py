@@ -61,6 +61,8 @@ class Stage:
         return f"{self.name}-{branch}" if branch else self.name
 
 
+ERRORS = "errors"  # folder of a split's cache: what failed and why
+
 # The cap of another source must not track this one again: tracks are what costs.
 TRACK_KEYS = (*(key for key in Tracks.model_fields if key != "max_tracks"), "max_tracks.{branch}")
 TRAINING_KEYS = ("name", "sources", "{selector}", "tda", "training")
@@ -143,4 +145,4 @@ class Layout:
 
     def errors(self, stage: Stage, branch: str | None = None) -> Path:
         """The folder of what failed and why, one file per video."""
-        return self.root / "errors" / stage.task(branch)
+        return self.root / ERRORS / stage.task(branch)

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.core.media import masks
 from stages.core.records import Rle
 from stages.core.state.cache import ZSTD
 
@@ -51,9 +52,9 @@ def write_rles(group: h5py.Group, rles: Sequence[Rle]) -> None:
 
 
 def read_rles(group: h5py.Group, size: tuple[int, int], start: int = 0, stop: int | None = None) -> list[Rle]:
-    """RLEs `start` … `stop` − 1, all of `size` = (height, width)."""
+    """RLEs `start` … `stop` − 1, all of `size` = (height, width); raises ValueError where one does not fill it."""
     stop = group["offset"].shape[0] - 1 if stop is None else stop
     offsets = group["offset"][start : stop + 1]
     flat = group["bytes"][offsets[0] : offsets[-1]].tobytes()
     bounds = offsets - offsets[0]
-    return [{"size": size, "counts": flat[a:b].decode()} for a, b in pairwise(bounds)]
+    return [masks.check({"size": size, "counts": flat[a:b].decode()}) for a, b in pairwise(bounds)]
