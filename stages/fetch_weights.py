@@ -31,7 +31,7 @@ def show(config: Config, preset: str | None, *, verify: bool) -> int:
     from stages.weights.inventory import VERIFIED, inventory, render
 
     rows = inventory(config, preset, hashed=verify)
-    if verify and preset is None:  # what was never fetched is no defect, unless it is asked for by name
+    if verify and preset is None:  # what was never fetched is not a defect, unless it is asked for by name
         present = {row.preset for row in rows if row.state == VERIFIED or row.state.startswith("wrong")}
         rows = [row for row in rows if row.preset in present]
     print(render(rows))

@@ -4,7 +4,7 @@ Reads:  scores/<video>.json, and what the evidence's kind needs: tracks, frames,
 Writes: <cache>/<dataset>/<split>/evidence/<name>/<video>.json: log-odds per expression and track, and where each
         number comes from (stages.core.state.evidence_file).
 Why:    gathering may need a GPU and money, deciding takes seconds: rerank_tracks weighs what is gathered here as
-        often as one likes. Kinds of evidence: stages/evidence/kinds/__init__.py.
+        often as needed. Kinds of evidence: stages/evidence/kinds/__init__.py.
 """
 
 from collections.abc import Mapping, Sequence

@@ -4,7 +4,7 @@ gt: one mask per annotation (no model). grid: SAM2's automatic masks. gdino: Gro
 expression, turned into masks by SAM2. More can be added: stages/prompting/sources.py.
 
 Reads the frame folders of extract_frames, annotations or captions, and the weights. Writes one prompt file
-a video (stages/core/state/prompt_file.py). It is apart from tracking because trackers are tried out on the same
+per video (stages/core/state/prompt_file.py). It is a stage of its own because trackers are tried out on the same
 prompts.
 """
 

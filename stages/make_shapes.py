@@ -18,7 +18,7 @@ from stages.core.run.cli import add_config_flag, add_dataset_flag, at_least, bui
 
 log = logging.getLogger(__name__)
 
-# Videos a split. The smaller one is where the larger one begins: the same videos, byte for byte.
+# Videos per split. The smaller one is how the larger one begins: the same videos, byte for byte.
 SIZES = {
     "demo": {"train": 12, "dev": 3, "valid_u": 8, "valid": 2},
     "full": {"train": 1000, "dev": 60, "valid_u": 80, "valid": 40},
@@ -26,15 +26,15 @@ SIZES = {
 
 
 def run(root: Path, seed: int | None, counts: dict[str, int] | None, n_jobs: int | None) -> None:
-    """Makes the data set; None = as what is there was made, or else seed 0, the demo's size, and all cores."""
+    """Makes the data set; None = as the existing one was made, or else seed 0, the demo's size, and all cores."""
     from stages.worlds.shapes.write import Parameters, make_data_set, read_stamp
 
     existing = read_stamp(root) or {"seed": 0, "counts": SIZES["demo"]}
     counts = counts or existing["counts"]
     few = sum(counts.values()) // 25 + 1  # a process takes a second to start
     parameters = Parameters(existing["seed"] if seed is None else seed, counts)
-    made = make_data_set(root, parameters, n_jobs or min(few, os.cpu_count() or 1))
-    log.info("%s: %s (seed %d, %s)", root, "made" if made else "is there already", parameters.seed, counts)
+    is_new = make_data_set(root, parameters, n_jobs or min(few, os.cpu_count() or 1))
+    log.info("%s: %s (seed %d, %s)", root, "made" if is_new else "is there already", parameters.seed, counts)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -43,7 +43,7 @@ def run(job: Job) -> None:
 
 
 def make_worker(job: Job, selector_path: Path, device: str) -> Worker:
-    """Loads the selector; one call a video after that."""
+    """Loads the selector; one call per video after that."""
     from stages.selectors.samples import open_video
     from stages.selectors.scoring import score_video
     from stages.training.arithmetic import full_float32

@@ -1,4 +1,4 @@
-"""What `snakemake` says on the terminal: a line where a job starts, a line where it ends, and errors.
+"""What `snakemake` prints on the terminal: a line where a job starts, a line where it ends, and errors.
 
 No setting that a Snakefile can make does this: --quiet hides progress and failures too, and a logger plugin needs a
 flag or a profile. So the handler of Snakemake's own terminal output is replaced by a shorter one. Its log file below

@@ -1,4 +1,4 @@
-"""Readers: a data set's layout on disk → records. `open_split` is the one door."""
+"""Readers: a data set's layout on disk → records. `open_split` is the one way in."""
 
 from pathlib import Path
 

@@ -1,11 +1,11 @@
-"""Reader of JHMDB-Sentences (Gavrilyuk et al., CVPR 2018): one actor and one sentence a clip; evaluation only.
+"""Reader of JHMDB-Sentences (Gavrilyuk et al., CVPR 2018): one actor and one sentence per clip; evaluation only.
 
     <root>/jhmdb_annotation.txt                              video_id,query (with a header)
     <root>/Rename_Images/<action>/<video>/00001.png …        frames, counted from 1
     <root>/puppet_mask/<action>/<video>/puppet_mask.mat      part_mask (H, W, T); mask t belongs to frame t + 1
 
-There can be fewer masks than frames: the frames behind the last mask have no truth and are never scored.
-Three frames a clip are scored. The authors' choice of them was never published, and the lists in public code
+There can be fewer masks than frames: the frames after the last mask have no ground truth and are never scored.
+Three frames per clip are scored. The authors' choice of them was never published, and the lists in public code
 differ, each from its own unseeded draw; ours is `SAMPLES`.
 """
 
@@ -25,7 +25,7 @@ TABLE = "jhmdb_annotation.txt"
 # The list of samples: of a clip's frames that have a mask, the three whose sha256 of "<SAMPLES>/<video>/<frame
 # number>" comes first. It depends on no library's random numbers, nor on which clips are read.
 SAMPLES = "referee-jhmdb-928x3-seed0"
-SAMPLES_A_CLIP = 3
+SAMPLES_PER_CLIP = 3
 KEY = "0"  # of the one expression and its annotation
 PUBLISHED: Counts = {"test": ((928, 928),)}  # videos, expressions
 
@@ -36,7 +36,7 @@ def open_split(root: Path, split: str, limit: int | None, published: bool = True
     Args:
         split: "test".
         limit: only the first videos of the table; None = all.
-        published: it is the published set, whose counts are known: others are warned of.
+        published: it is the published set, whose counts are known: counts that differ give a warning.
 
     Raises:
         ValueError: there is no such split, or the table or a folder is missing or broken.
@@ -66,7 +66,7 @@ class JhmdbSplit(SplitDefaults):
         self.root = root
 
     def annotations(self, video: Video) -> Mapping[str, MaskSequence]:
-        """The actor's masks under one key: an RLE for every frame that has a mask, None behind the last.
+        """The actor's masks under one key: an RLE for every frame that has a mask, None after the last.
 
         Raises:
             ValueError: the masks are missing, damaged, or more than the frames.
@@ -110,7 +110,7 @@ class JhmdbSplit(SplitDefaults):
 def sample_frames(video: str, n_masks: int) -> list[int]:
     """Indices, from 0 and ascending, of the frames of a clip that `SAMPLES` scores."""
     order = sorted(range(n_masks), key=lambda i: hashlib.sha256(f"{SAMPLES}/{video}/{i + 1}".encode()).digest())
-    return sorted(order[:SAMPLES_A_CLIP])
+    return sorted(order[:SAMPLES_PER_CLIP])
 
 
 def _clips(folder: Path) -> dict[str, Path]:

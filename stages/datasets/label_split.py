@@ -40,15 +40,15 @@ class LabelSplit(SplitDefaults):
         if not self.has_truth:
             return {}
         labels, folder = self._labels(video), self._folder(video)
-        found: dict[str, MaskSequence] = {}
+        referred: dict[str, MaskSequence] = {}
         for expression in video.expressions:
             for key in expression.annotations or ():
-                if int(key) not in labels and key not in found:
+                if int(key) not in labels and key not in referred:
                     log.warning(
                         "%s: video %r, expression %r: no frame shows object %s", *(folder, video.id, expression.id, key)
                     )
-                found[key] = labels.get(int(key), [None] * len(video.frames))
-        return found
+                referred[key] = labels.get(int(key), [None] * len(video.frames))
+        return referred
 
     def sources(self, video: Video) -> Sequence[Path]:
         """The folder of label images."""

@@ -1,6 +1,6 @@
 """What a split is read from, as one digest that changes when one of its files does.
 
-The workflow holds it against the last run's, so that frames, label files and videos that were replaced in place are seen.
+The workflow compares it with the last run's, so that frames, label files and videos replaced in place are noticed.
 It costs a look at the entry of every file that the index names, and opens none but the index: names, sizes and times of
 change are compared, not contents.
 """
@@ -26,7 +26,7 @@ Facts = list[tuple[str, int, int]]
 def split_listing(config: Config, dataset: str, split: str) -> str:
     """A digest of the split's index and of all files that its videos and their truth are read from.
 
-    Where the split cannot be opened it is of the index files alone: the stage says why.
+    Where the split cannot be opened it covers the index files alone: the stage says why.
     """
     entry = dataset_of(config, dataset)
     root = Path(entry.root)
@@ -41,12 +41,12 @@ def split_listing(config: Config, dataset: str, split: str) -> str:
         frames = [video.location for video in videos]
         truth = [path for video in videos for path in opened.sources(video)]
     with ThreadPoolExecutor(THREADS) as pool:
-        seen = [pool.map(_frame_facts, frames), pool.map(_facts, [*index, *truth])]
-        return digest([[video.id for video in videos], *map(list, seen)])
+        facts = [pool.map(_frame_facts, frames), pool.map(_facts, [*index, *truth])]
+        return digest([[video.id for video in videos], *map(list, facts)])
 
 
 def _frame_facts(path: Path) -> Facts:
-    """The same of a video file, or of the pictures in a folder of frames."""
+    """The facts of a video file, or of the pictures in a folder of frames."""
     return [fact for fact in _facts(path) if fact[0].lower().endswith(FRAME_SUFFIXES) or fact[0] == path.name]
 
 
@@ -72,7 +72,7 @@ def _facts_of(entry: "os.DirEntry[str]") -> tuple[str, int, int]:
 
 @contextmanager
 def _silent_readers() -> Iterator[None]:
-    """What readers warn of the stages will say: here nobody asked."""
+    """Mutes what readers warn of: the stages will say it."""
     readers = logging.getLogger("stages.datasets")
     before = readers.level
     readers.setLevel(logging.CRITICAL)

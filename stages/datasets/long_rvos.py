@@ -35,7 +35,7 @@ def open_split(root: Path, split: str, limit: int | None, published: bool = True
 
     Args:
         limit: only the first videos of the index; None = all.
-        published: it is the published set, whose counts are known: others are warned of.
+        published: it is the published set, whose counts are known: counts that differ give a warning.
 
     Raises:
         ValueError: the index is missing, is not JSON, lacks its keys, or holds an id that cannot be a path.
@@ -68,7 +68,7 @@ class LongRvosSplit(SplitDefaults):
         self._read = lru_cache(maxsize=1)(self._read_video)
 
     def annotations(self, video: Video) -> Mapping[str, MaskSequence]:
-        """Object → one RLE (or None) a frame, for what the video's expressions refer to.
+        """Object → one RLE (or None) per frame, for what the video's expressions refer to.
 
         Raises:
             ValueError: an object's folder is missing, or a mask in it is damaged, of another size than the
@@ -86,27 +86,27 @@ class LongRvosSplit(SplitDefaults):
 
     def _read_video(self, video: Video) -> Mapping[str, MaskSequence]:
         assert self._folder is not None
-        found: dict[str, MaskSequence] = {}
+        referred: dict[str, MaskSequence] = {}
         size: tuple[int, int] | None = None
         for expression in video.expressions:
             where = f"video {video.id!r}, expression {expression.id!r}"
             for key in expression.annotations or ():
-                if key not in found:
+                if key not in referred:
                     folder = stored_path(self._folder, video.id) / key
-                    found[key] = _object_masks(folder, video, size, where)
-                    size = next((rle["size"] for rle in found[key] if rle is not None), size)
+                    referred[key] = _object_masks(folder, video, size, where)
+                    size = next((rle["size"] for rle in referred[key] if rle is not None), size)
                     check_frame_size(video, size, f"{folder}: {where}")
-        return found
+        return referred
 
 
 def _object_masks(folder: Path, video: Video, size: tuple[int, int] | None, where: str) -> list[Rle | None]:
-    """One RLE a frame of an object, None where it has no file."""
+    """One RLE per frame of an object, None where it has no file."""
     if not folder.is_dir():
         raise ValueError(f"{folder}: {where}: the folder of the object's masks does not exist; restore it")
     present = {nfc(path.stem): path for path in folder.iterdir() if path.suffix == ".png"}
     if present and present.keys().isdisjoint(map(nfc, video.frames)):
         raise ValueError(f"{folder}: {where}: none of its masks is of a frame of the index; restore the folder")
-    found: list[Rle | None] = []
+    rles_T: list[Rle | None] = []
     for name in video.frames:
         rle = _read_mask(present[nfc(name)], where) if nfc(name) in present else None
         if rle is not None and size is not None and rle["size"] != size:
@@ -114,8 +114,8 @@ def _object_masks(folder: Path, video: Video, size: tuple[int, int] | None, wher
                 f"{folder / name}.png: {where}: is of size {rle['size']} (height, width), others of {size}; restore it"
             )
         size = rle["size"] if rle is not None else size
-        found.append(rle)
-    return found
+        rles_T.append(rle)
+    return rles_T
 
 
 def _read_mask(path: Path, where: str) -> Rle:
@@ -129,7 +129,7 @@ def _read_mask(path: Path, where: str) -> Rle:
 
 
 def _truth(folder: Path, raw: Mapping[str, Any], index: Path) -> Path | None:
-    """The folder of masks; None for a split that is published without (test, for a while)."""
+    """The folder of masks; None for a split that is published without them (test, at first)."""
     return annotations_folder(folder, raw, index) if (folder / "Annotations").is_dir() else None
 
 

@@ -1,6 +1,6 @@
 """Masks in a JSON file, as MeViS and ReVOS ship them: annotation id → one RLE or null per frame.
 
-The published files have hundreds of megabytes: they are read on first use, since half of the stages need none.
+The published files take hundreds of megabytes: they are read on first use, since half of the stages need no masks.
 """
 
 from collections.abc import Mapping
@@ -28,16 +28,16 @@ class MaskDict:
             ValueError: the file cannot be read, lacks an annotation, or holds one that does not fit the
                 video; the message names file, video and expression.
         """
-        found: dict[str, MaskSequence] = {}
+        referred: dict[str, MaskSequence] = {}
         size: tuple[int, int] | None = None
         for expression in video.expressions:
             for key in expression.annotations or ():
-                if key not in found:
+                if key not in referred:
                     where = f"{self.path}: annotation {key} (video {video.id!r}, expression {expression.id!r})"
-                    found[key] = read_masks(stored_key(self.entries, key), len(video.frames), size, where)
-                    size = next((rle["size"] for rle in found[key] if rle is not None), size)
+                    referred[key] = read_masks(stored_key(self.entries, key), len(video.frames), size, where)
+                    size = next((rle["size"] for rle in referred[key] if rle is not None), size)
                     check_frame_size(video, size, where)
-        return found
+        return referred
 
     @cached_property
     def entries(self) -> Mapping[str, Any]:
@@ -52,7 +52,7 @@ def read_masks(raw: Any, n_frames: int, size: tuple[int, int] | None, where: str
         ValueError: starting with `where`.
     """
     if not isinstance(raw, list):
-        raise ValueError(f"{where}: {'is missing' if raw is None else 'is no list of masks'}; restore the file")
+        raise ValueError(f"{where}: {'is missing' if raw is None else 'is not a list of masks'}; restore the file")
     if len(raw) != n_frames:
         raise ValueError(f"{where}: holds {len(raw)} masks for {n_frames} frames; restore the file or the index")
     masks: list[Rle | None] = []

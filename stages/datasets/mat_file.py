@@ -45,7 +45,7 @@ def read_masks(path: Path) -> NDArray[np.bool_]:
     """The masks as (T, H, W).
 
     Raises:
-        ValueError: the file is missing, damaged or no MATLAB 5 file, or holds no such array of numbers.
+        ValueError: the file is missing, damaged or not a MATLAB 5 file, or holds no such array of numbers.
     """
     try:
         array = _find(path.read_bytes())
@@ -70,16 +70,16 @@ def _find(content: bytes) -> _Array:
     if content[124:126] in (b"\0\2", b"\2\0"):
         raise ValueError("it is of version 7.3; save it as version 5 (save -v7)")
     names = []
-    found = None
+    masks_array = None
     for element in _elements(content, order):
         array = _parse(element, order)
-        if array.name == VARIABLE and found is not None:
+        if array.name == VARIABLE and masks_array is not None:
             raise ValueError(f"it holds {VARIABLE} twice")
-        found = array if array.name == VARIABLE else found
+        masks_array = array if array.name == VARIABLE else masks_array
         names.append(array.name)
-    if found is None:
+    if masks_array is None:
         raise ValueError(f"it holds no variable {VARIABLE!r}, but {names}")
-    return found
+    return masks_array
 
 
 def _elements(content: bytes, order: str) -> Iterator[bytes]:
@@ -129,7 +129,7 @@ def _parse(data: bytes, order: str) -> _Array:
 
 
 def _parts(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
-    """Kind and bytes of each part; a part of up to four bytes lies inside its tag."""
+    """Kind and bytes of each part; a part of up to four bytes is stored inside its tag."""
     at = 0
     while at < len(data):
         (tag,) = struct.unpack_from(f"{order}I", data, at)

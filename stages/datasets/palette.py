@@ -1,4 +1,4 @@
-"""Label PNGs: one image per frame, each pixel the number of its object. Read a frame at a time, kept as RLE.
+"""Label PNGs: one image per frame, each pixel the number of its object. Read frame by frame, kept as RLE.
 
 Labels are the indices of the palette, never colours: `cv2` gray turns index 2 into 75, and `convert("P")` of
 an RGB image makes up a palette of its own.
@@ -43,12 +43,12 @@ def label_masks(files: Sequence[Path]) -> dict[int, list[Rle | None]]:
     """Label → T RLEs, None in the frames without it; labels in ascending order, 0 (background) left out.
 
     Args:
-        files: one image a frame.
+        files: one image per frame.
 
     Raises:
         ValueError: an image is missing or damaged, or differs in size from the first.
     """
-    found: dict[int, list[Rle | None]] = {}
+    by_label: dict[int, list[Rle | None]] = {}
     size: tuple[int, ...] | None = None
     for t, file in enumerate(files):
         labels_HW = read_labels(file)
@@ -57,5 +57,5 @@ def label_masks(files: Sequence[Path]) -> dict[int, list[Rle | None]]:
             raise ValueError(f"{file}: is of size {labels_HW.shape} (height, width), {files[0]} of {size}; restore it")
         for label in np.flatnonzero(np.bincount(labels_HW.ravel(), minlength=1)).tolist():
             if label:
-                found.setdefault(label, [None] * len(files))[t] = masks.encode(labels_HW == label)
-    return dict(sorted(found.items()))
+                by_label.setdefault(label, [None] * len(files))[t] = masks.encode(labels_HW == label)
+    return dict(sorted(by_label.items()))

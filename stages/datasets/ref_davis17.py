@@ -38,7 +38,7 @@ class DavisSplit(LabelSplit):
     protocol = "davis17"
 
     def annotations(self, video: Video) -> Mapping[str, MaskSequence]:
-        """Label → one RLE (or None) a frame, for **all** objects of the video, in the order of their numbers.
+        """Label → one RLE (or None) per frame, for **all** objects of the video, in the order of their numbers.
 
         DAVIS' unsupervised protocol counts objects that no sentence describes, too, and every number up to the
         largest label, whether a frame shows it or not (then all None).
@@ -46,11 +46,11 @@ class DavisSplit(LabelSplit):
         Raises:
             ValueError: as `LabelSplit.annotations`.
         """
-        found = dict(super().annotations(video))
-        seen = {label: masks for label, masks in self._labels(video).items() if label != VOID}
-        for label in range(1, max(seen, default=0) + 1):
-            found[str(label)] = seen.get(label, [None] * len(video.frames))
-        return {key: found[key] for key in sorted(found, key=int)}
+        referred = dict(super().annotations(video))
+        shown = {label: masks for label, masks in self._labels(video).items() if label != VOID}
+        for label in range(1, max(shown, default=0) + 1):
+            referred[str(label)] = shown.get(label, [None] * len(video.frames))
+        return {key: referred[key] for key in sorted(referred, key=int)}
 
     def void(self, video: Video) -> MaskSequence | None:
         """The pixels labelled 255, None in frames without; ValueError as `annotations`."""
@@ -63,7 +63,7 @@ def open_split(root: Path, split: str, limit: int | None, published: bool = True
     Args:
         split: train, val, or valid (the same as val).
         limit: only the first videos of the list; None = all.
-        published: it is the published set, whose counts are known: others are warned of.
+        published: it is the published set, whose counts are known: counts that differ give a warning.
 
     Raises:
         ValueError: a list, an index, a text file or the folder of annotations is missing or unusable as a
@@ -110,11 +110,11 @@ def _listed(file: Path) -> list[str]:
 
 
 def _raw_video(folder: Path, name: str, texts: list[Texts]) -> Video:
-    found, defects = expressions(texts, name)
+    sentences, defects = expressions(texts, name)
     stems = sorted(p.stem for p in folder.glob("*.jpg") if p.name[0] != ".") if folder.is_dir() else []
     if not stems:
         defects.append(f"{folder}: video {name!r}: no frame (.jpg) is there; restore the folder")
-    return Video(name, tuple(stems), folder, tuple(found), len(stems), "; ".join(defects))
+    return Video(name, tuple(stems), folder, tuple(sentences), len(stems), "; ".join(defects))
 
 
 def _read_converted(root: Path, split: str, index: Path) -> tuple[list[Video], Path, list[str]]:

@@ -43,7 +43,7 @@ def open_split(root: Path, split: str, limit: int | None, published: bool = True
 
     Args:
         limit: only the first videos of the index (after test's are left out); None = all.
-        published: it is the published set, whose counts are known: others are warned of.
+        published: it is the published set, whose counts are known: counts that differ give a warning.
 
     Raises:
         ValueError: the index is missing, is not JSON, lacks its keys, holds an id that cannot be a path, or

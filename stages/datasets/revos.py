@@ -2,8 +2,8 @@
 
 <root>/JPEGImages/<video>/00000.jpg …      all splits; ids hold "/", as UVO/all/2E4T5NCywcE
 <root>/meta_expressions_<split>_.json      the index (mind the underscore); type_id says what a sentence asks for
-<root>/mask_dict.json                      annotation id → one RLE or null a frame
-<root>/mask_dict_foreground.json           video → {"masks_rle": one RLE a frame}: everything annotated in it
+<root>/mask_dict.json                      annotation id → one RLE or null per frame
+<root>/mask_dict_foreground.json           video → {"masks_rle": one RLE per frame}: everything annotated in it
 """
 
 import logging
@@ -43,7 +43,7 @@ def open_split(root: Path, split: str, limit: int | None, published: bool = True
 
     Args:
         limit: only the first videos of the index; None = all.
-        published: it is the published set, whose counts are known: others are warned of.
+        published: it is the published set, whose counts are known: counts that differ give a warning.
 
     Raises:
         ValueError: the index or mask_dict.json is missing, the index is not JSON, lacks its keys, or holds an
@@ -73,7 +73,7 @@ class RevosSplit(SplitDefaults):
         self._masks, self._foreground_file = masks, foreground
 
     def annotations(self, video: Video) -> Mapping[str, MaskSequence]:
-        """Annotation id → one RLE (or None) a frame, for what the video's expressions refer to.
+        """Annotation id → one RLE (or None) per frame, for what the video's expressions refer to.
 
         Raises:
             ValueError: mask_dict.json cannot be read, lacks an annotation, or holds one that does not fit
@@ -125,7 +125,7 @@ def _warn_of_total(root: Path, split: str, raw: Mapping[str, Any]) -> None:
     try:
         rest = load_videos(other)
     except ValueError as error:
-        log.warning("%s", error)  # a broken train index is no reason to refuse valid
+        log.warning("%s", error)  # a broken train index is not a reason to refuse valid
         return
     warn_of_counts(root, len(raw) + len(rest), count_expressions(raw) + count_expressions(rest), [PUBLISHED_TOTAL])
 

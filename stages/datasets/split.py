@@ -22,14 +22,14 @@ class SplitDefaults:
     @property
     def left_out(self) -> Sequence[str]:
         """What the reader could not use, then the defects of expressions, in the order of the videos."""
-        return (*self._left_out, *(said for video in self._videos for said in expression_defects(video)))
+        return (*self._left_out, *(defect for video in self._videos for defect in expression_defects(video)))
 
     def videos(self) -> list[Video]:
         """All videos, in the order of the index."""
         return list(self._videos)
 
     def annotations(self, video: Video) -> Mapping[str, MaskSequence]:
-        """Empty: nobody has drawn the truth."""
+        """Empty: there is no ground truth."""
         return {}
 
     def void(self, video: Video) -> MaskSequence | None:
@@ -41,7 +41,7 @@ class SplitDefaults:
         return None
 
     def sources(self, video: Video) -> Sequence[Path]:
-        """None: the truth is in the index files, or nowhere."""
+        """None: the ground truth is in the index files, or nowhere."""
         return ()
 
     def foreground(self, video: Video) -> MaskSequence | None:
@@ -52,5 +52,5 @@ class SplitDefaults:
 def expression_defects(video: Video) -> list[str]:
     """What is wrong with single expressions, also where a reader has not looked at their captions."""
     where = f"{video.location}: video {video.id!r}, expression"
-    said = [(e, e.defect or caption_defect(e.text)) for e in video.expressions]
-    return [reason if e.defect else f"{where} {e.id!r} {reason}" for e, reason in said if reason]
+    reasons = [(e, e.defect or caption_defect(e.text)) for e in video.expressions]
+    return [reason if e.defect else f"{where} {e.id!r} {reason}" for e, reason in reasons if reason]

@@ -22,7 +22,7 @@ class Row(NamedTuple):
 def load_table(path: Path, width: int) -> list[Row]:
     """All rows that are not blank, the header (where there is one) among them.
 
-    A last line without end is warned of.
+    A last line without a line break gives a warning.
 
     Raises:
         ValueError: the file is missing, not UTF-8, empty, has a quotation that does not close, or a row of

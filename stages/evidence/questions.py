@@ -1,4 +1,4 @@
-"""What is asked of an MLLM and what it answers: the protocol that every backend fulfils."""
+"""What an MLLM is asked and what it answers: the protocol that every backend implements."""
 
 import hashlib
 from collections.abc import Sequence

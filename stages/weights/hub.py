@@ -33,7 +33,7 @@ class Listing:
         commit: the commit that the revision stands for.
         announced: file name → the sha256 that the hub announces; None where it announces none.
         sizes: file name → bytes.
-        blobs: file name → git's id of its bytes, which large files have not.
+        blobs: file name → git's id of its bytes, which large files lack.
     """
 
     commit: str

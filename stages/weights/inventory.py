@@ -27,7 +27,7 @@ class Row:
 
     Attributes:
         origin: the hub id, the host of an address, "seed N", or the local path.
-        revision: what the config asks for, and behind "@" the commit that it is locked at.
+        revision: what the config asks for, and after "@" the commit that it is locked at.
         licence: as the config says; "" where it says none.
         size: bytes, None where it is not known yet.
         state: VERIFIED (hashed just now), IN_PLACE (of the recorded size), MISSING, or what is wrong.
@@ -121,5 +121,5 @@ def _state(file: Path, name: str, wanted: FileFacts | None, hashed: bool) -> str
         return f"wrong size: {size}"
     if not hashed:
         return IN_PLACE
-    found = facts_of(file)["sha256"]
-    return VERIFIED if found == wanted["sha256"] else f"wrong bytes: sha256 {found[:16]}…"
+    sha256 = facts_of(file)["sha256"]
+    return VERIFIED if sha256 == wanted["sha256"] else f"wrong bytes: sha256 {sha256[:16]}…"

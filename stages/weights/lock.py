@@ -59,13 +59,13 @@ class Lock:
 
     def files_of(self, model: Model) -> dict[str, FileFacts]:
         """What is recorded of a model's files, from the hub and from addresses; raises FetchError as `entry` does."""
-        found: dict[str, FileFacts] = {}
+        recorded: dict[str, FileFacts] = {}
         if model.hub is not None and model.revision is not None:
             files = self.entry(model.hub, model.revision).files
-            found |= {name: files[name] for name in matching(files, model.patterns)}
+            recorded |= {name: files[name] for name in matching(files, model.patterns)}
         for address in model.addresses:
-            found |= self.entry(address, address).files
-        return found
+            recorded |= self.entry(address, address).files
+        return recorded
 
     def record(self, hub: str, entry: Entry) -> None:
         """Replaces a repository's entry, atomically."""

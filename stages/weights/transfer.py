@@ -73,8 +73,8 @@ def _go_on(url: str, partial: Path, size: int, headers: Mapping[str, str], arriv
                 file.write(chunk)
                 file.flush()
                 arrived(len(chunk))
-    if (found := partial.stat().st_size) != size:
-        raise ShortAnswerError(f"{url}: {found} of {size} bytes arrived")
+    if (arrived_size := partial.stat().st_size) != size:
+        raise ShortAnswerError(f"{url}: {arrived_size} of {size} bytes arrived")
 
 
 def remote_file(url: str) -> tuple[int, str]:

@@ -129,7 +129,7 @@ def _no_image(folder: Path) -> None:
         (_dangling, "2.jpg: a link to {folder}/gone, which is not there"),
         (_no_image, "2.jpg: frame is not readable (no picture of a known kind)"),
         (_empty, "2.jpg: frame is not readable (the file is empty)"),
-        (_pipe, "2.jpg: frame is no file (a folder, pipe or device)"),
+        (_pipe, "2.jpg: frame is not a file (a folder, pipe or device)"),
         (_several, "2.jpg: frame is not readable (holds 2 pictures; a frame is one)"),
         (_floats, "2.jpg: frame is not readable (its pixels are floats, of no known range)"),
     ],
@@ -272,7 +272,7 @@ def test_a_pipe_in_place_of_a_frame_is_not_waited_for(tmp_path):
     path = open_frames(job.layout, "clip").path(1)
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(ValueError, match="is no file"):
+    with pytest.raises(ValueError, match="is not a file"):
         open_frames(job.layout, "clip").load(1)
     run(job)
     assert open_frames(job.layout, "clip").load(1).shape == (48, 64, 3)

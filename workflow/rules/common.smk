@@ -88,7 +88,7 @@ shell.prefix(
 )
 JOB = "--config $REFEREE_CONFIG --dataset {wildcards.dataset} --split {wildcards.split}"
 SHARDED_JOB = f"{JOB} --pid {{wildcards.pid}} --n-pids {{wildcards.n}}"
-# The log holds the whole output, the terminal what is no mere information. What writes it outlives Ctrl-C, so that the
+# The log holds the whole output, the terminal all but plain information. What writes it outlives Ctrl-C, so that the
 # last words of a job get there; a job's exit status is that of its stage (pipefail).
 LOGGED = "2>&1 | (trap '' INT; tee {log} | sed -u '\\|^..:..:.. I |d')"
 
@@ -156,7 +156,7 @@ def reads(stage):
 
 
 def reads_of_variant(wildcards):
-    """The same of a training with another architecture and seed than the config's."""
+    """What `reads` gives for a training with another architecture and seed than the config's."""
     over = variant(CONFIG, wildcards.dataset, wildcards.name, int(wildcards.seed))
     own = settings_of(over, wildcards.dataset)
     return section_digest(own, STAGES["train_selector"].reads(own, None))
@@ -180,7 +180,7 @@ def verified(wildcards, *tasks):
 
 
 def verified_elsewhere(reference, *tasks):
-    """The same for another split, given as <dataset>/<split>."""
+    """What `verified` gives for another split, given as <dataset>/<split>."""
     dataset, split = reference.split("/")
     return [VERIFIED.format(dataset=dataset, split=split, task=task) for task in tasks]
 
@@ -259,7 +259,7 @@ def gathered(wildcards):
 
 
 def selector(wildcards):
-    """The selector that scores a data set: a given file, or the end of a training."""
+    """The selector that scores a data set: a given file, or the finished marker of a training."""
     choice = CONFIG.datasets[wildcards.dataset].selector
     return (
         [choice.weights]
@@ -301,10 +301,10 @@ def compared_selectors(wildcards):
 
 
 def trainings(wildcards, name):
-    """The ends of an architecture's trainings, one per seed; the configured one serves for its own."""
+    """The finished markers of an architecture's trainings, one per seed; the configured one serves for its own."""
     train = CONFIG.datasets[wildcards.dataset].selector.train
-    said = settings_of(CONFIG, train.split("/")[0]).selector
-    own = (said.name, said.training.seed)
+    configured = settings_of(CONFIG, train.split("/")[0]).selector
+    own = (configured.name, configured.training.seed)
     tasks = [
         "train_selector" if (name, seed) == own else f"train_selector-{name}-{seed}"
         for seed in settings(wildcards).compare.seeds

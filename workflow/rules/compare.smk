@@ -1,4 +1,4 @@
-# What beats what: the wind tunnel. Selectors of several seeds, baselines and the oracle on one split.
+# Which method is better: selectors of several seeds, baselines and the oracle on one split.
 
 
 # A training beside the configured one: another architecture or another seed.

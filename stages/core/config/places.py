@@ -1,4 +1,4 @@
-"""Which folders a config writes to, and that none of them is, holds or lies in a folder of the user's.
+"""Which folders a config writes to, and that none of them is, holds or is inside a folder of the user's.
 
 Stages and Snakemake remove and replace what they made before: a results folder that is a data set's, or a cache in
 the place of results, would be removed with it. So such a config is refused before anything runs.
@@ -33,7 +33,7 @@ class Place:
 def check_places(config: Config) -> None:
     """
     Raises:
-        ValueError: a place that is written to equals, holds or lies in another, or two of the folders that hold such
+        ValueError: a place that is written to equals, holds or is inside another, or two of the folders that hold such
             places are the same; names both keys and both paths.
     """
     roots = {name: _resolved(getattr(config.paths, name)) for name in ("results", "cache", "weights")}

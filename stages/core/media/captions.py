@@ -27,7 +27,7 @@ def add_caption(frame_HW3: Image3, text: str, font: str | None = None) -> Image3
     not enough. Characters that no font has show as boxes, with a warning.
 
     Args:
-        font: a font file that goes first.
+        font: a font file that is tried first.
     """
     return np.concatenate([frame_HW3, _bar(text, frame_HW3.shape[1], font)])
 

@@ -102,7 +102,7 @@ def _is_playable(kinds: set[bytes]) -> bool:
 
 
 def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
-    """Kind and end of every box at the top level, up to the file's end or to bytes that are no box."""
+    """Kind and end of every box at the top level, up to the file's end or to bytes that are not a box."""
     start = 0
     while start < size:
         file.seek(start)

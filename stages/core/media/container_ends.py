@@ -135,7 +135,7 @@ def check_asf(file: BinaryIO, path: Path) -> None:
 
 
 def ts_packet(head: bytes) -> int | None:
-    """Bytes of a transport stream's packet; None where the bytes are no such stream."""
+    """Bytes of a transport stream's packet; None where the bytes are not such a stream."""
     for length, mark in TS_SIZES:
         marks = head[mark : 3 * length : length]
         if marks and marks == b"\x47" * len(marks) and len(head) >= mark + min(2 * length, 189):

@@ -102,14 +102,14 @@ def draw_numbered(frame_HW3: Image3, rles: Sequence[Rle], numbers: Sequence[int]
 
     Args:
         rles: masks of the frame's size; empty ones (object not visible) get neither outline nor badge.
-        numbers: one a mask.
+        numbers: one per mask.
         width: of the outlines in pixels; badges scale with the frame.
 
     Raises:
         ValueError: a mask is not of the frame's size, or numbers and masks differ in number.
     """
     if len(rles) != len(numbers):
-        raise ValueError(f"{len(rles)} masks with {len(numbers)} numbers: give one number a mask")
+        raise ValueError(f"{len(rles)} masks with {len(numbers)} numbers: give one number per mask")
     image_HW3 = frame_HW3
     visible = [(masks.decode(rle), number) for rle, number in zip(rles, numbers)]
     for mask_HW, number in visible:

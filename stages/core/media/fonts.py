@@ -54,7 +54,7 @@ def runs_of(text: str, chosen: str | None = None) -> tuple[Run, ...]:
     """The text cut into pieces, each with a font that has all of its characters, as far as there is one.
 
     Args:
-        chosen: a font file that goes first, from the config.
+        chosen: a font file that is tried first, from the config.
 
     Raises:
         ValueError: `chosen` cannot be read.

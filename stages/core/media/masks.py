@@ -26,7 +26,7 @@ def check(rle: Rle) -> Rle:
     leave open from memory that was never set, and takes areas and boxes of broken ones as they come.
 
     Raises:
-        ValueError: the size is no pair of positive integers or too large, a character is none of the
+        ValueError: the size is not a pair of positive integers or too large, a character is none of the
             encoding's, the last run is cut, a run is negative, or the runs do not add up to the size.
     """
     height, width = _check_size(rle["size"])

@@ -94,7 +94,7 @@ def check_is_file(path: Path) -> None:
     if not path.is_file():
         if path.is_symlink() and not path.exists():
             raise ValueError(f"{path}: a link to {path.readlink()}, which is not there; restore that file")
-        reason = "is no file (a folder, pipe or device)" if path.exists() else "is missing"
+        reason = "is not a file (a folder, pipe or device)" if path.exists() else "is missing"
         raise ValueError(f"{path}: frame {reason}; restore it and run extract_frames again")
 
 

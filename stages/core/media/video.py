@@ -116,7 +116,7 @@ def measure(path: Path) -> Measure:
 
 @dataclass
 class _Progress:
-    """What was met so far, to be held against what the container declares."""
+    """What was met so far, to be compared with what the container declares."""
 
     packets: int = 0
     shown: int = 0  # packets that an edit list does not hide
@@ -132,7 +132,7 @@ def _thinned(frames: Iterator[Timed], fps: float | None) -> Iterator[Timed]:
 def nearest_to_ticks(frames: Iterable[Timed], fps: float) -> Iterator[Timed]:
     """Of all frames that are nearest to one tick of 1/fps s, the one closest to it.
 
-    A tick behind the last frame by more than half a frame is past the video's end, and gives none.
+    A tick more than half a frame after the last frame is past the video's end, and gives none.
     """
     best: Timed | None = None
     tick, last, gap = 0, 0.0, 0.0
@@ -157,7 +157,7 @@ def _open(path: Path) -> InputContainer:
 
 def _video_stream(container: InputContainer, path: Path) -> VideoStream:
     for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:  # the cover of a song is no video
+        if not stream.disposition & Disposition.attached_pic:  # the cover of a song is not a video
             return stream
     kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
     raise ValueError(f"{path}: holds no video stream (it has: {kinds}); give a file with pictures")

@@ -82,7 +82,7 @@ def execute(
     """Parses the flags and runs `action` on them.
 
     Returns:
-        What `action` returns, None as 0; 2 for wrong input (config, data, cache, arguments), said in one line; 130
+        What `action` returns, None as 0; 2 for wrong input (config, data, cache, arguments), reported in one line; 130
         after Ctrl-C. Failed videos of a stage exit with 1.
     """
     arguments = parser.parse_args(argv)

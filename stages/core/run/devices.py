@@ -98,7 +98,7 @@ def lease_slot(slots: Sequence[Slot], folder: Path) -> Iterator[Slot]:
                 yield slot
                 return
         if not waiting:
-            log.info("all of the devices %s are taken; waiting for one", ", ".join(slot.name for slot in slots))
+            log.info("all devices (%s) are taken; waiting for one", ", ".join(slot.name for slot in slots))
             waiting = True
         time.sleep(POLL_SECONDS)
 

@@ -37,16 +37,16 @@ def refuse_foreign(folder: Path) -> None:
 
 
 def refuse_output(out: Path, *inputs: Path) -> None:
-    """Returns when a file may be written at `out`, in place of a file that is there.
+    """Returns where a file may be written at `out`, possibly in place of an existing one.
 
     Args:
         inputs: files and folders that are read, none of which may be replaced.
 
     Raises:
-        ValueError: a folder or a link is there, or what is there is no file; or it is an input, or lies in one.
+        ValueError: a folder or a link is there, or what is there is not a file; or it is an input, or is inside one.
     """
     if out.is_symlink() or (out.exists() and not out.is_file()):
-        kind = "a link" if out.is_symlink() else "a folder" if out.is_dir() else "no file"
+        kind = "a link" if out.is_symlink() else "a folder" if out.is_dir() else "not a file"
         raise ValueError(f"{out}: is {kind}, in the place of the file to write; give another place")
     place = out.resolve()
     for given in inputs:

@@ -30,7 +30,7 @@ FILES = (
 
 
 class LocalJudge:
-    """Fulfils `stages.evidence.questions.Judge`. Made by `load_judge`."""
+    """Implements `stages.evidence.questions.Judge`. Made by `load_judge`."""
 
     def __init__(self, model: Any, processor: Any, where: str) -> None:
         self.model, self.processor, self.where = model, processor, where
