@@ -5,6 +5,7 @@ line of its docstring, read from the file.
 """
 
 import importlib
+import os
 import shutil
 import sys
 import textwrap
@@ -62,8 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a verb and returns its exit status; 2 where there is no such verb."""
     first, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if first in ("-h", "--help", "help"):
-        print(overview(shutil.get_terminal_size().columns))
-        return 0
+        return show(overview(shutil.get_terminal_size().columns))
     if first in ("-V", "--version"):
         print(f"referee {stages.__version__}")
         return 0
@@ -74,6 +74,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: no verb {first!r}{nearest(verb, MODULES)}", file=sys.stderr)
         return 2
     return call(verb, rest)
+
+
+def show(text: str) -> int:
+    """Prints a page, of which `| head` may want the beginning alone."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains at its end
+    return 0
 
 
 def call(verb: str, words: Sequence[str]) -> int:
