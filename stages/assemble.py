@@ -12,7 +12,6 @@ zip as check_submission does. A video that failed is left out and named, and the
 The folder is built beside its place and renamed: it is there as a whole or not at all.
 """
 
-import glob
 import json
 import logging
 import os
@@ -25,7 +24,8 @@ from stages.core.config.resolved import dataset_config
 from stages.core.records import Split, Video
 from stages.core.run.cli import Job, run_stage
 from stages.core.state.cache import CacheError, mend
-from stages.core.state.graph import ERRORS, EVALUATE, RENDER_PREDICTIONS
+from stages.core.state.failures import first_failure
+from stages.core.state.graph import EVALUATE, RENDER_PREDICTIONS
 from stages.core.state.marks import mark, refuse_foreign, remove_ours
 from stages.core.state.provenance import collect_provenance
 from stages.core.state.renders import OVERLAYS, PREDICTIONS, open_render
@@ -75,7 +75,8 @@ def finished(job: Job, videos: Sequence[Video]) -> tuple[list[Video], dict[str, 
     sound, failed = [], {}
     for video in videos:
         missing = [s for s in (EVALUATE, RENDER_PREDICTIONS) if not job.layout.file(s, video.id).exists()]
-        reason = video.defect or (failure_of(job, video) if missing else "")
+        failure = first_failure(job.layout, video.id) if missing else None
+        reason = video.defect or ("" if failure is None else failure.reason)
         if reason:
             failed[video.id] = reason
         else:
@@ -85,16 +86,6 @@ def finished(job: Job, videos: Sequence[Video]) -> tuple[list[Video], dict[str, 
             f"{job.dataset}/{job.split}: all {len(failed)} videos failed; the first: {next(iter(failed.values()))}"
         )
     return sound, failed
-
-
-def failure_of(job: Job, video: Video) -> str:
-    """Why a stage failed on a video; "" where none did."""
-    for record in sorted((job.layout.root / ERRORS).glob(f"*/{glob.escape(video.id)}.json")):
-        try:
-            return str(json.loads(record.read_text(encoding="utf-8"))["error"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return f"see {record}"
-    return ""
 
 
 def check_zips(job: Job, split: Split, videos: Sequence[Video], zips: Sequence[Path]) -> None:

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.core.state.graph import STAGES, Layout
+from stages.core.state.graph import ERRORS, STAGES, Layout
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Failure:
 
 def first_failure(layout: Layout, video: str) -> Failure | None:
     """The failure of a video that others follow from, by the order of the stages; None where nothing failed."""
-    root = layout.root / "errors"
+    root = layout.root / ERRORS
     tasks = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
     order = list(STAGES)
     for task in sorted(tasks, key=lambda task: order.index(name) if (name := task.partition("-")[0]) in order else -1):
@@ -29,7 +29,7 @@ def first_failure(layout: Layout, video: str) -> Failure | None:
 
 def failed_videos(layout: Layout) -> dict[str, int]:
     """<task>/<video> → when it failed last, in nanoseconds: what a new run tries again."""
-    root = layout.root / "errors"
+    root = layout.root / ERRORS
     return {
         str(path.relative_to(root).with_suffix("")): path.stat().st_mtime_ns for path in sorted(root.rglob("*.json"))
     }
