@@ -4,9 +4,9 @@ Reads what evaluate and render_predictions left in the cache, and checks it: ren
 zip as check_submission does. A video that failed is left out and named, and then there is no zip. Writes
   predictions/         PNG masks in the layout of the data set's submission (links into the cache)
   submission.zip       the same, as the data set's server takes it (stages/exchange/layouts.py)
-  overlays/            an MP4 an expression: outlines, tint and the sentence
+  overlays/            an MP4 per expression: outlines, tint and the sentence
   metrics.json         the official figures, or that there is no ground truth; what is empty, failed, left out
-  per_expression.csv   a row an expression
+  per_expression.csv   one row per expression
   config.yaml          the config as it held for this data set
   provenance.json      versions, weights ids, fingerprints, commit
 The folder is built beside its place and renamed: it is there as a whole or not at all.

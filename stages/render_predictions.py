@@ -3,7 +3,7 @@
 Reads:  decisions, the tracks they chose, the frames of every video, and the sound of video files.
 Writes: <cache>/<dataset>/<split>/render/<video>/: predictions/<expression>/<frame>.png (mode L, 0 or 255,
         native size), overlays/<expression>.mp4 where render.overlays is on; then render/<video>.json, which
-        lists them with their digests, and says of every empty answer why it is (stages.core.state.renders).
+        lists them with their digests, and says why each empty answer is empty (stages.core.state.renders).
 Why:    the PNGs are what evaluation servers take, the overlays what a person judges.
 """
 

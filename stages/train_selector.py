@@ -61,10 +61,10 @@ def run(job: Job, name: str | None = None, seed: int | None = None) -> None:
 
 
 def check_overfit(job: Job, n_videos: int) -> int:
-    """Trains on a few videos until they are known by heart; writes nothing.
+    """Trains on a few videos until it overfits them; writes nothing.
 
     Returns:
-        0 where they are, 1 where they cannot be learnt.
+        0 where it does, 1 where they cannot be learnt.
     """
     from stages.selectors.overfit import LEARNT, overfit
 
@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--overfit",
         type=at_least(1),
         metavar="N",
-        help="only check that N videos can be learnt by heart, and write nothing",
+        help="only check that training can overfit N videos, and write nothing",
     )
     return execute(parser, argv, _train)
 

@@ -50,7 +50,7 @@ class ShortHandler(ColorizingTextHandler):
 
 
 class ShortFormatter(DefaultFormatter):
-    """One line per event of a job, and per mistake in what was asked for.
+    """One line per event of a job, and per mistake in the request.
 
     Args:
         show_failed_logs: print the log of a job that failed.
@@ -107,7 +107,7 @@ class ShortFormatter(DefaultFormatter):
     def format_job_error(self, msg: dict[str, Any]) -> str:
         title, _ = self._jobs.pop(msg["jobid"], (msg["rule_name"], False))
         lines = [_now(f"FAILED: {title}; see {', '.join(msg['log'])}")]
-        lines += [f"    {name}: {value}" for name, value in msg["aux"].items()]  # what a cluster says of it
+        lines += [f"    {name}: {value}" for name, value in msg["aux"].items()]  # what a cluster reports about it
         return "\n".join([*lines, *(show_logs(msg["log"]) if self.show_failed_logs else ())])
 
 

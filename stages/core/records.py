@@ -69,7 +69,7 @@ class Expression:
         group: what scores are broken down by, in the data set's own words (ReVOS "reasoning", Long-RVOS
             "dynamic", Ref-DAVIS17 the annotator "0" … "3"); "" where the set has no groups. It is not part of
             `expressions_digest`: nothing that a model computes depends on it.
-        defect: what is wrong with it, naming the place and the fix; "" for a sound one. The others of its video go on.
+        defect: what is wrong with it, naming the place and the fix; "" for a sound one. The video's other expressions go on.
             Without a word it is not asked but answered with nothing; without a truth it is not scored.
     """
 

@@ -122,7 +122,7 @@ PromptsOf = Callable[["Video", "FrameFolder"], "list[Prompt]"]
 class PromptSource:
     """Where prompts come from.
 
-    Which expression a prompt serves is said by the prompt (`expression`, −1 = all of them), not by its source.
+    The prompt, not its source, says which expression it serves (`expression`, −1 = all of them).
 
     Attributes:
         name: in the config, the cache and on the command line.

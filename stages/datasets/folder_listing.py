@@ -17,9 +17,9 @@ VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts"),
     *(".mpg", ".mpeg", ".vob", ".wmv", ".asf", ".flv", ".gif"),
 )
-ANIMATION_SUFFIXES = (".apng", ".webp", ".png")  # often single pictures: a video or folder of the name goes first
+ANIMATION_SUFFIXES = (".apng", ".webp", ".png")  # often single pictures: a video or folder of the name takes precedence
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
-# Pictures that are not read: a folder that holds some is not passed over in silence.
+# Pictures that are not read: a folder that holds some gives a warning.
 OTHER_PICTURES = (
     *(".avif", ".cr2", ".cr3", ".dng", ".dpx", ".exr", ".gif", ".hdr", ".heic", ".heif", ".jfif", ".jp2", ".jxl"),
     *(".nef", ".npy", ".pgm", ".ppm", ".raw", ".svg", ".tga"),

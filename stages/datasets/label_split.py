@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 class LabelSplit(SplitDefaults):
     """Annotation keys are labels: `Expression.annotations` holds "2", the pixels are those of palette index 2.
 
-    The masks of the last video that was asked for are kept: stages ask for fingerprints first, then for work.
+    The masks of the last video that was asked for are kept: a stage reads them for fingerprints first, then for its work.
 
     Args:
         annotations: None = the split has no ground truth.

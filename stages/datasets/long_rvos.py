@@ -54,7 +54,7 @@ def open_split(root: Path, split: str, limit: int | None, published: bool = True
 class LongRvosSplit(SplitDefaults):
     """One split of Long-RVOS.
 
-    The masks of the last video that was asked for are kept: stages ask for fingerprints first, then for work.
+    The masks of the last video that was asked for are kept: a stage reads them for fingerprints first, then for its work.
 
     Args:
         annotations: None = the split has no ground truth.

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class Row(NamedTuple):
-    """A row of a table and where it stands."""
+    """A row of a table, and where it is (file and line)."""
 
     where: str
     cells: tuple[str, ...]

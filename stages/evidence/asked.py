@@ -1,4 +1,4 @@
-"""The replies of a model to one video's questions, kept while its evidence file is made, so that nothing is asked twice.
+"""The replies of a model to one video's questions, kept while its evidence file is written, so that nothing is asked twice.
 
 .<video>.asked.json beside the evidence file: {"replies": [{"key": …, "log_odds": …, "mass": …}, …]} and the stamp of the
 file that is being made. A key is the digest of everything that a reply depends on, so replies may also come from another

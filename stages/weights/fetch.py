@@ -239,7 +239,7 @@ def _config_file(folder: Path) -> Path:
     try:
         return transformer_folder(folder) / "config.json"
     except ValueError:
-        return folder / "config.json"  # which does not exist: whoever reads it says so
+        return folder / "config.json"  # which does not exist: its reader raises the error
 
 
 def _check_kind(request: Request, config: Path) -> None:

@@ -1,6 +1,6 @@
 """A file by its https address: downloaded, or put there by hand, or taken from a folder; then verified.
 
-An address announces no digest, so what arrives first is recorded in the lock file and asked for from then on.
+An address announces no digest, so what arrives first is recorded in the lock file and required from then on.
 REFEREE_MIRROR names a mirror, which serves https://host/path as <mirror>/host/path.
 """
 
@@ -62,7 +62,7 @@ def name_of(url: str) -> str:
 
 
 def address(url: str) -> str:
-    """Where the file is asked for: the address itself, or the mirror's."""
+    """Where the file is requested: the address itself, or the mirror's."""
     mirror = os.environ.get(MIRROR)
     return f"{mirror.rstrip('/')}/{url.removeprefix('https://')}" if mirror else url
 

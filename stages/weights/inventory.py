@@ -88,7 +88,7 @@ def _rows(config: Config, preset: str, role: str, model: Model, hashed: bool) ->
 
 
 def _origin(model: Model, lock: Lock) -> tuple[str, str, Mapping[str, FileFacts]]:
-    """Where a model comes from, at which revision, and what the lock says of its files."""
+    """Where a model comes from, at which revision, and what the lock records about its files."""
     if model.path is not None:
         return model.path, "", {}
     if model.seed is not None:

@@ -29,7 +29,7 @@ def transfer(url: str, partial: Path, size: int, headers: Mapping[str, str], arr
 
     Args:
         size: bytes of the whole file.
-        arrived: called with the number of bytes that are new; negative where a beginning was given up.
+        arrived: called with the number of bytes that are new; negative where a partial file was discarded.
 
     Raises:
         httpx's HTTPError or OSError: the server refused, or the file did not get longer in TRIES tries.
@@ -85,10 +85,10 @@ def remote_file(url: str) -> tuple[int, str]:
     """
     from huggingface_hub.utils import get_session, hf_raise_for_status
 
-    asked: dict[str, Any] = {"headers": {"Accept-Encoding": "identity"}, "follow_redirects": True, "timeout": TIMEOUT}
-    response = get_session().head(url, **asked)
+    options: dict[str, Any] = {"headers": {"Accept-Encoding": "identity"}, "follow_redirects": True, "timeout": TIMEOUT}
+    response = get_session().head(url, **options)
     if response.status_code >= 400:  # not every server of files answers HEAD: the head of a GET says the same
-        with get_session().stream("GET", url, **asked) as response:
+        with get_session().stream("GET", url, **options) as response:
             if response.status_code >= 400:
                 response.read()
                 hf_raise_for_status(response)
@@ -108,7 +108,7 @@ def place(partial: Path, target: Path) -> None:
 
 
 def _answers_range(response: Any, start: int) -> bool:
-    """Whether the answer is the asked part; a server that ignores ranges sends the whole file with 200."""
+    """Whether the answer is the requested part; a server that ignores ranges sends the whole file with 200."""
     return response.status_code == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
 
 

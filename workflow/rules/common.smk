@@ -81,7 +81,7 @@ NEEDS = {
     "compare": (32000, 480),
 }
 
-# What every per-video stage is told; a shard's state is undeclared, see "State" in docs/architecture.md.
+# The flags of every per-video stage; a shard's state is undeclared, see "State" in docs/architecture.md.
 # Through the environment: in a rule's text or params, any change of the config would rerun every rule.
 shell.prefix(
     f"set -euo pipefail; export REFEREE_CONFIG={CONFIG_FILE} HF_HUB_DISABLE_PROGRESS_BARS=1; "
@@ -214,7 +214,7 @@ def listing_of(dataset, split):
 
 def listing(wildcards):
     """A digest of the files that a split is read from: when one of them changes, its jobs run again. As inputs, these
-    files would each cost a look by Snakemake, and their names, which are anybody's, would be read for wildcards.
+    files would each cost a look by Snakemake, and their names, which may be anything, would be read for wildcards.
     """
     if CONFIG.datasets[wildcards.dataset].generate:
         return ""
@@ -237,7 +237,7 @@ def weights(stage):
 
 
 def model_entry(wildcards):
-    """What the config says of a model: when it changes, the model is fetched again."""
+    """What the config says about a model: when it changes, the model is fetched again."""
     model = CONFIG.presets[wildcards.preset].models[wildcards.role]
     return None if model is None else model.model_dump_json()
 

@@ -54,13 +54,13 @@ def check_output(config: Config, out: Path) -> None:
     """Returns when a tool may write at `out`.
 
     Raises:
-        ValueError: it is, or lies in, a folder that the config names: of the user's, or one that is made again.
+        ValueError: it is, or is inside, a folder that the config names: the user's own, or one that runs replace.
     """
     place = _resolved(str(out))
     for other in _places(config):
         if other.path in (place, *place.parents):
             kind = "where stages write and remove" if other.written else "which is the user's"
-            raise ValueError(f"{out}: lies in {other.path} ({other.owner}), {kind}; give another place")
+            raise ValueError(f"{out}: is inside {other.path} ({other.owner}), {kind}; give another place")
 
 
 def _places(config: Config) -> Iterator[Place]:
@@ -95,4 +95,4 @@ def _relation(one: Path, other: Path) -> str:
     """Of `other` to `one`, in words."""
     if one == other:
         return "is the same as"
-    return "lies in" if one in other.parents else "holds"
+    return "is inside" if one in other.parents else "holds"

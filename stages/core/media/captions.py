@@ -101,6 +101,6 @@ def _wrap(text: str, size: int, width: int, font: str | None) -> list[str]:
 
 
 def _printable(text: str) -> str:
-    """The text on one line, without what a font cannot be asked for (control characters, half surrogates)."""
+    """The text on one line, without what no font can draw (control characters, half surrogates)."""
     sound = text.encode("utf-8", "replace").decode("utf-8")
     return "".join(letter if letter.isprintable() or letter in "\u200c\u200d" else " " for letter in sound)

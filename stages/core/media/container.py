@@ -1,7 +1,7 @@
 """What kind of video a file is, and whether it holds all that its container declares.
 
 FFmpeg reads a file that was cut short as if it ended there: a Matroska file or a GIF becomes a shorter video without a
-word. Most containers say in their bytes where they end, so this is asked first. MP4 boxes are read here (ISO/IEC
+warning. Most containers declare in their bytes where they end, so this is checked first. MP4 boxes are read here (ISO/IEC
 14496-12 §4.2), the others in `stages.core.media.container_ends`.
 """
 
@@ -22,7 +22,7 @@ NEEDED_BOXES = {*INDEX_BOXES, b"mdat", b"ftyp", b"styp", b"sidx", b"mfra"}
 
 Check = Callable[[BinaryIO, Path], None]
 
-# What the first bytes of files say that are often met among videos and are none that can be read.
+# First bytes of files that are often found among videos and cannot be read as one, and what such a file is.
 STRANGERS: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xd8\xff", "a single picture (JPEG); put pictures into a folder of frames"),
     (b"BM", "a single picture (BMP); put pictures into a folder of frames"),

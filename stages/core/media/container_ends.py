@@ -47,7 +47,7 @@ def _read_vint(file: BinaryIO, *, keep_marker: bool) -> bytes:
 
 
 def check_gif(file: BinaryIO, path: Path) -> None:
-    """GIF: blocks up to the trailer; what follows it is nobody's."""
+    """GIF: blocks up to the trailer; what follows it is ignored."""
     screen = file.read(13)
     if len(screen) == 13:
         _skip_table(file, screen[10])
@@ -79,7 +79,7 @@ def check_riff(file: BinaryIO, path: Path) -> None:
         file.seek(start)
         head = file.read(8)
         if start and head[:4] != b"RIFF":
-            return  # bytes behind the end
+            return  # bytes after the end
         length = int.from_bytes(head[4:8], "little")
         if not length:
             raise ValueError(f"{path}: its length is 0: the recording was not finished; repair or re-encode it")
@@ -114,7 +114,7 @@ def check_flv(file: BinaryIO, path: Path) -> None:
         tag = file.read(11)
         start += 15 + int.from_bytes(tag[1:4], "big")
         if len(tag) < 11 or start > size:
-            raise ValueError(f"{path}: its last tag ends behind the file's end at byte {size}; {CUT}")
+            raise ValueError(f"{path}: its last tag ends after the file's end at byte {size}; {CUT}")
 
 
 def check_asf(file: BinaryIO, path: Path) -> None:
@@ -126,7 +126,7 @@ def check_asf(file: BinaryIO, path: Path) -> None:
         length = int.from_bytes(head[16:24], "little")
         kinds.add(head[:16])
         if length < 24:
-            break  # a live recording, or bytes behind the end
+            break  # a live recording, or bytes after the end
         start += length
         if start > size:
             raise ValueError(f"{path}: declares {start} bytes and has {size}; {CUT}")

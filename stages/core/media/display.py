@@ -1,4 +1,4 @@
-"""What a player does to decoded frames before it shows them: sound pixels from odd videos.
+"""What a player does to decoded frames before it shows them: correct pixels from unusual videos.
 
     stored                             shown
     interlaced fields                  one frame of both (FFmpeg's bwdif)
@@ -7,7 +7,7 @@
     pixels that are not square         scaled to square ones, so that no side shrinks
     a display matrix                   turned upright, in quarter turns
 
-What has nothing odd goes through untouched. Frames of data sets whose masks fit the stored pixels are only turned and
+Ordinary videos go through unchanged. Frames of data sets whose masks fit the stored pixels are only turned and
 laid over white.
 
 Legend: H height, W width, 3 RGB, 4 RGBA.
@@ -31,7 +31,7 @@ from PIL import Image
 PQ, HLG = 16, 18  # transfer characteristics, ISO/IEC 23091-2
 ICTCP = (14, 15)  # matrices that swscale does not convert: ICtCp, and Dolby Vision's IPT
 UNSPECIFIED = (0, 2)
-MAX_STRETCH = 10  # pixels that are longer by more are taken for a mistake of the file's
+MAX_STRETCH = 10  # a longer pixel is taken for a mistake in the file
 MIN_DEINTERLACED = 4  # pixels of a side; bwdif refuses smaller frames
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Account:
     Attributes:
         pixels: what was done to the pixels, in words, in the order in which it was met; an ordinary video has none.
         start: time of the first frame in the file's own clock, in seconds.
-        end: seconds after the first frame at which the last one gives way; None where the file does not say.
+        end: seconds after the first frame at which the last one ends; None where the file does not say.
     """
 
     pixels: list[str] = field(default_factory=list)
@@ -66,7 +66,7 @@ class Account:
     end: float | None = None
 
     def note(self, done: str) -> bool:
-        """Notes what was done, once; whether that is new."""
+        """Notes what was done, once; returns whether that is new."""
         if done in self.pixels:
             return False
         self.pixels.append(done)

@@ -73,7 +73,9 @@ def _chunks(path: Path, rate: int, layout: str, start: float, n_samples: int) ->
             if position >= n_samples:
                 return
     except av.FFmpegError as error:
-        log.warning("%s: its sound is broken after %.1f s (%s): overlays go on without", path, position / rate, error)
+        log.warning(
+            "%s: its sound is broken after %.1f s (%s): overlays go on without it", path, position / rate, error
+        )
 
 
 def _decoded(path: Path, rate: int, layout: str) -> Iterator[tuple[float, NDArray[np.float32]]]:

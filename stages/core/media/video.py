@@ -64,7 +64,7 @@ def decode(
         max_frames: stop after that many; what follows is then not looked at.
         threads: of the decoder; any number gives the same frames.
         as_shown: False for data sets whose masks fit the stored pixels: frames are only turned upright.
-        account: is told what was done to the pixels, and when the video starts and ends.
+        account: records what was done to the pixels, and when the video starts and ends.
 
     Raises:
         ValueError: while iterating: the file is missing, empty, no video, without a video stream, cut

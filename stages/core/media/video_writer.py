@@ -43,7 +43,7 @@ def write_h264(
         images_HW3: (H, W, 3) RGB uint8, all of one size; consumed one at a time.
         times: seconds, rising, one per frame (see `times_at`).
         crf: H.264 quality, 0 to 51, lower is better.
-        end: when the last frame gives way, in seconds; None: it lasts as long as the one before.
+        end: when the last frame ends, in seconds; None: it lasts as long as the one before.
         sound: goes along as AAC; what is longer than the frames is left out.
 
     Raises:

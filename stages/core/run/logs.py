@@ -10,7 +10,7 @@ FORMAT, DATE_FORMAT = "%(asctime)s %(levelname).1s %(name)s: %(message)s", "%H:%
 
 
 def set_up_logging() -> None:
-    """Lets our lines through from INFO on, and prints them where nobody else would."""
+    """Lets our lines through from INFO on, and prints them where no other handler does."""
     for logger in our_loggers():
         if not logger.hasHandlers():
             handler = logging.StreamHandler(sys.stderr)

@@ -1,6 +1,6 @@
-"""What NVIDIA's management library says of a machine's devices, without initialising CUDA.
+"""What NVIDIA's management library tells about a machine's devices, without initialising CUDA.
 
-CUDA reads CUDA_VISIBLE_DEVICES once, when it is initialised: whoever means to set it must count devices by
+CUDA reads CUDA_VISIBLE_DEVICES once, when it is initialised: whoever wants to set it must count devices by
 other means. NVML counts in the order of the PCI bus, as CUDA does with CUDA_DEVICE_ORDER=PCI_BUS_ID.
 """
 

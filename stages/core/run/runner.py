@@ -1,7 +1,7 @@
 """The loop of every sharded stage: decide video by video what is done, make the rest, report failures.
 
 A video's file is complete or absent, so a killed job goes on where it stopped. A video that fails is
-recorded and passed over; the shard ends with exit status 1 and a list of what failed and why.
+recorded and skipped; the shard ends with exit status 1 and a list of what failed and why.
 
 A worker may leave the end of a video, which needs no device, to a thread, and so keep the device busy with
 the next one. At most one video waits there: a slow disk slows the loop down instead of filling the memory.
@@ -48,7 +48,7 @@ def run_shard(
             upstream fingerprints, input digests. Raises where an input is missing.
         make_worker: called once with the device ("cpu" or "cuda"), and only if there is work: loads models.
 
-    With `run.on_failure: leave_out`, videos that failed are logged and recorded, and later stages pass them over.
+    With `run.on_failure: leave_out`, videos that failed are logged and recorded, and later stages skip them.
 
     Raises:
         SystemExit: status 1, after all other videos, when some failed and `run.on_failure` is "stop".

@@ -139,7 +139,7 @@ def _gpu_file(file: Path) -> list[str]:
     try:
         lines = file.read_text(encoding="utf-8", errors="replace").split()
     except OSError as error:
-        log.warning("PBS_GPUFILE cannot be read (%s): it is passed over", error)
+        log.warning("PBS_GPUFILE cannot be read (%s): it is ignored", error)
         return []
     host = os.uname().nodename.split(".")[0]
     return [line for line in lines if line.rpartition("-")[0].split(".")[0] == host] or lines

@@ -1,7 +1,7 @@
 """Puts the words of a command line in order for snakemake: its options with their values, then the targets.
 
 Some of snakemake's options take every word that follows (`--resources gpu=4 results/mevis/valid_u`), so that a target
-behind them is lost. Here a word that looks like a target ends such an option.
+after them is lost. Here a word that looks like a target ends such an option.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from stages.core.config.loading import nearest
 
 Nargs = int | str | None  # argparse's: None = one value, "?" = none or one, "*" and "+" = greedy
 
-# Options without a necessary value whose values may be files: the first word behind them is theirs.
+# Options with optional values that may be files: the first word after them is theirs.
 OF_FILES = ("-R", "--forcerun", "--wait-for-files")
 
 

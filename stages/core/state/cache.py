@@ -199,7 +199,7 @@ def verify(path: Path, stage: str) -> None:
 
 @contextmanager
 def _reading(path: Path, stage: str) -> Iterator[None]:
-    """Tells what is damaged from what cannot be read now: only the first is made again."""
+    """Tells what is damaged from what cannot be read now: only the former is made again."""
     if path.exists() and not path.is_file():
         raise CacheError(f"{path}: damaged (not a file); {mend(stage)}")  # reading a pipe would wait for ever
     try:

@@ -27,7 +27,7 @@ class FrameFolder:
         timestamps: seconds from the video's start, one per frame; None where the data set ships frames.
         digest: of the frames' names and bytes; enters the fingerprint of everything made from them.
         start: time of the first frame in the clock of the video file, in seconds.
-        end: seconds from the video's start at which the last frame gives way; None where that is not known.
+        end: seconds from the video's start at which the last frame ends; None where that is not known.
         pixels: what was done to the pixels, in words (stages.core.media.display).
         vouched: what the manifest says of every frame's file; () where the files are not compared with it.
     """

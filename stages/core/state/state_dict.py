@@ -1,7 +1,7 @@
 """The tensors of one model in a checkpoint, however the training loop that wrote it packed and named them.
 
 A state dict alone, or under a key beside optimizer and epoch; names with "module." of DataParallel, "_orig_mod." of
-torch.compile, "model." of Lightning, or whatever attribute held the model. Where the model is, is told by a mark: the name
+torch.compile, "model." of Lightning, or whatever attribute held the model. A mark tells where the model is: the name
 of a tensor that every checkpoint of it has.
 """
 
@@ -143,9 +143,7 @@ def _prefixes(state: Mapping[str, Any], marks: Sequence[str]) -> list[str]:
 def _choose(places: Sequence[Place], file: Path) -> Place:
     places = sorted(places, key=lambda place: place.rank)
     if len(places) > 1 and not places[0].usual:
-        raise ValueError(
-            f"{file}: holds the model in several places ({_listed(places)}); save the one that is meant alone"
-        )
+        raise ValueError(f"{file}: holds the model in several places ({_listed(places)}); save only the right one")
     if len(places) > 1:
         log.warning("%s: takes the model at %s; left out: that at %s", file, places[0], _listed(places[1:]))
     return places[0]

@@ -8,7 +8,7 @@ import shutil
 import time
 from pathlib import Path
 
-OLD_SECONDS = 2 * 24 * 3600.0  # after which what another machine left is taken for dead
+OLD_SECONDS = 2 * 24 * 3600.0  # after which what another machine left is considered abandoned
 HOST = re.sub(r"[^A-Za-z0-9-]", "-", platform.node()) or "host"
 
 
@@ -40,7 +40,7 @@ def remove(path: Path) -> None:
 
 
 def disk_full(error: BaseException, path: Path) -> DiskFull | None:
-    """The error that says so, where `error` comes of a full disk or quota; h5py wraps the number into its text."""
+    """DiskFull where `error` comes from a full disk or quota, else None; h5py wraps the number into its text."""
     numbers = (errno.ENOSPC, errno.EDQUOT)
     cause: BaseException | None = error
     while cause is not None:
