@@ -23,7 +23,7 @@ from typing import Any
 from stages.core.config.resolved import dataset_config
 from stages.core.records import Split, Video
 from stages.core.run.cli import Job, run_stage
-from stages.core.state.cache import CacheError, mend
+from stages.core.state.cache import CacheError, remedy
 from stages.core.state.failures import first_failure
 from stages.core.state.graph import EVALUATE, RENDER_PREDICTIONS
 from stages.core.state.marks import mark, refuse_foreign, remove_ours
@@ -96,7 +96,7 @@ def check_zips(job: Job, split: Split, videos: Sequence[Video], zips: Sequence[P
             kind, lines = next(iter(report.defects.items()))
             raise CacheError(
                 f"{path.name}: {sum(map(len, report.defects.values()))} defects, as {kind}: {lines[0]}; "
-                f"{mend(RENDER_PREDICTIONS.name)} with --overwrite"
+                f"{remedy(RENDER_PREDICTIONS.name)} with --overwrite"
             )
 
 
@@ -124,7 +124,7 @@ def link_renders(job: Job, videos: Sequence[Video], folder: Path) -> dict[str, s
     for video in videos:
         rendered = open_render(job.layout, video.id)
         if damage := rendered.damage(thorough=True):
-            raise CacheError(f"{rendered.folder}: {damage}; {mend(RENDER_PREDICTIONS.name)}")
+            raise CacheError(f"{rendered.folder}: {damage}; {remedy(RENDER_PREDICTIONS.name)}")
         notes |= {f"{video.id}/{expression}": note for expression, note in rendered.notes.items()}
         for kind in (PREDICTIONS, OVERLAYS):
             if (rendered.folder / kind).is_dir():

@@ -26,7 +26,7 @@ from stages.comparison.video import View
 from stages.core.config.loading import dataset_of
 from stages.core.records import Source, TrackId
 from stages.core.run.cli import Job
-from stages.core.state.cache import CacheError, mend, read_stamp
+from stages.core.state.cache import CacheError, read_stamp, remedy
 from stages.core.state.choices import Candidate, read_choices, read_threshold
 from stages.core.state.fingerprints import upstream
 from stages.core.state.graph import RERANK_TRACKS, SCORE_TRACKS, TRAIN_SELECTOR, Layout, Stage
@@ -196,7 +196,7 @@ def _verdict(path: Path, stage: Stage, known: Mapping[TrackId, Candidate], view:
     candidates = view.candidates(expression)
     if known.keys() != set(candidates):
         name = view.video.expressions[expression].id
-        raise CacheError(f"{path}: holds other tracks of expression {name!r} than there are; {mend(stage.name)}")
+        raise CacheError(f"{path}: holds other tracks of expression {name!r} than there are; {remedy(stage.name)}")
     mine = [known[track] for track in candidates]
     logits = np.array([c.score if c.final is None else c.final for c in mine], np.float64)
     return Verdict(logits, np.array([c.chosen for c in mine], bool) if stage is RERANK_TRACKS else None)
@@ -211,7 +211,7 @@ def _check_inputs(path: Path, stage: Stage, view: View) -> None:
         sources = [source for source, _, _ in view.tracks.sources]
         current = ingredients.get("inputs") == dict(read_inputs(layout, [view.video], sources).fingerprints)
     if not current:
-        raise CacheError(f"{path}: was made from other files than there are now; {mend(stage.name)}")
+        raise CacheError(f"{path}: was made from other files than there are now; {remedy(stage.name)}")
 
 
 def _mix_of(job: Job, folder: Path) -> tuple[Source, ...]:

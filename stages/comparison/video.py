@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.core.records import Expression, Source, Split, TrackId, Video
-from stages.core.state.cache import CacheError, mend, read_stamp
+from stages.core.state.cache import CacheError, read_stamp, remedy
 from stages.core.state.choices import Candidate, confidence
 from stages.core.state.graph import BUILD_TRACKS, GENERATE_PROMPTS, Layout
 from stages.core.state.prompt_file import read_prompts
@@ -79,7 +79,7 @@ class VideoScorer:
         if (membership.size, membership.shape[1]) != (self.scene.size, self.scene.n_frames):
             raise CacheError(
                 f"{path}: {membership.shape[1]} frames of size {membership.size}; other files of this video hold "
-                f"{self.scene.n_frames} of size {self.scene.size}; {mend(BUILD_TRACKS.name)}"
+                f"{self.scene.n_frames} of size {self.scene.size}; {remedy(BUILD_TRACKS.name)}"
             )
         for row, rles_T in enumerate(read_masks(path, range(membership.shape[0]))):
             self.clips[TrackId(source, row)] = clips.from_rles(rles_T, membership.size)
@@ -131,7 +131,7 @@ def _detector_scores(layout: Layout, video: Video, detector: Source) -> dict[tup
     path, made_from = (layout.file(stage, video.id, detector) for stage in (BUILD_TRACKS, GENERATE_PROMPTS))
     used = read_stamp(path, BUILD_TRACKS.name).ingredients.get("prompts")
     if used != read_stamp(made_from, GENERATE_PROMPTS.name).fingerprint:
-        raise CacheError(f"{path}: was made from other prompts than {made_from}; {mend(BUILD_TRACKS.name)}")
+        raise CacheError(f"{path}: was made from other prompts than {made_from}; {remedy(BUILD_TRACKS.name)}")
     prompts, history = read_prompts(made_from), read_history(path)
     track_of = {int(row): track for track, row in enumerate(read_columns(path, ["prompt_id"])["prompt_id"])}
     track_of |= {row: track_of[tracked] for row, tracked in (history.merged if history else ())}

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stages.core.records import Video
-from stages.core.state.cache import CacheError, mend, read_json
+from stages.core.state.cache import CacheError, read_json, remedy
 from stages.core.state.graph import EVALUATE, Layout
 from stages.metrics.protocol import Figures, Protocol, Row
 from stages.metrics.protocols import protocol_of
@@ -74,7 +74,7 @@ def collect(layout: Layout, videos: Iterable[Video]) -> Evaluation:
             protocols.setdefault(document["protocol"], video.id)
         except (KeyError, TypeError) as error:
             raise CacheError(
-                f"{path}: lacks rows of the split's expressions ({error!r}); {mend(EVALUATE.name)}"
+                f"{path}: lacks rows of the split's expressions ({error!r}); {remedy(EVALUATE.name)}"
             ) from error
     if len(protocols) > 1:
         raise ValueError(f"videos were scored by several protocols ({protocols}); evaluate all again")

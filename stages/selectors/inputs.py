@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stages.core.digests import digest
 from stages.core.records import Source, Video
-from stages.core.state.cache import CacheError, Stamp, mend, read_stamp
+from stages.core.state.cache import CacheError, Stamp, read_stamp, remedy
 from stages.core.state.graph import BUILD_TRACKS, ENCODE_TEXT, Layout
 
 
@@ -54,7 +54,7 @@ def weights_id_of(stamp: Stamp, role: str, path: Path) -> str:
     """The id of the weights that made a file, from its stamp."""
     identifier = stamp.ingredients.get("weights", {}).get(role)
     if not isinstance(identifier, str):
-        raise CacheError(f"{path}: does not say which {role} weights made it; {mend(stamp.stage)}")
+        raise CacheError(f"{path}: does not say which {role} weights made it; {remedy(stamp.stage)}")
     return identifier
 
 

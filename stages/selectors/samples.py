@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.core.records import Source, TrackId, Video
-from stages.core.state.cache import CacheError, mend
+from stages.core.state.cache import CacheError, remedy
 from stages.core.state.graph import BUILD_TRACKS, ENCODE_TEXT, Layout
 from stages.core.state.text_file import TextFeatures, read_text
 from stages.core.state.track_file import Labels, Membership, read_columns, read_membership
@@ -136,11 +136,11 @@ def open_video(layout: Layout, video: Video, sources: Sequence[Source]) -> Video
         path = layout.file(BUILD_TRACKS, video.id, source)
         membership = read_membership(path)
         if len(membership.expression_tracks) != len(video.expressions):
-            raise CacheError(f"{path}: holds other expressions than the index; {mend(BUILD_TRACKS.name)}")
+            raise CacheError(f"{path}: holds other expressions than the index; {remedy(BUILD_TRACKS.name)}")
         if opened and opened[0][2].shape[1:] != membership.shape[1:]:
             raise CacheError(
                 f"{path}: tokens (frames, channels) are {membership.shape[1:]}, but {opened[0][2].shape[1:]} in "
-                f"{opened[0][1]}; {mend(BUILD_TRACKS.name)}"
+                f"{opened[0][1]}; {remedy(BUILD_TRACKS.name)}"
             )
         opened.append((source, path, membership))
     return VideoTracks(video, tuple(opened), layout.file(ENCODE_TEXT, video.id))
@@ -158,5 +158,5 @@ def _best_iou(path: Path, membership: Membership, keys: Sequence[str]) -> NDArra
 
 def _column(path: Path, labels: Labels | None, key: str) -> int:
     if labels is None or key not in labels.annotations:
-        raise CacheError(f"{path}: holds no labels for annotation {key!r}; {mend(BUILD_TRACKS.name)}")
+        raise CacheError(f"{path}: holds no labels for annotation {key!r}; {remedy(BUILD_TRACKS.name)}")
     return labels.annotations.index(key)

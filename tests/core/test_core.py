@@ -172,7 +172,7 @@ class Recorder:
 
     def __call__(self, video: Video, path: Path, stamp: Stamp) -> None:
         if video.id == self.failing:
-            raise ValueError(f"{video.id}: broken; mend it")
+            raise ValueError(f"{video.id}: broken; fix it")
         self.made.append(video.id)
         write_json(path, {"video": video.id}, stamp)
 
@@ -198,9 +198,9 @@ def test_one_bad_video_fails_alone(config: Config, caplog: pytest.LogCaptureFixt
     with pytest.raises(SystemExit) as end:
         run(make_job(config), videos, worker)
     assert end.value.code == 1 and worker.made == ["b"]
-    assert "a: broken; mend it" in caplog.text and "c: sentence 2 is empty" in caplog.text
+    assert "a: broken; fix it" in caplog.text and "c: sentence 2 is empty" in caplog.text
     record = make_job(config).layout.errors(EVALUATE) / "a.json"
-    assert json.loads(record.read_text())["error"] == "a: broken; mend it"
+    assert json.loads(record.read_text())["error"] == "a: broken; fix it"
     run(make_job(config), [make_video("a"), make_video("b")], Recorder())
     assert not record.exists(), "a mended video loses its record"
 

@@ -156,7 +156,7 @@ def test_every_command_that_is_named_anywhere_is_true() -> None:
 
 
 def test_what_a_damaged_file_asks_to_run_exists() -> None:
-    """`mend` makes its command from the name of a stage."""
+    """`remedy` makes its command from the name of a stage."""
     from stages.core.state.graph import STAGES
 
     assert {f"stages.{name}" for name in STAGES} <= set(MODULES.values())

@@ -201,27 +201,27 @@ def verify(path: Path, stage: str) -> None:
 def _reading(path: Path, stage: str) -> Iterator[None]:
     """Tells what is damaged from what cannot be read now: only the former is made again."""
     if path.exists() and not path.is_file():
-        raise CacheError(f"{path}: damaged (not a file); {mend(stage)}")  # reading a pipe would wait for ever
+        raise CacheError(f"{path}: damaged (not a file); {remedy(stage)}")  # reading a pipe would wait for ever
     try:
         yield
     except CacheError:
         raise
     except FileNotFoundError as error:
-        raise CacheError(f"{path}: does not exist; {mend(stage)}") from error
+        raise CacheError(f"{path}: does not exist; {remedy(stage)}") from error
     except OSError as error:
         if error.errno:  # locks, rights, a server that is away: nothing is said about the content
             reason = error.strerror or os.strerror(error.errno)
             raise OSError(
                 error.errno, f"{path}: cannot be read at this moment ({reason}); it is left as it is"
             ) from error
-        raise CacheError(f"{path}: damaged ({error}); {mend(stage)}") from error
+        raise CacheError(f"{path}: damaged ({error}); {remedy(stage)}") from error
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError, RecursionError) as error:
-        raise CacheError(f"{path}: damaged ({type(error).__name__}: {error}); {mend(stage)}") from error
+        raise CacheError(f"{path}: damaged ({type(error).__name__}: {error}); {remedy(stage)}") from error
 
 
 def _h5_stamp(file: h5py.File, path: Path, stage: str) -> Stamp:
     if not file.attrs.get("complete", False):
-        raise CacheError(f"{path}: was never finished; {mend(stage)}")
+        raise CacheError(f"{path}: was never finished; {remedy(stage)}")
     text = file.attrs["stamp"]
     return Stamp.loads(text.decode() if isinstance(text, bytes) else text)
 
@@ -255,12 +255,13 @@ def inspect(path: Path, expected: Stamp) -> tuple[State, str]:
 
 def check_version(path: Path, found: Stamp, stage: str, version: int) -> None:
     if found.stage != stage:
-        raise CacheError(f"{path}: was written by {found.stage}, not by {stage}; {mend(stage)}")
+        raise CacheError(f"{path}: was written by {found.stage}, not by {stage}; {remedy(stage)}")
     if found.version != version:
-        raise CacheError(f"{path}: has layout version {found.version}, this code reads {version}; {mend(stage)}")
+        raise CacheError(f"{path}: has layout version {found.version}, this code reads {version}; {remedy(stage)}")
 
 
-def mend(stage: str) -> str:
+def remedy(stage: str) -> str:
+    """The end of an error message: the command that makes the file again."""
     return f"run `python -m stages.{stage}` on its split again"
 
 
@@ -268,7 +269,7 @@ def _load_json(path: Path, stage: str) -> dict[str, Any]:
     with _reading(path, stage):
         document = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(document, dict):
-            raise CacheError(f"{path}: damaged (not an object); {mend(stage)}")
+            raise CacheError(f"{path}: damaged (not an object); {remedy(stage)}")
         return document
 
 
@@ -277,10 +278,10 @@ def _stamp_of(document: Mapping[str, Any], path: Path, stage: str) -> Stamp:
         raw = document["stamp"]
         return Stamp.of(raw)
     except (KeyError, TypeError) as error:
-        raise CacheError(f"{path}: damaged (no stamp); {mend(stage)}") from error
+        raise CacheError(f"{path}: damaged (no stamp); {remedy(stage)}") from error
 
 
 def _check_digest(document: Mapping[str, Any], path: Path, stage: str) -> None:
     content = {key: value for key, value in document.items() if key != CONTENT}
     if document.get(CONTENT) != digest(content):
-        raise CacheError(f"{path}: damaged (its content is not what was written); {mend(stage)}")
+        raise CacheError(f"{path}: damaged (its content is not what was written); {remedy(stage)}")

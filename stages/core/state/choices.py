@@ -13,7 +13,7 @@ from typing import Any
 
 from stages.core.media import masks
 from stages.core.records import Rle, Source, TrackId, Video
-from stages.core.state.cache import CacheError, Stamp, mend, read_json, write_json
+from stages.core.state.cache import CacheError, Stamp, read_json, remedy, write_json
 from stages.core.state.graph import BUILD_TRACKS, RERANK_TRACKS, SCORE_TRACKS, Layout, Stage
 from stages.core.state.track_file import read_masks
 
@@ -72,7 +72,7 @@ def _choices_of(document: Mapping[str, Any], path: Path, stage: Stage) -> dict[s
     try:
         return {e: [Candidate(**c) for c in candidates] for e, candidates in document["expressions"].items()}
     except (KeyError, TypeError, AttributeError) as error:
-        raise CacheError(f"{path}: damaged ({error!r}); {mend(stage.name)}") from error
+        raise CacheError(f"{path}: damaged ({error!r}); {remedy(stage.name)}") from error
 
 
 def read_scores(layout: Layout, video: Video) -> dict[str, list[Candidate]]:
@@ -80,7 +80,7 @@ def read_scores(layout: Layout, video: Video) -> dict[str, list[Candidate]]:
     path = layout.file(SCORE_TRACKS, video.id)
     choices = read_choices(path, SCORE_TRACKS)
     if missing := [expression.id for expression in video.expressions if expression.id not in choices]:
-        raise CacheError(f"{path}: holds no scores for expressions {missing}; {mend(SCORE_TRACKS.name)}")
+        raise CacheError(f"{path}: holds no scores for expressions {missing}; {remedy(SCORE_TRACKS.name)}")
     return choices
 
 
@@ -89,7 +89,7 @@ def read_threshold(path: Path) -> float:
     document = read_json(path, SCORE_TRACKS.name, SCORE_TRACKS.version)
     threshold = document.get("threshold")
     if not isinstance(threshold, float):
-        raise CacheError(f"{path}: holds no threshold; {mend(SCORE_TRACKS.name)}")
+        raise CacheError(f"{path}: holds no threshold; {remedy(SCORE_TRACKS.name)}")
     return threshold
 
 
@@ -106,7 +106,7 @@ def read_answers(path: Path, video: Video) -> dict[str, list[Candidate] | None]:
     ids = [expression.id for expression in video.expressions]
     missing = [] if IMPORTED in document["stamp"]["ingredients"] else [e for e in ids if e not in choices]
     if missing:
-        raise CacheError(f"{path}: holds no decision for expression {missing[0]!r}; {mend(RERANK_TRACKS.name)}")
+        raise CacheError(f"{path}: holds no decision for expression {missing[0]!r}; {remedy(RERANK_TRACKS.name)}")
     if unknown := sorted(choices.keys() - set(ids)):
         raise CacheError(f"{path}: decides about expressions {unknown}, which the data set does not hold")
     return {identifier: choices.get(identifier) for identifier in ids}

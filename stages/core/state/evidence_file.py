@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.records import TrackId
-from stages.core.state.cache import CacheError, Stamp, mend, read_json, read_stamp, write_json
+from stages.core.state.cache import CacheError, Stamp, read_json, read_stamp, remedy, write_json
 from stages.core.state.graph import GATHER_EVIDENCE
 
 
@@ -74,10 +74,10 @@ def read_evidence(path: Path) -> dict[str, ExpressionEvidence]:
     try:
         evidence = {str(e): _from_json(raw) for e, raw in document["expressions"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CacheError(f"{path}: damaged ({error!r}); {mend(GATHER_EVIDENCE.name)}") from error
+        raise CacheError(f"{path}: damaged ({error!r}); {remedy(GATHER_EVIDENCE.name)}") from error
     for expression, known in evidence.items():
         if reason := _defect(known):
-            raise CacheError(f"{path}: damaged (expression {expression!r}: {reason}); {mend(GATHER_EVIDENCE.name)}")
+            raise CacheError(f"{path}: damaged (expression {expression!r}: {reason}); {remedy(GATHER_EVIDENCE.name)}")
     return evidence
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.core.state.cache import CacheError, mend, read_json
+from stages.core.state.cache import CacheError, read_json, remedy
 from stages.core.state.graph import EXTRACT_FRAMES, Layout
 from stages.core.state.vouched import Vouched, find_damage, vouch
 
@@ -65,7 +65,7 @@ class FrameFolder:
         content = _content(path)
         if self.vouched and vouch(content) != self.vouched[index]:
             _mark(path)
-            raise CacheError(f"{path}: is not what extract_frames left there; {mend(EXTRACT_FRAMES.name)}")
+            raise CacheError(f"{path}: is not what extract_frames left there; {remedy(EXTRACT_FRAMES.name)}")
         return _decode(path, content)
 
     def load_all(self, indices: Sequence[int]) -> list[NDArray[np.uint8]]:

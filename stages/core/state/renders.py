@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.records import Video
-from stages.core.state.cache import CacheError, mend, read_json
+from stages.core.state.cache import CacheError, read_json, remedy
 from stages.core.state.graph import RENDER_PREDICTIONS, Layout
 from stages.core.state.vouched import Vouched, find_damage
 
@@ -50,7 +50,7 @@ def open_render(layout: Layout, video: str) -> Rendered:
         files = {name: Vouched(int(size), str(sha256)) for name, (size, sha256) in raw["files"].items()}
         notes = {key: str(entry["note"]) for key, entry in raw["expressions"].items() if entry["note"]}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CacheError(f"{path}: damaged ({error!r}); {mend(RENDER_PREDICTIONS.name)}") from error
+        raise CacheError(f"{path}: damaged ({error!r}); {remedy(RENDER_PREDICTIONS.name)}") from error
     return Rendered(render_folder(layout, video), path, files, notes)
 
 

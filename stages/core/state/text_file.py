@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.core.records import Video
-from stages.core.state.cache import CacheError, Stamp, create_h5, mend, open_h5
+from stages.core.state.cache import CacheError, Stamp, create_h5, open_h5, remedy
 from stages.core.state.graph import ENCODE_TEXT
 from stages.core.state.h5_arrays import read_strings, write_array, write_strings
 
@@ -59,5 +59,5 @@ def read_text(path: Path, video: Video) -> list[TextFeatures]:
         values, offset, mean_ED = file["words/values"][:], file["words/offset"][:], file["mean"][:]
         identifiers = read_strings(file, "expressions")
     if identifiers != [expression.id for expression in video.expressions]:
-        raise CacheError(f"{path}: holds other expressions than the index; {mend(ENCODE_TEXT.name)}")
+        raise CacheError(f"{path}: holds other expressions than the index; {remedy(ENCODE_TEXT.name)}")
     return [TextFeatures(values[a:b], mean_ED[e]) for e, (a, b) in enumerate(pairwise(offset))]
