@@ -22,7 +22,7 @@ from stages.core.state.marks import is_ours, remove_ours
 BESIDE = re.compile(
     r"(logs/[\w-]+\.(log|jsonl)|done/[\w-]+\.json|shards/[\w-]+/\d+-of-\d+"
     rf"|{TRAIN_SELECTOR.folder}/([\w-]+/)?(best\.safetensors|checkpoint\.pt|curve\.jsonl|tensorboard/events\.[^/]+)"
-    r"|errors/[\w-]+/.+\.json|evidence/[\w-]+/(.+/)?\.[^/]+\.asked\.json)"
+    r"|(errors|runtime)/[\w-]+/.+\.json|evidence/[\w-]+/(.+/)?\.[^/]+\.asked\.json)"
 )
 # Below <cache>.
 OF_RUNS = re.compile(r"(config/[0-9a-f]{16}\.yaml|logs/[\w-]+\.(log|jsonl))")

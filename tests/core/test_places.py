@@ -236,7 +236,14 @@ def test_clean_removes_what_is_ours_and_names_the_rest(tmp_path: Path, caplog: p
     (root / "frames/video0/mine.jpg").write_text("mine")
     (root / "render/video0/predictions/mine.png").write_text("mine")
     (root / "logs").mkdir()
-    (root / "logs/assemble.log").write_text("ours")
+    for name in (
+        "logs/assemble.log",
+        "errors/build_tracks-grid/v.json",
+        "runtime/build_tracks-grid/v.json",
+        "done/x.json",
+    ):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("ours")
     (root / "logs/diary.txt").write_text("mine")
     (tmp_path / "results/tiny/train").mkdir()
     (tmp_path / "results/tiny/train/thesis.txt").write_text("mine")
