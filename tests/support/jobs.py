@@ -23,6 +23,8 @@ def folder_job(tmp_path: Path, index: Mapping[str, Any], over: Mapping[str, Any]
     root = tmp_path / "data"
     root.mkdir(exist_ok=True)
     (root / "expressions.json").write_text(json.dumps(index), encoding="utf-8")
-    mine = {"paths": {"cache": str(tmp_path / "cache")}, "datasets": {"clips": {"root": str(root), "models": "micro"}}}
+    stop = {"run": {"on_failure": "stop"}}  # a failure is an exit status; leaving out is tests/core/test_failures.py's
+    clips = {"root": str(root), "models": "micro", "settings": stop}
+    mine = {"paths": {"cache": str(tmp_path / "cache")}, "datasets": {"clips": clips}}
     config = parse_config(merge(merge(read_yaml(CONFIG), mine), over or {}))
     return make_job(config, "clips", "all")
