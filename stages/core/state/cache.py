@@ -70,7 +70,7 @@ class Stamp:
 
     @classmethod
     def of(cls, raw: Any) -> "Stamp":
-        """From its JSON value; raises KeyError or TypeError where it is none."""
+        """From its JSON value; raises KeyError or TypeError where that is not a stamp."""
         stage, version, ingredients = raw["stage"], raw["version"], raw["ingredients"]
         if not (isinstance(stage, str) and type(version) is int and isinstance(ingredients, dict)):
             raise TypeError("a stamp has a stage, a version and ingredients")
@@ -116,11 +116,11 @@ def create_h5(path: Path, stamp: Stamp, history: Mapping[str, Any] | None = None
     """A new HDF5 cache file; equal content gives equal bytes (no time stamps).
 
     Its format keeps checksums of all that is not a dataset; `stages.core.state.h5_arrays` adds those of datasets, and
-    text is stored as bytes, since HDF5's own strings are covered by neither. The file is built in memory: the library
-    prints what a full disk tells it, goes on, and reads zeros back.
+    text is stored as bytes, since HDF5's own strings are covered by neither. The file is built in memory: on a
+    full disk the library prints an error, goes on, and reads zeros back.
 
     Args:
-        history: what the file was made with beside its stamp: what moves no result, such as batch sizes.
+        history: what the file was made with beside its stamp: what changes no result, such as batch sizes.
     """
     in_memory = {"driver": "core", "backing_store": False, "block_size": 1 << 20}
     with atomic_path(path) as temporary:
@@ -209,7 +209,7 @@ def _reading(path: Path, stage: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise CacheError(f"{path}: does not exist; {remedy(stage)}") from error
     except OSError as error:
-        if error.errno:  # locks, rights, a server that is away: nothing is said about the content
+        if error.errno:  # locks, rights, an unreachable server: this says nothing about the content
             reason = error.strerror or os.strerror(error.errno)
             raise OSError(
                 error.errno, f"{path}: cannot be read at this moment ({reason}); it is left as it is"
@@ -253,11 +253,11 @@ def inspect(path: Path, expected: Stamp) -> tuple[State, str]:
     return State.COMPLETE, "complete"
 
 
-def check_version(path: Path, found: Stamp, stage: str, version: int) -> None:
-    if found.stage != stage:
-        raise CacheError(f"{path}: was written by {found.stage}, not by {stage}; {remedy(stage)}")
-    if found.version != version:
-        raise CacheError(f"{path}: has layout version {found.version}, this code reads {version}; {remedy(stage)}")
+def check_version(path: Path, stamp: Stamp, stage: str, version: int) -> None:
+    if stamp.stage != stage:
+        raise CacheError(f"{path}: was written by {stamp.stage}, not by {stage}; {remedy(stage)}")
+    if stamp.version != version:
+        raise CacheError(f"{path}: has layout version {stamp.version}, this code reads {version}; {remedy(stage)}")
 
 
 def remedy(stage: str) -> str:

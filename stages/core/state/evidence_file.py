@@ -6,7 +6,7 @@ evidence/<name>/<video>.json:
         {"source": "grid", "track": 3, "log_odds": 1.7, "provenance": {…}}, …]}}}
 
 Log-odds are in nats: that the expression refers to the track, and that it refers to anything at all. Provenance is
-what a kind wants people to know of a number: what was shown, and what was answered.
+what a kind wants people to know about a number: what was shown, and what was answered.
 """
 
 import math
@@ -82,7 +82,7 @@ def read_evidence(path: Path) -> dict[str, ExpressionEvidence]:
 
 
 def asked_path(path: Path) -> Path:
-    """Where a kind keeps what it was answered while it makes the evidence file `path`.
+    """Where a kind keeps the answers it has received while it makes the evidence file `path`.
 
     No video's file has that name: no part of an id begins with a dot.
     """
@@ -95,10 +95,10 @@ def drop_asked(path: Path) -> None:
     if not (asked.exists() and path.exists()):
         return
     try:
-        made, making = (read_stamp(file, GATHER_EVIDENCE.name).fingerprint for file in (path, asked))
+        finished, kept = (read_stamp(file, GATHER_EVIDENCE.name).fingerprint for file in (path, asked))
     except CacheError:
         return  # whoever makes the file again says what is damaged
-    if made == making:
+    if finished == kept:
         asked.unlink()
 
 

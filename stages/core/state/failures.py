@@ -9,14 +9,14 @@ from stages.core.state.graph import ERRORS, STAGES, Layout
 
 @dataclass(frozen=True)
 class Failure:
-    """That a stage could not make a video's file: the task ("build_tracks-grid"), and the reason in one line."""
+    """A stage that could not make a video's file: its task ("build_tracks-grid"), and the reason in one line."""
 
     task: str
     reason: str
 
 
 def first_failure(layout: Layout, video: str) -> Failure | None:
-    """The failure of a video that others follow from, by the order of the stages; None where nothing failed."""
+    """A video's failure in the earliest stage, which later ones follow from; None where nothing failed."""
     root = layout.root / ERRORS
     tasks = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
     order = list(STAGES)

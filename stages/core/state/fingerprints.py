@@ -9,12 +9,12 @@ from stages.core.state.graph import Layout, Stage
 
 
 def expressions_digest(video: Video) -> str:
-    """Of the ids and captions of a video's expressions, in order."""
+    """Digest of the ids and captions of a video's expressions, in order."""
     return digest([[expression.id, expression.text] for expression in video.expressions])
 
 
 def annotations_digest(video: Video, annotations: Mapping[str, MaskSequence]) -> str | None:
-    """Of a video's masks and of which expression refers to which; None without ground truth."""
+    """Digest of a video's masks and of which expression refers to which; None without ground truth."""
     if not annotations and all(expression.annotations is None for expression in video.expressions):
         return None
     referred = {expression.id: expression.annotations for expression in video.expressions}

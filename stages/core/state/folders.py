@@ -1,7 +1,7 @@
 """Per-video folders of the cache: built under a temporary name, then renamed, vouched for by a record.
 
 A folder cannot be written atomically, so a JSON record beside it (`<video>.json` beside `<video>/`) says
-that it is whole. The record goes before the folder is touched and comes back last.
+that it is whole. The record is removed before the folder is touched, and written last.
 """
 
 import errno
@@ -19,7 +19,7 @@ SWAPS = 5  # attempts to take a folder's place
 def replaced_folder(folder: Path, record: Path) -> Iterator[Path]:
     """Yields an empty temporary folder that takes the place of `folder` when the block succeeds.
 
-    What killed runs left of the same folder is removed first. Where the block raises, the old folder and
+    What killed runs left behind for this folder is removed first. Where the block raises, the old folder and
     its record stay as they were.
 
     Args:
@@ -56,7 +56,7 @@ def _swap(temporary: Path, folder: Path) -> None:
 
 
 def check_disjoint(videos: Iterable[str], suffix: str) -> None:
-    """Returns when no video's folder or record is stored where another's is.
+    """Returns if no video's folder or record is stored where another's is.
 
     Args:
         videos: ids; id "a" owns the folder a/ and the file a<suffix>, so "a/b" cannot stand beside it.

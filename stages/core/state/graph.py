@@ -26,10 +26,10 @@ class Stage:
         suffix: of its per-video files.
         version: of their layout; raise it when the layout changes.
         sections: the config sections, or keys of them, that its output depends on; "{branch}" and "{selector}" (the
-            chosen architecture) are filled in. Nothing of `run` is among them: it moves no result.
+            chosen architecture) are filled in. Nothing of `run` is among them: it changes no result.
         fixed_roles: roles of the models it loads, whatever the branch.
         per: what its branches are; None = it has none.
-        device: whether a job takes a device; where None, it does if the branch loads a model.
+        device: whether a job takes a device; None = if the branch loads a model.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Stage:
 
 ERRORS = "errors"  # folder of a split's cache: what failed and why
 
-# The cap of another source must not track this one again: tracks are what costs.
+# Another source's changed cap must not cause this one to be tracked again: tracking is the expensive part.
 TRACK_KEYS = (*(key for key in Tracks.model_fields if key != "max_tracks"), "max_tracks.{branch}")
 TRAINING_KEYS = ("name", "sources", "{selector}", "tda", "training")
 

@@ -25,7 +25,7 @@ def write_array(group: h5py.Group, name: str, data: NDArray[np.generic], rows: i
 
 
 def write_strings(group: h5py.Group, name: str, texts: Sequence[str]) -> None:
-    """Writes texts end to end as UTF-8: HDF5 keeps no checksum of strings of its own."""
+    """Writes texts end to end as UTF-8: HDF5 keeps no checksum of its own strings."""
     encoded = [text.encode() for text in texts]
     inner = group.create_group(name)
     write_array(inner, "utf8", np.frombuffer(b"".join(encoded), np.uint8))

@@ -1,7 +1,7 @@
 """Folders that are ours: only what carries our mark is ever removed or replaced.
 
 The mark is a hidden file with a line that says what the folder is. Deliverables of earlier versions have none, and are
-known by their provenance.json.
+recognised by their provenance.json.
 """
 
 import json
@@ -25,7 +25,8 @@ def is_ours(folder: Path) -> bool:
 
 
 def refuse_foreign(folder: Path) -> None:
-    """
+    """Returns if nothing is at `folder`, or it may be replaced.
+
     Raises:
         ValueError: something is there that we did not make.
     """
@@ -37,7 +38,7 @@ def refuse_foreign(folder: Path) -> None:
 
 
 def refuse_output(out: Path, *inputs: Path) -> None:
-    """Returns where a file may be written at `out`, possibly in place of an existing one.
+    """Returns if a file may be written at `out`, possibly in place of an existing one.
 
     Args:
         inputs: files and folders that are read, none of which may be replaced.

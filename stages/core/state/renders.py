@@ -1,4 +1,4 @@
-"""The rendered folders of the cache: what render_predictions leaves, and who may read it.
+"""The rendered folders of the cache: what render_predictions leaves, and how it is read.
 
 <video>.json beside <video>/: {"size", "frames", "expressions": {id: {"sentence", "predictions", "overlay", "note"}},
 "files": {path below the folder: [bytes, start of their sha256]}}.

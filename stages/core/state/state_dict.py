@@ -57,8 +57,8 @@ def read_model(file: Path, marks: Sequence[str]) -> dict[str, "Tensor"]:
         marks: names, any of which every checkpoint of the model has.
 
     Returns:
-        What stands where the mark does. Where there is no mark, the most tensors in one place under the names they
-        have: whoever loads them strictly says what is missing.
+        The tensors in the place where the mark is. Without a mark, those of the place with the most tensors, under
+        the names they have: loading them strictly tells what is missing.
 
     Raises:
         ValueError: not readable, carries code, holds no tensors by name, or the model in several unusual places.

@@ -17,12 +17,12 @@ class DiskFull(OSError):
 
 
 def temporary_beside(path: Path) -> Path:
-    """Where this process makes what becomes `path`: no two processes share it, on whatever machine."""
+    """Where this process makes what becomes `path`: no two processes share it, even on different machines."""
     return path.with_name(f".{path.name}.{HOST}.{os.getpid()}.tmp")
 
 
 def remove_leftovers(path: Path) -> None:
-    """Removes what killed runs left half made of a file or folder; what a living process makes stays."""
+    """Removes the unfinished files and folders that killed runs left for `path`; those of living processes stay."""
     if not path.parent.is_dir():
         return
     pattern = re.compile(rf"\.{re.escape(path.name)}\.(?:([A-Za-z0-9-]+)\.)?(\d+)\.tmp")

@@ -1,4 +1,4 @@
-"""Reading checkpoints, of torch.save and safetensors: tensors and plain containers alone; nothing is executed.
+"""Reads checkpoints of torch.save and safetensors: only tensors and plain containers; nothing is executed.
 
 Training loops also save bookkeeping, such as the best score as a numpy scalar. Those are read too, by code of ours in
 place of numpy's: a plain dtype and as many bytes as it has, and no state that numpy would take over unchecked.

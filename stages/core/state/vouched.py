@@ -23,7 +23,7 @@ def vouch(content: bytes) -> Vouched:
 def find_damage(folder: Path, files: Mapping[str, Vouched], record: Path, *, thorough: bool = False) -> str:
     """What is wrong with a folder, in words; "" where it holds what its record lists and nothing else.
 
-    Every file's size is looked at. Bytes are read where a file is not older than the record, since it was touched then.
+    Every file's size is checked. Bytes are read only where a file is not older than the record: it may have changed.
 
     Args:
         files: path below the folder, with "/" → what the record says of it.
