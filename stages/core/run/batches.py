@@ -34,7 +34,7 @@ class Batches:
     """Cuts work into batches; where the device has no memory for one, batches halve from then on.
 
     Attributes:
-        limit: items of a batch, at most.
+        limit: the most items in one batch.
         what: the items in words, for the log.
     """
 

@@ -46,12 +46,12 @@ class Job:
 
     @property
     def branch(self) -> str | None:
-        """What it does of a stage that has branches: a prompt source, or a name of evidence."""
+        """The branch of a stage that has several: a prompt source, or a name of evidence."""
         return self.source if self.evidence is None else self.evidence
 
     @property
     def history(self) -> dict[str, Any]:
-        """What a file was made with beside its stamp: it moves no result but for rounding."""
+        """What a file was made with beside its stamp: it changes no result, except for rounding."""
         effective = {name: batches.limit for name, batches in self.batches.items()}
         return {"batches": {**self.settings.run.batches.model_dump(mode="json"), **effective}}
 
@@ -83,7 +83,7 @@ def execute(
 
     Returns:
         What `action` returns, None as 0; 2 for wrong input (config, data, cache, arguments), reported in one line; 130
-        after Ctrl-C. Failed videos of a stage exit with 1.
+        after Ctrl-C. A stage with failed videos exits with 1, unless `run.on_failure` is "leave_out".
     """
     arguments = parser.parse_args(argv)
     n_pids = getattr(arguments, "n_pids", 1)
@@ -178,7 +178,7 @@ def add_shard_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def at_least(minimum: int) -> Callable[[str], int]:
-    """The type of a flag that takes a whole number from `minimum` on."""
+    """The type of a flag that takes a whole number of at least `minimum`."""
 
     def parse(text: str) -> int:
         try:

@@ -56,7 +56,7 @@ def lease(
 
     Args:
         environment: is changed: CUDA_VISIBLE_DEVICES names the slot, and stays so, because CUDA does not look again;
-            with "cpu" it is empty inside.
+            with "cpu" it is empty inside the block.
         start: initialises CUDA; raises RuntimeError where that fails, such as with a driver too old for the build.
         folder: of the lock files.
     """
@@ -152,11 +152,11 @@ def _own(folder: Path) -> None:
 
 
 def _locked(handle: int, path: Path) -> bool:
-    """Whether this process holds the lock, of the file that is still there: cleaners of /tmp may have removed it."""
+    """Whether this process holds the lock, and of the file at `path`: cleaners of /tmp may have removed the one locked."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        there = path.stat()
+        current = path.stat()
     except (BlockingIOError, FileNotFoundError):
         return False
     os.utime(handle)
-    return (there.st_dev, there.st_ino) == (os.fstat(handle).st_dev, os.fstat(handle).st_ino)
+    return (current.st_dev, current.st_ino) == (os.fstat(handle).st_dev, os.fstat(handle).st_ino)

@@ -1,6 +1,6 @@
 """Where our log lines go: to standard error, unless the program around us takes log lines itself.
 
-The root logger is not ours and stays as it is. So libraries are heard from WARNING on, as Python has it.
+The root logger is not ours and stays as it is. So libraries log from WARNING on, as is Python's default.
 """
 
 import logging
@@ -21,7 +21,7 @@ def set_up_logging() -> None:
 
 
 def our_loggers() -> list[logging.Logger]:
-    """That of the package; and "__main__", as a module of ours is called that `python -m` runs."""
+    """The package's logger, and "__main__" where `python -m` runs a module of ours under that name."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     is_ours = spec is not None and spec.name.partition(".")[0] == "stages"
     return [logging.getLogger(name) for name in ("stages", *(["__main__"] if is_ours else []))]

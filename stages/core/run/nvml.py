@@ -104,7 +104,7 @@ class NvmlLibrary:
 
 
 def gpus_of(nvml: Nvml) -> list[Gpu]:
-    """The devices by CUDA's index. Those that this process may not open have none, and are left out."""
+    """The devices by CUDA's index. Those that this process may not open have no index, and are left out."""
     gpus = []
     for index in range(nvml.count()):
         try:

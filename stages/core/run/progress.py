@@ -33,8 +33,8 @@ class Progress:
     Args:
         title: of the job.
         total: the work, in any unit.
-        start: what of it an earlier run has done; it does not count for the time left.
-        silent: nothing is shown, as by a training's other processes.
+        start: how much of it an earlier run has done; it does not count for the time left.
+        silent: shows nothing, as in all but one of a training's processes.
         stream: stderr, unless given.
         clock: seconds.
     """

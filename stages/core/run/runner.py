@@ -1,7 +1,8 @@
 """The loop of every sharded stage: decide video by video what is done, make the rest, report failures.
 
 A video's file is complete or absent, so a killed job goes on where it stopped. A video that fails is
-recorded and skipped; the shard ends with exit status 1 and a list of what failed and why.
+recorded and skipped; the shard ends with a list of what failed and why, and with exit status 1 unless
+`run.on_failure` is "leave_out".
 
 A worker may leave the end of a video, which needs no device, to a thread, and so keep the device busy with
 the next one. At most one video waits there: a slow disk slows the loop down instead of filling the memory.
@@ -29,7 +30,8 @@ log = logging.getLogger(__name__)
 
 # The end of a video's work, as far as it needs no device: called in a thread while the next video is worked on.
 Finish = Callable[[], None]
-# Makes one video's file: (video, path, stamp) → written atomically under path, with the stamp inside; or what does.
+# Makes one video's file, (video, path, stamp) → written atomically under path with the stamp inside; or returns the
+# `Finish` that writes it.
 Worker = Callable[[Video, Path, Stamp], Finish | None]
 
 
@@ -42,13 +44,13 @@ def run_shard(
 ) -> None:
     """Brings every video of the job's shard to its finished state.
 
+    With `run.on_failure: leave_out`, videos that failed are logged and recorded, and later stages skip them.
+
     Args:
         videos: all of the split (the shard is cut here).
         ingredients: what a video's file depends on beside the stage's config sections: weights ids,
             upstream fingerprints, input digests. Raises where an input is missing.
         make_worker: called once with the device ("cpu" or "cuda"), and only if there is work: loads models.
-
-    With `run.on_failure: leave_out`, videos that failed are logged and recorded, and later stages skip them.
 
     Raises:
         SystemExit: status 1, after all other videos, when some failed and `run.on_failure` is "stop".
@@ -135,7 +137,7 @@ class _Behind:
         self._last: Future[None] | None = None
 
     def finish(self, finish: Finish, recording: "_recording") -> None:
-        """Hands over the end of a video once that of the video before it is through."""
+        """Hands over the end of a video once that of the previous video is done."""
         self._wait()
         self._last = self._thread.submit(self._run, finish, recording)
 

@@ -15,11 +15,11 @@ from stages.core.run.nvml import Gpu, machine_gpus
 
 log = logging.getLogger(__name__)
 VISIBLE, ORDER, PCI_ORDER = "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "PCI_BUS_ID"
-# A step's variable goes before its job's. PBS names a file with a line "host-gpu2" per device, the others hold names.
+# A step's variable takes precedence over its job's. PBS names a file with a line "host-gpu2" per device, the others hold names.
 SCHEDULER_VARIABLES = ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS", "PBS_GPUFILE", "SGE_HGR_gpu")
 RANGE = re.compile(r"(\d+)(?:-(\d+))?$")  # at the end of a name: "2", "gpu2", "0-3"
 WHOLE, SLICE = "GPU-", "MIG-"
-MOST = 64  # devices that torch counts to
+MOST = 64  # devices; torch counts no further
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _places(environment: Mapping[str, str], names: Sequence[str]) -> list[str]:
 
 
 def _device(entry: str, kind: str, gpus: Sequence[Gpu]) -> str | None:
-    """The name of one device in CUDA_VISIBLE_DEVICES; None = it is none."""
+    """The name of one device in CUDA_VISIBLE_DEVICES; None = it is not a device."""
     if kind == SLICE:
         return entry if entry.startswith(SLICE) else None
     if kind == WHOLE:

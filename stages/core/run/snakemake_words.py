@@ -12,7 +12,7 @@ from stages.core.config.loading import nearest
 
 Nargs = int | str | None  # argparse's: None = one value, "?" = none or one, "*" and "+" = greedy
 
-# Options with optional values that may be files: the first word after them is theirs.
+# Options with optional values that may be files: the first word after them is a value of theirs.
 OF_FILES = ("-R", "--forcerun", "--wait-for-files")
 
 
@@ -22,7 +22,7 @@ class Option:
 
     Attributes:
         name: without a value: "--cores" of "--cores=8", "-c" of "-c8".
-        words: to be handed on.
+        words: what is handed on to snakemake.
         values: what it was given.
     """
 
