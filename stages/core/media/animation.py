@@ -10,7 +10,7 @@ from stages.core.media.display import Account, TimedFrame
 from stages.core.media.pictures import BROKEN, TRANSPARENT, shows_through, to_rgb
 
 ANIMATIONS = ("WebP", "PNG")
-DEFAULT_DURATION = 0.1  # seconds of a picture that says 0, as browsers have it
+DEFAULT_DURATION = 0.1  # seconds of a picture that says 0, as in browsers
 
 
 def decode_animation(path: Path, account: Account) -> Iterator[TimedFrame]:
@@ -59,5 +59,5 @@ def _count(image: Image.Image) -> int:
 
 
 def _first(image: Image.Image) -> int:
-    """1 where the first picture is only shown by what cannot animate (APNG's default image)."""
+    """1 where the first picture is only for viewers that cannot animate (APNG's default image)."""
     return int(bool(image.info.get("default_image")))

@@ -16,7 +16,7 @@ Image3 = NDArray[np.uint8]
 
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 LINES = 2  # of a bar, in its largest letters
-SMALLEST = 0.6  # of these letters, for long sentences
+SMALLEST = 0.6  # letters of long sentences, as a share of the largest
 LINE_HEIGHT = 1.35
 
 
@@ -85,7 +85,7 @@ def _written(lines: Sequence[str], size: int, picture: tuple[int, int], margin: 
 
 
 def _wrap(text: str, size: int, width: int, font: str | None) -> list[str]:
-    """Lines of at most `width` pixels, broken at blanks; words that are wider break anywhere."""
+    """Lines of at most `width` pixels, broken at spaces; words that are wider break anywhere."""
     lines = [""]
     for word in text.split():
         if fonts.length(f"{lines[-1]} {word}".strip(), size, font) <= width:

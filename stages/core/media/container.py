@@ -14,7 +14,7 @@ from stages.core.media import container_ends as ends
 from stages.core.media.container_ends import CUT
 
 READ = "MP4, MOV, MKV, WebM, AVI, MPEG-TS, MPEG-PS, WMV, FLV, GIF, animated WebP or PNG"
-HEAD = 3 * 192 + 8  # bytes that tell any kind
+HEAD = 3 * 192 + 8  # bytes, enough to tell any kind
 FIRST_BOXES = {b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"}
 INDEX_BOXES = {b"moov", b"moof"}
 # Boxes that a player needs whole. What follows them may be anything: cameras and editors append bytes of their own.

@@ -15,7 +15,7 @@ MPEG_PACK, MPEG_END = b"\0\0\1\xba", b"\0\0\1\xb9"
 PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 ASF_DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
-TS_SIZES = ((188, 0), (192, 4))  # bytes of a packet, and before its mark; cameras (AVCHD) put a time before each
+TS_SIZES = ((188, 0), (192, 4))  # bytes of a packet, and before its mark; cameras (AVCHD) put a time there
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def _skip_table(file: BinaryIO, flags: int) -> None:
 
 
 def check_riff(file: BinaryIO, path: Path) -> None:
-    """AVI (one RIFF chunk, or several above 1 GB) and WebP. A recorder that died leaves the length 0: then no end is known."""
+    """AVI (one RIFF chunk, or several above 1 GB) and WebP. Length 0, as a recorder that died leaves it, is refused."""
     size, start = _size(file), 0
     while start + 8 <= size:
         file.seek(start)
@@ -151,7 +151,7 @@ def check_ts(file: BinaryIO, path: Path) -> None:
 
 
 def check_ps(file: BinaryIO, path: Path) -> None:
-    """MPEG-PS: it ends with a mark. Many writers leave it out, so its lack says little."""
+    """MPEG-PS: it ends with a mark. Many writers leave it out, so its absence says little."""
     file.seek(max(0, _size(file) - 4096))
     if MPEG_END not in file.read():
         log.info("%s: ends without the mark of an end (MPEG-PS): a cut could not be seen", path)

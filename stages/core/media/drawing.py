@@ -49,7 +49,7 @@ def tint(frame_HW3: Image3, mask_HW: Bool, colour: Colour, opacity: float) -> Im
 
 
 def outline(frame_HW3: Image3, mask_HW: Bool, colour: Colour, width: int) -> Image3:
-    """Draws the mask's borders, holes included, `width` pixels wide on a dark rim that any ground sets off."""
+    """Draws the mask's borders, holes included, `width` pixels wide, with a dark rim that shows on any background."""
     _check_size(frame_HW3, mask_HW.shape)
     image_HW3 = np.ascontiguousarray(frame_HW3).copy()
     contours, _ = cv2.findContours(mask_HW.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)

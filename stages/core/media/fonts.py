@@ -1,7 +1,7 @@
 """Fonts for captions in any script: Pillow's own for Latin, and what the machine has installed for the rest.
 
-A font has a character where it draws it differently from one that no font has. Fonts are looked for by what they are
-called: Noto first, which has one for every script, then the others.
+A font has a character if it draws it differently from one that no font has. Fonts are searched by name: Noto first,
+which has one for every script, then the others.
 """
 
 import logging
@@ -41,7 +41,7 @@ PASSED_OVER = (
 )
 BITMAP_SIZE = 109  # the one size that colour emoji are stored in
 NOWHERE = "\U0010fffd"  # for private use: drawn as what a font lacks
-# Drawn with the letter before them, or not at all: marks, joiners, variation selectors, blanks.
+# Drawn with the letter before them, or not at all: marks, joiners, variation selectors, spaces.
 SILENT = {"Cf", "Mn", "Mc", "Me", "Cc", "Zs", "Zl", "Zp"}
 
 log = logging.getLogger(__name__)
@@ -185,7 +185,7 @@ def installed() -> tuple[str, ...]:
 
 
 def _script(letter: str) -> str:
-    """What a character's script is called, as Unicode names it: "CJK", "ARABIC"; emoji go by that word."""
+    """A character's script as Unicode names it ("CJK", "ARABIC"), or "emoji"."""
     if unicodedata.category(letter) == "So":
         return "emoji"
     return unicodedata.name(letter, "unknown").split()[0]

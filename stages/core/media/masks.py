@@ -22,11 +22,11 @@ DIGITS = 7  # base-32 digits of a run: 35 bits hold a difference of two runs of 
 def check(rle: Rle) -> Rle:
     """Returns `rle` if its counts fill its size exactly.
 
-    To be called on every RLE from a file: pycocotools reads past the end of cut counts, fills what short ones
-    leave open from memory that was never set, and takes areas and boxes of broken ones as they come.
+    To be called on every RLE from a file: pycocotools reads past the end of cut counts, fills the rest of short
+    ones from uninitialised memory, and computes areas and boxes of broken ones without an error.
 
     Raises:
-        ValueError: the size is not a pair of positive integers or too large, a character is none of the
+        ValueError: the size is not a pair of positive integers or too large, a character is not one of the
             encoding's, the last run is cut, a run is negative, or the runs do not add up to the size.
     """
     height, width = _check_size(rle["size"])

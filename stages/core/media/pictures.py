@@ -1,7 +1,7 @@
 """Picture files as frames: any kind that Pillow reads, as a viewer shows it.
 
     stored                      shown
-    16 bits a channel           scaled to 8
+    16 bits per channel         scaled to 8
     transparency                laid over white
     EXIF orientation            turned upright, where that is asked for
 
@@ -81,7 +81,7 @@ def show_picture(path: Path, *, upright: bool) -> NDArray[np.uint8]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of a frame's file; raises ValueError where it is missing or none."""
+    """The bytes of a frame's file; raises ValueError where it is missing or not a file."""
     check_is_file(path)
     try:
         return path.read_bytes()
@@ -90,7 +90,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def check_is_file(path: Path) -> None:
-    """Raises ValueError where a frame's file is missing, or is none: a pipe would be waited for."""
+    """Raises ValueError where a frame's file is missing or not a file: reading a pipe would wait for ever."""
     if not path.is_file():
         if path.is_symlink() and not path.exists():
             raise ValueError(f"{path}: a link to {path.readlink()}, which is not there; restore that file")

@@ -1,7 +1,7 @@
 """Video files in: frames with their times, as a player shows them (out: `stages.core.media.video_writer`).
 
 What can be read: MP4, MOV, M4V, 3GP, MKV, WebM, AVI, MPEG-TS, MPEG-PS, WMV, FLV and GIF through FFmpeg, animated WebP and
-PNG through Pillow. The first bytes of a file say what it is, its name does not.
+PNG through Pillow. The first bytes of a file say what it is, not its name.
 
 Legend: H height, W width, 3 RGB. Frames stream: memory holds a few, however long the video.
 """
@@ -30,7 +30,7 @@ OPEN_OPTIONS = {
 }
 # Codecs where every packet is one frame, so that a missing frame can be told (VP8 has hidden packets).
 FRAME_PER_PACKET = {"h264", "hevc", "vp9", "av1", "libdav1d"}
-# FFmpeg's own decoders leave the transparency of these aside, and show what is behind it as black.
+# FFmpeg's own decoders ignore the transparency of these, and show what is behind it as black.
 TRANSPARENCY_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 # Containers that say how long they are: a stream that ends before was cut short.
 DECLARES_LENGTH = ("matroska", "flv", "asf")
@@ -58,9 +58,9 @@ def decode(
     Colours follow the stream's own matrix and range; BT.601 where it names none, as in FFmpeg.
 
     Args:
-        fps: keep, for every tick of 1/fps s, the frame nearest to it, once; null = every frame. Frames
+        fps: keep, for every tick of 1/fps s, the frame nearest to it, once; None = every frame. Frames
             keep their own times, and a tick that no frame is nearest to gives none.
-        max_side: longest side in pixels; larger frames shrink (Lanczos), smaller ones stay. null = native.
+        max_side: longest side in pixels; larger frames shrink (Lanczos), smaller ones stay. None = native.
         max_frames: stop after that many; what follows is then not looked at.
         threads: of the decoder; any number gives the same frames.
         as_shown: False for data sets whose masks fit the stored pixels: frames are only turned upright.
@@ -206,8 +206,8 @@ def _decode_stream(
                 time = now if now is not None else 0.0
                 if start is None:
                     start = account.start = time
-                lasts = frame.duration * frame.time_base if frame.duration and frame.time_base else 0
-                account.end = time - start + float(lasts) if lasts else None
+                duration = frame.duration * frame.time_base if frame.duration and frame.time_base else 0
+                account.end = time - start + float(duration) if duration else None
                 yield Decoded(frame, time - start)
     except av.FFmpegError as error:
         raise ValueError(f"{path}: broken after frame {progress.frames} ({error.strerror}); {REENCODE}") from error

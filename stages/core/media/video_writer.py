@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from stages.core.media.sound import Sound
 
-TICKS = 120_000  # a second: frames at 23.976, 24, 25, 29.97, 30, 50 or 60 fps last whole numbers of them
+TICKS = 120_000  # per second: frames at 23.976, 24, 25, 29.97, 30, 50 or 60 fps last whole numbers of them
 
 # Found by encoding one clip 80 times: with mbtree on, x264 wrote up to nine different files on one machine.
 # Without B-frames packets are in the order of presentation, and so the last one's duration is the last frame's.
@@ -36,15 +36,15 @@ def write_h264(
 ) -> None:
     """Writes an MP4 that plays everywhere: H.264, yuv420p, BT.709, index at the front, no metadata.
 
-    One encoder thread and no date: the same frames give the same bytes. An odd side is repeated by one
-    row or column, since yuv420p needs even sides.
+    One encoder thread and no date: the same frames give the same bytes. Odd sides grow by a repeated
+    row or column, since yuv420p needs even ones.
 
     Args:
         images_HW3: (H, W, 3) RGB uint8, all of one size; consumed one at a time.
         times: seconds, rising, one per frame (see `times_at`).
         crf: H.264 quality, 0 to 51, lower is better.
         end: when the last frame ends, in seconds; None: it lasts as long as the one before.
-        sound: goes along as AAC; what is longer than the frames is left out.
+        sound: is added as AAC; what is longer than the frames is left out.
 
     Raises:
         ValueError: no frame, frames of several sizes, or times that do not rise or do not match the frames.
