@@ -1,4 +1,4 @@
-"""Loops compiled by numba. What a compiled function calls belongs in its own file: numba notices changes file by file."""
+"""Loops compiled by numba. They keep the functions they call in the same file: numba notices no change elsewhere."""
 
 from collections.abc import Callable
 from typing import Any

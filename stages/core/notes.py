@@ -1,6 +1,6 @@
 """Notes of loops over many files: one per kind, with a count and an example.
 
-What differs between two notes of a kind are names and numbers: `shape` puts them aside.
+What differs between two notes of a kind are names and numbers: `shape` removes them.
 """
 
 import logging
@@ -62,7 +62,7 @@ class _OncePerKind(logging.Filter):
 
 @contextmanager
 def once_per_kind(handlers: Iterable[logging.Handler], *loggers: str) -> Iterator[None]:
-    """As long as the block runs, `handlers` say a warning of a kind once; at its end how many there were of each.
+    """As long as the block runs, `handlers` show one warning per kind; at its end, how many there were of each.
 
     A record's kind is its text before its arguments are filled in.
 

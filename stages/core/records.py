@@ -1,7 +1,7 @@
 """The records that travel between readers and stages, validated when they are made.
 
-Past the cache, code handles these instead of nested dicts. A record never holds pixels: frames live in
-the frame folder of the cache, masks as COCO RLE (see `stages.core.media.masks`).
+Past the cache, code handles these instead of nested dicts. A record never holds pixels: frames are stored
+in the frame folder of the cache, masks as COCO RLE (see `stages.core.media.masks`).
 """
 
 import re
@@ -62,7 +62,7 @@ class Expression:
 
     Attributes:
         id: the data set's own expression id, unique within its video.
-        text: the cleaned caption (lower case, single blanks).
+        text: the cleaned caption (lower case, single spaces).
         annotations: keys of the referred annotations; `()` says that nothing is referred to (no
             target), `None` that the truth is unknown.
         raw: the caption as the data set wrote it (drawn on overlays).
@@ -70,7 +70,7 @@ class Expression:
             "dynamic", Ref-DAVIS17 the annotator "0" … "3"); "" where the set has no groups. It is not part of
             `expressions_digest`: nothing that a model computes depends on it.
         defect: what is wrong with it, naming the place and the fix; "" for a sound one. The video's other expressions go on.
-            Without a word it is not asked but answered with nothing; without a truth it is not scored.
+            Without a word it is not asked: its answer is empty. Without ground truth it is not scored.
     """
 
     id: str
@@ -177,12 +177,12 @@ class Split(Protocol):
 
 
 def clean_caption(text: str) -> str:
-    """Lower case, single blanks: stray blanks exist in the published files."""
+    """Lower case, single spaces: stray spaces exist in the published files."""
     return " ".join(text.lower().split())
 
 
 def has_word(text: str) -> bool:
-    """Whether a caption holds a letter or digit of any script; blanks of no width are none."""
+    """Whether a caption holds a letter or digit of any script; zero-width spaces are neither."""
     return any(character.isalnum() for character in text)
 
 

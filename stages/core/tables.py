@@ -173,7 +173,7 @@ class SelectorKind:
         return self.network.model_validate({name: getattr(settings, name) for name in self.network.model_fields})
 
 
-# (video, path and stamp of its evidence file) → what the file is to say. The stage writes it; a kind may read an older
+# (video, path and stamp of its evidence file) → what the file should say. The stage writes it; a kind may read an older
 # file there, and keep beside it what it has so far (stages/evidence/asked.py).
 Gather = Callable[["Video", Path, "Stamp"], "VideoEvidence"]
 

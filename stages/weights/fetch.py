@@ -1,6 +1,6 @@
 """Brings the weights of one model into place, verifies them, and writes its record.
 
-A record is written last, and removed as soon as its files turn out wrong: what has one is good.
+A record is written last, and removed as soon as its files turn out wrong: a model with a record is good.
 """
 
 import json
@@ -56,10 +56,10 @@ class Request:
 
 
 def fetch_preset(config: Config, preset: str, role: str | None = None, *, overwrite: bool, source: Path | None) -> None:
-    """Brings models of a preset into place; one job at a time for a weights folder.
+    """Brings models of a preset into place; one job at a time per weights folder.
 
     Args:
-        role: of the one model; None = of every one that the preset has.
+        role: of the only model to fetch; None = all models of the preset.
         source: folder to take hub files from instead of the network.
 
     Raises:
@@ -243,7 +243,7 @@ def _config_file(folder: Path) -> Path:
 
 
 def _check_kind(request: Request, config: Path) -> None:
-    """Holds model_type in a transformers config.json against what the role is written for."""
+    """Compares model_type in a transformers config.json with the kinds that the role supports."""
     try:
         kind = json.loads(config.read_text(encoding="utf-8"))["model_type"]
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -34,7 +34,7 @@ Files = Mapping[str, FileFacts]
 
 
 def facts_of(file: Path) -> FileFacts:
-    """Reads a file once, and says how far it is where that takes a while."""
+    """Reads a file once, and shows its progress where that takes a while."""
     sha, size = hashlib.sha256(), file.stat().st_size
     with file.open("rb") as handle, Progress(f"verifying {file.name}", size) as progress:
         while chunk := handle.read(CHUNK):
@@ -63,7 +63,7 @@ def matching(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
 
 
 def set_aside(file: Path) -> Path:
-    """Renames a file of wrong bytes so that nothing takes it for good."""
+    """Renames a file with wrong bytes so that nothing takes it for a good one."""
     return file.replace(file.with_name(file.name + REFUSED))
 
 

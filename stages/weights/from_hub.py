@@ -78,7 +78,7 @@ def copy_file(source: Path, target: Path) -> None:
 def verify_files(
     model: Model, folder: Path, names: Sequence[str], lock: Lock, entry: Entry, announced: Mapping[str, str | None]
 ) -> dict[str, FileFacts]:
-    """Holds files against the lock, or against the hub's own digest; records those not locked yet.
+    """Compares files with the lock, or with the hub's own digest; records those not locked yet.
 
     Raises:
         FetchError: some differ; they are set aside and each is named with both digests.
@@ -123,12 +123,12 @@ def missing_files(folder: Path, patterns: Sequence[str], entry: Entry) -> list[s
 
 
 def _refuse_known_bad(folder: Path, entry: Entry) -> list[str]:
-    """Sets aside files in `folder` that are not the locked ones; returns a line on each."""
+    """Sets aside files in `folder` that are not the locked ones; returns one line per file."""
     lines = []
     for name, locked in entry.files.items():
         file = folder / name
-        if file.is_file() and (found := facts_of(file)) != locked:
-            lines.append(f"{set_aside(file)}: sha256 is {found['sha256']}, locked is {locked['sha256']}")
+        if file.is_file() and (actual := facts_of(file)) != locked:
+            lines.append(f"{set_aside(file)}: sha256 is {actual['sha256']}, locked is {locked['sha256']}")
             log.warning("set aside %s", lines[-1])
     return lines
 

@@ -85,7 +85,7 @@ def _download(url: str, target: Path, *, force: bool) -> None:
 
 
 def _verified(url: str, target: Path, lock: Lock, entry: Entry) -> dict[str, FileFacts]:
-    """Holds the file against the lock; records it where it is not locked yet."""
+    """Compares the file with the lock; records it where it is not locked yet."""
     facts, locked = facts_of(target), entry.files.get(target.name)
     if locked is not None and facts != locked:
         set_aside(target)

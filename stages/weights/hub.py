@@ -1,4 +1,4 @@
-"""The hub: what a repository holds, and its download. Beside stages.weights.transfer, all that speaks to the network.
+"""The hub: what a repository holds, and its download. With stages.weights.transfer, all that fetches weights over the network.
 
 HF_ENDPOINT names a mirror; an interrupted download goes on where it stopped, also in the next run.
 """
@@ -77,10 +77,10 @@ def list_repository(hub: str, revision: str, patterns: Sequence[str]) -> Listing
 
 
 def download(hub: str, listing: Listing, folder: Path, *, force: bool) -> None:
-    """Downloads the listed files into `folder`, some at a time; those there with the right bytes are kept.
+    """Downloads the listed files into `folder`, several at a time; those there with the right bytes are kept.
 
     Args:
-        force: download them all the same.
+        force: download those too.
 
     Raises:
         HubError: not all of them arrived.

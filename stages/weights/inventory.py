@@ -103,7 +103,7 @@ def _origin(model: Model, lock: Lock) -> tuple[str, str, Mapping[str, FileFacts]
 
 
 def _names(model: Model, recorded: Mapping[str, FileFacts], locked: Mapping[str, FileFacts]) -> list[str]:
-    """All files known; where a pattern has met none yet, the pattern stands for them."""
+    """All files known; where a pattern has matched none yet, the pattern stands for them."""
     known = {*recorded, *locked}
     wanted = [*model.patterns, *map(name_of, model.addresses)]
     open_patterns = [pattern for pattern in wanted if not matching(known, [pattern])]

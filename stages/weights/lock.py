@@ -1,7 +1,7 @@
 """weights.lock.json: what the bytes of downloaded weights must be.
 
 {hub id: {"requested": revision in the config, "revision": commit it stood for, "files": {name: {size, sha256}}}}
-A file with an https address of its own has that for a hub id and for both revisions.
+For a file with an https address of its own, that address stands in place of hub id and both revisions.
 A file is recorded when it is first fetched and verified from then on; a locked commit is what is fetched,
 whatever its branch says later. To move on, delete the entry.
 """

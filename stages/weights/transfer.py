@@ -1,4 +1,4 @@
-"""One file over HTTP that goes on where it stopped: after a cut in the same run, after a kill in the next.
+"""A download of one file over HTTP that goes on where it stopped: after a cut in the same run, after a kill in the next.
 
 huggingface_hub starts a file again in the next run, because it cannot trust file locks on every disk. Here
 one job fetches at a time (stages.weights.files.exclusive), and all bytes are verified afterwards.
@@ -25,7 +25,7 @@ class OtherSizeError(OSError):
 
 
 def transfer(url: str, partial: Path, size: int, headers: Mapping[str, str], arrived: Callable[[int], None]) -> None:
-    """Brings the file at `url` to `partial`, which may hold its beginning already.
+    """Downloads the file at `url` to `partial`, which may hold its beginning already.
 
     Args:
         size: bytes of the whole file.
@@ -57,8 +57,8 @@ def _go_on(url: str, partial: Path, size: int, headers: Mapping[str, str], arriv
     if start > size:  # of another file
         start = _give_up(partial, start, arrived)
     # unpacking would make positions in the file meaningless
-    asked = {**headers, "Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-    with get_session().stream("GET", url, headers=asked, follow_redirects=True, timeout=TIMEOUT) as response:
+    request_headers = {**headers, "Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+    with get_session().stream("GET", url, headers=request_headers, follow_redirects=True, timeout=TIMEOUT) as response:
         if response.status_code >= 400:
             if response.status_code == 416:
                 _give_up(partial, start, arrived)
