@@ -42,7 +42,7 @@ def read_text(path: Path, what: str = "file", encoding: str = "utf-8") -> str:
 
 
 def read_content(path: Path, what: str = "file") -> bytes:
-    """The bytes of a file; raises ValueError, naming it, where it is missing or not a file (reading a pipe would wait for ever)."""
+    """The bytes of a file; raises ValueError, naming it, where it is missing or not a file: pipes would block."""
     try:
         if path.is_symlink() and not path.exists():
             raise ValueError(f"{path}: a link to {path.readlink()}, which is not there; restore that file")

@@ -1,4 +1,4 @@
-"""The hub: what a repository holds, and its download. With stages.weights.transfer, all that fetches weights over the network.
+"""The hub: what a repository holds, and its download. Beside stages.weights.transfer, all that fetches over the network.
 
 HF_ENDPOINT names a mirror; an interrupted download goes on where it stopped, also in the next run.
 """

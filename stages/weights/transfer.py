@@ -1,4 +1,4 @@
-"""A download of one file over HTTP that goes on where it stopped: after a cut in the same run, after a kill in the next.
+"""A download over HTTP that goes on where it stopped: after a cut in the same run, after a kill in the next.
 
 huggingface_hub starts a file again in the next run, because it cannot trust file locks on every disk. Here
 one job fetches at a time (stages.weights.files.exclusive), and all bytes are verified afterwards.

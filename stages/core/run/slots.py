@@ -15,7 +15,8 @@ from stages.core.run.nvml import Gpu, machine_gpus
 
 log = logging.getLogger(__name__)
 VISIBLE, ORDER, PCI_ORDER = "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "PCI_BUS_ID"
-# A step's variable takes precedence over its job's. PBS names a file with a line "host-gpu2" per device, the others hold names.
+# A step's variable takes precedence over its job's. PBS names a file with a line "host-gpu2" per device, the others
+# hold names.
 SCHEDULER_VARIABLES = ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS", "PBS_GPUFILE", "SGE_HGR_gpu")
 RANGE = re.compile(r"(\d+)(?:-(\d+))?$")  # at the end of a name: "2", "gpu2", "0-3"
 WHOLE, SLICE = "GPU-", "MIG-"

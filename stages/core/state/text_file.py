@@ -37,7 +37,7 @@ class TextFeatures:
 
 
 def write_text(path: Path, stamp: Stamp, video: Video, features: Sequence[TextFeatures]) -> None:
-    """Writes a text file; `features` go with `video.expressions`. A video without expressions gives a finished file too."""
+    """Writes a text file; `features` go with `video.expressions`. Without expressions it is finished too."""
     assert len(features) == len(video.expressions)
     width = features[0].words_WD.shape[1] if features else 0
     values = np.concatenate([np.zeros((0, width), np.float32), *(f.words_WD for f in features)])
