@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-MAX_BYTES = 64 << 20  # of one mask: an uncompressed 8K frame has half of it
-# What zipfile raises for archives that are damaged, encrypted, or made to harm.
+MAX_BYTES = 64 << 20  # per mask; an uncompressed 8K frame has half as many
+# What zipfile raises for archives that are damaged, encrypted or malicious.
 UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -27,13 +27,13 @@ UNREADABLE = (
 
 
 class Archive(Protocol):
-    """Names of files, with what tells that one has changed, and their bytes."""
+    """Names of files, facts that show when one has changed, and their bytes."""
 
     @property
     def facts(self) -> Mapping[str, Any]: ...
 
     def read(self, name: str) -> bytes:
-        """Raises ValueError, naming archive and file, where it cannot be read or is too large."""
+        """Raises ValueError, naming archive and file, if it cannot be read or is too large."""
         ...
 
 
@@ -101,7 +101,7 @@ def _infos(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 
 def _listed(path: Path) -> Iterator[tuple[str, list[int]]]:
-    """Name → size and time of every file below a folder, in order."""
+    """Name → size and modification time of every file below a folder, in order."""
     for folder, subfolders, files in os.walk(path):
         subfolders.sort()
         for name in sorted(files):

@@ -1,4 +1,4 @@
-"""Checks a submission zip, anybody's, against a split: names, places, modes, sizes and values of all masks.
+"""Checks any submission zip against a split: names, places, modes, sizes and values of all masks.
 
 The archive is never unpacked. Entries that would leave its folder, links, encrypted ones and ones that
 declare more bytes than a mask can have are refused unread; a PNG's header is compared before its pixels
@@ -22,7 +22,7 @@ from stages.exchange.layouts import ZipLayout
 from stages.exchange.names import Expected, Matching, match
 
 UNKNOWN_SIZE_LIMIT = 64 << 20  # bytes of an entry where the frame's size is not known
-BATCH = 256  # entries that are in work at once
+BATCH = 256  # entries in progress at once
 
 # Kinds of defects, in the order they are printed.
 KINDS = ("archive", "folders", "missing", "surplus", "duplicate", "refused", "unreadable", "mode", "size", "values")
@@ -30,7 +30,7 @@ KINDS = ("archive", "folders", "missing", "surplus", "duplicate", "refused", "un
 
 @dataclass
 class Report:
-    """What was found; `defects` is kind → one line each."""
+    """The outcome of a check; `defects` maps each kind to one line per defect."""
 
     archive: str
     layout: str
@@ -116,7 +116,7 @@ def _check_archive(
 
 
 def _refusal(info: zipfile.ZipInfo) -> str:
-    """Why an entry is not even looked at; "" for a harmless one."""
+    """Why an entry is refused unread; "" for a harmless one."""
     parts = info.filename.split("/")
     if not info.filename:
         return "has no name"
@@ -148,7 +148,7 @@ def _check_masks(
     infos: Mapping[str, zipfile.ZipInfo],
     report: Report,
 ) -> None:
-    """Reads and decodes in threads (zlib lets other threads run); a bounded number of entries at once."""
+    """Reads and decodes in threads (zlib releases the GIL); a bounded number of entries at once."""
     work = partial(_mask_defect, archive, layout, expected, infos)
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         for batch in _batches([path for path in expected if path in infos]):
@@ -193,7 +193,7 @@ def png_defect(data: bytes, size: tuple[int, int] | None, mode: str, values: tup
     Args:
         size: (height, width) it must have; None = unknown.
         mode: "L" or "P".
-        values: what its pixels may be beside 0.
+        values: what its pixels may be besides 0.
     """
     try:
         judge.judge(data, size, judge.submitted(mode, values))

@@ -1,4 +1,4 @@
-"""What a submission needs of the frames, whether they are extracted or not: their names, their size, every PNG."""
+"""What a submission needs to know of the frames, extracted or not: their names, their size, and so every PNG."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ SUFFIXES = (".jpg", ".png", ".jpeg")
 
 @dataclass(frozen=True)
 class Geometry:
-    """Names of the frames in order, and their (height, width); None where no image is at hand."""
+    """Names of the frames in order, and their (height, width); None if no image is available."""
 
     names: Sequence[str]
     size: tuple[int, int] | None
@@ -39,10 +39,10 @@ def geometry_of(layout: Layout, video: Video) -> Geometry:
 
 
 def expected_files(layout: Layout, zip_layout: ZipLayout, split: Split, videos: Iterable[Video]) -> dict[str, Expected]:
-    """Path → what must be stored there, of every PNG that a submission of the split needs, in the order of the index.
+    """Path → what must be stored there, for every PNG that a submission of the split needs, in the order of the index.
 
     Raises:
-        ValueError: a video of the split is defect, so that its masks are not known; or see `geometry_of`.
+        ValueError: a video of the split is defective, so that its masks are not known; or see `geometry_of`.
     """
     expected: dict[str, Expected] = {}
     for video in videos:

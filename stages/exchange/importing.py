@@ -1,9 +1,9 @@
-"""Imported predictions as decisions: a cache of their own, on which evaluate, render and assemble run.
+"""Imported predictions as decisions, in a cache of their own, on which evaluate, render and assemble run.
 
     <results>/imports/<name>/config.yaml       an overlay that puts paths.cache and paths.results here
     <results>/imports/<name>/cache/<dataset>/<split>/
         frames                     link to the frames of the main cache
-        tracks/import/<video>.h5   a track an expression: its masks, no tokens
+        tracks/import/<video>.h5   one track per expression: its masks, no tokens
         decisions/<video>.json     that track, chosen
         import.json                what was imported from where, and what was missing
 
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Import:
-    """One named import of one split: where it lies."""
+    """One named import of one split: where it is stored."""
 
     name: str
     root: Path
@@ -69,29 +69,29 @@ class Import:
         return self.root / "config.yaml"
 
 
-def prepare(made: Import, main: Layout) -> None:
+def prepare(target: Import, main: Layout) -> None:
     """Writes the overlay and links the frames.
 
     Raises:
-        ValueError: a folder of that name is there that no import made.
+        ValueError: a folder of that name exists that no import made.
     """
-    if not _is_import(made.root):
-        refuse_foreign(made.root)
-    made.root.mkdir(parents=True, exist_ok=True)
-    mark(made.root, f"import {made.name}")
-    paths = {"paths": {"cache": str(made.layout.cache), "results": str(made.root)}}
-    with atomic_path(made.overlay) as temporary:
+    if not _is_import(target.root):
+        refuse_foreign(target.root)
+    target.root.mkdir(parents=True, exist_ok=True)
+    mark(target.root, f"import {target.name}")
+    paths = {"paths": {"cache": str(target.layout.cache), "results": str(target.root)}}
+    with atomic_path(target.overlay) as temporary:
         temporary.write_text(
-            f"{HEAD} {made.name!r} (docs/exchange.md).\n" + yaml.safe_dump(paths, sort_keys=False),
+            f"{HEAD} {target.name!r} (docs/exchange.md).\n" + yaml.safe_dump(paths, sort_keys=False),
             encoding="utf-8",
         )
-    link = made.layout.root / EXTRACT_FRAMES.folder
+    link = target.layout.root / EXTRACT_FRAMES.folder
     link.parent.mkdir(parents=True, exist_ok=True)
     if link.is_symlink():
         link.unlink()
     if not link.exists():
-        target = main.folder(EXTRACT_FRAMES).resolve()
-        link.symlink_to(os.path.relpath(target, link.parent.resolve()))
+        frames = main.folder(EXTRACT_FRAMES).resolve()
+        link.symlink_to(os.path.relpath(frames, link.parent.resolve()))
 
 
 def _is_import(root: Path) -> bool:
@@ -103,16 +103,16 @@ def _is_import(root: Path) -> bool:
         return False
 
 
-def import_video(made: Import, video: Video, frames: FrameFolder, incoming: Incoming, *, overwrite: bool) -> bool:
-    """Brings a video's tracks and decisions to what is given for it; returns whether there was something to do.
+def import_video(target: Import, video: Video, frames: FrameFolder, incoming: Incoming, *, overwrite: bool) -> bool:
+    """Brings a video's tracks and decisions up to date with what is given for it; returns whether it had to.
 
     Raises:
         CacheError: there are decisions that no import made.
-        ValueError: a mask that is given cannot be used.
+        ValueError: a given mask cannot be used.
     """
-    given = {"name": made.name, "predictions": incoming.facts(video)}
+    given = {"name": target.name, "predictions": incoming.facts(video)}
     ingredients = {IMPORTED: given, "frames": frames.digest, "expressions": [e.id for e in video.expressions]}
-    tracks, decisions = _file(made, BUILD_TRACKS, video), _file(made, RERANK_TRACKS, video)
+    tracks, decisions = _file(target, BUILD_TRACKS, video), _file(target, RERANK_TRACKS, video)
     stamps = [Stamp(stage.name, stage.version, ingredients) for stage in (BUILD_TRACKS, RERANK_TRACKS)]
     _refuse_foreign(decisions)
     done = [inspect(path, stamp)[0] is State.COMPLETE for path, stamp in zip((tracks, decisions), stamps, strict=True)]
@@ -125,22 +125,22 @@ def import_video(made: Import, video: Video, frames: FrameFolder, incoming: Inco
 
 
 def write_record(
-    made: Import, origin: Path, counts: Mapping[str, int], missing: Sequence[str], given: Incoming
+    target: Import, origin: Path, counts: Mapping[str, int], missing: Sequence[str], given: Incoming
 ) -> None:
-    """What was imported from where: stays in the cache, and goes into the provenance of what is assembled."""
+    """Records what was imported from where; it stays in the cache and goes into the provenance of what is assembled."""
     record = {
-        "name": made.name,
+        "name": target.name,
         "from": str(origin),
         "counts": {**counts, "missing": len(missing), "surplus": len(given.surplus)},
         "notes": given.notes,
         "missing": list(missing),
         "surplus": given.surplus,
     }
-    write_json(made.layout.root / RECORD, record)
+    write_json(target.layout.root / RECORD, record)
 
 
 def imported_record(layout: Layout) -> dict[str, Any] | None:
-    """What `write_record` left in a cache without the lists; None in the pipeline's own."""
+    """What `write_record` left in a cache, without its lists; None for the pipeline's own cache."""
     path = layout.root / RECORD
     if not path.is_file():
         return None
@@ -153,8 +153,8 @@ def imported_record(layout: Layout) -> dict[str, Any] | None:
         ) from error
 
 
-def _file(made: Import, stage: Stage, video: Video) -> Path:
-    return made.layout.file(stage, video.id, IMPORT if stage.per else None)
+def _file(target: Import, stage: Stage, video: Video) -> Path:
+    return target.layout.file(stage, video.id, IMPORT if stage.per else None)
 
 
 def _refuse_foreign(decisions: Path) -> None:
@@ -163,7 +163,7 @@ def _refuse_foreign(decisions: Path) -> None:
     try:
         ours = IMPORTED in read_stamp(decisions, RERANK_TRACKS.name).ingredients
     except CacheError:
-        return  # damaged: made anew, as everywhere
+        return  # damaged: made again, as everywhere
     if not ours:
         raise CacheError(f"{decisions}: was made by rerank_tracks, not by an import; give another --name or delete it")
 
@@ -176,7 +176,7 @@ def _write(
     frames: FrameFolder,
     answers: Mapping[str, Answer],
 ) -> None:
-    """One track an expression that shows anything. An empty answer has no candidate, a missing one no entry."""
+    """One track per expression that shows anything; an empty answer has no candidate, a missing one no entry."""
     shown = {
         e.id: answers[e.id] for e in video.expressions if e.id in answers and masks.area(answers[e.id].rles_T).any()
     }

@@ -1,4 +1,4 @@
-"""Predictions that come from elsewhere, a video at a time: from mask PNGs or from YouTube-VIS JSON.
+"""Predictions from elsewhere, one video at a time: mask PNGs or YouTube-VIS JSON.
 
 Legend: T frames.
 """
@@ -35,8 +35,8 @@ class Incoming(Protocol):
     """Predictions of a split from elsewhere.
 
     Attributes:
-        surplus: what of it belongs to nothing in the split.
-        notes: what else a person should know, a line each.
+        surplus: what belongs to nothing in the split.
+        notes: what else the user should know, one line each.
     """
 
     surplus: list[str]
@@ -63,7 +63,7 @@ class IncomingPngs:
     """Masks of an archive in one of the layouts of the split's protocol, whichever most names fit.
 
     Args:
-        threshold: share of white from which a grey pixel is the object; None = masks with grey values are errors.
+        threshold: share of white from which on a grey pixel is the object; None = masks with grey values are errors.
     """
 
     def __init__(
@@ -90,13 +90,13 @@ class IncomingPngs:
         assert best is not None
         self.layout, matching = best
         if not matching.found:
-            like = f"; its names are like {matching.surplus[0]!r}" if matching.surplus else ""
-            raise ValueError(NOTHING_FITS.format(path, f"{split.name!r}", self.layout.pattern) + like)
+            hint = f"; its names are like {matching.surplus[0]!r}" if matching.surplus else ""
+            raise ValueError(NOTHING_FITS.format(path, f"{split.name!r}", self.layout.pattern) + hint)
         if matching.duplicates:
             raise ValueError(f"{path}: {matching.duplicates[0]!r} and others are given twice; make it again")
         litter = [name for name in matching.surplus if is_litter(name)]
         self.found, self.surplus = matching.found, [name for name in matching.surplus if not is_litter(name)]
-        self.notes = [f"{len(names)} files are {said}; read all the same" for said, names in matching.shifts.items()]
+        self.notes = [f"{len(names)} files are {shift}; read all the same" for shift, names in matching.shifts.items()]
         if litter:
             self.notes.append(f"{len(litter)} files of a desktop are left out, as {litter[0]!r}")
         if threshold is not None:
@@ -112,13 +112,13 @@ class IncomingPngs:
 
     def answers(self, video: Video, frames: FrameFolder) -> dict[str, Answer]:
         empty = masks.empty(frames.size)
-        given: dict[str, Answer] = {}
+        answers: dict[str, Answer] = {}
         for path, one in self.entries[video.id].items():
             if path in self.found:
                 for expression, rle in self._masks(path, one).items():
-                    answer = given.setdefault(expression, Answer([empty] * len(frames), 0.0))
+                    answer = answers.setdefault(expression, Answer([empty] * len(frames), 0.0))
                     answer.rles_T[one.entry.frame] = rle
-        return given
+        return answers
 
     def _masks(self, path: str, one: Expected) -> dict[str, Rle]:
         assert one.size is not None
@@ -133,7 +133,7 @@ class IncomingPngs:
 
 @dataclass
 class IncomingYtvis:
-    """YouTube-VIS results: `video_id`, `expression_id`, `score`, `segmentations` (an RLE or null a frame)."""
+    """YouTube-VIS results: `video_id`, `expression_id`, `score`, `segmentations` (an RLE or null per frame)."""
 
     path: Path
     entries: Mapping[tuple[str, str], Mapping[str, Any]]
@@ -150,21 +150,21 @@ class IncomingYtvis:
         ]
 
     def answers(self, video: Video, frames: FrameFolder) -> dict[str, Answer]:
-        given = {}
+        answers = {}
         for expression in video.expressions:
             entry = self.entries.get((nfc(video.id), nfc(expression.id)))
             if entry is not None:
                 where = f"{self.path}: video {video.id!r}, expression {expression.id!r}"
                 rles_T = _segmentations(entry["segmentations"], frames.size, len(frames), where)
-                given[expression.id] = Answer(rles_T, float(entry["score"]))
-        return given
+                answers[expression.id] = Answer(rles_T, float(entry["score"]))
+        return answers
 
 
 def read_ytvis(path: Path, videos: Sequence[Video]) -> IncomingYtvis:
-    """The results of a JSON file. Of several entries for one expression the one of the highest score counts.
+    """The results of a JSON file. Of several entries for one expression the one with the highest score counts.
 
     Raises:
-        ValueError: it is no such list, or nothing in it belongs to the split.
+        ValueError: it is not such a list, or nothing in it belongs to the split.
     """
     document = read_json(path, "file of results", "make it again")
     if not isinstance(document, list):
@@ -203,8 +203,8 @@ def _key(entry: Any, where: str) -> tuple[str, str]:
 
 def _segmentations(raw: Any, size: tuple[int, int], n_frames: int, where: str) -> list[Rle]:
     if not isinstance(raw, list) or len(raw) != n_frames:
-        found = f"{len(raw)} masks" if isinstance(raw, list) else f"{type(raw).__name__}"
-        raise ValueError(f"{where}: segmentations are a list of {n_frames} masks, one a frame; found {found}")
+        actual = f"{len(raw)} masks" if isinstance(raw, list) else f"{type(raw).__name__}"
+        raise ValueError(f"{where}: segmentations are a list of {n_frames} masks, one a frame; found {actual}")
     empty = masks.empty(size)
     return [empty if rle is None else _rle(rle, size, f"{where}, mask {t}") for t, rle in enumerate(raw)]
 

@@ -1,4 +1,4 @@
-"""Predictions as JSON: YouTube-VIS results (an entry an expression) and COCO results (an entry a frame).
+"""Predictions as JSON: YouTube-VIS results (an entry per expression) and COCO results (an entry per frame).
 
 Both are the lists that their evaluation tools load (`COCO.loadRes`, YTVIS `loadRes`), with the sentence as
 an extra key: `expression_id` names it, and every object is of category 1.
@@ -24,7 +24,7 @@ Document = Mapping[str, Any]
 
 
 def ytvis_results(layout: Layout, split: Split, videos: Iterable[Video]) -> Iterator[Document]:
-    """An entry an expression: `segmentations` holds an RLE a frame, null where it is empty."""
+    """An entry per expression: `segmentations` holds an RLE per frame, null where it is empty."""
     for video in videos:
         for prediction in read_predictions(layout, video, open_frames(layout, video.id)):
             yield {
@@ -37,9 +37,9 @@ def ytvis_results(layout: Layout, split: Split, videos: Iterable[Video]) -> Iter
 
 
 def coco_results(layout: Layout, split: Split, videos: Iterable[Video]) -> Iterator[Document]:
-    """An entry a frame and expression that shows its object; `image_id` is what the evaluators of the set call it.
+    """An entry per frame and expression where the object is visible; `image_id` is the name the set's evaluators use.
 
-    A frame without the object has no entry. Of sets that score single frames only those frames are given.
+    A frame without the object has no entry. For sets that score single frames, only those frames are given.
     """
     for video in videos:
         frames = open_frames(layout, video.id)
@@ -82,7 +82,7 @@ def image_id(protocol: str, video: str, expression: str, index: int, names: Sequ
 
 
 def write_results(target: Path, entries: Iterable[Document]) -> int:
-    """Writes a JSON list as it comes, an entry a line; returns how many."""
+    """Writes entries into a JSON list as they come, one per line; returns how many."""
     count = 0
     with atomic_path(target) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write("[")

@@ -1,4 +1,4 @@
-"""What a mask PNG must be: one judgement for the submissions that are checked and the masks that are imported.
+"""What a mask PNG must be: one judgement for submissions that are checked and masks that are imported.
 
 Legend: H height, W width.
 """
@@ -22,7 +22,7 @@ OTHERS = {b"\xff\xd8": "JPEG", b"GIF8": "GIF", b"BM": "BMP", b"RIFF": "WebP", b"
 SIXTEEN = "I;16"  # Pillow's mode of 16-bit grey
 SHADES = ("L", SIXTEEN)  # modes that hold grey values
 FULL = {"L": 0xFF, SIXTEEN: 0xFFFF}  # white
-# What Pillow raises for files that are damaged, or made to harm.
+# What Pillow raises for files that are damaged or malicious.
 BROKEN = (
     OSError,
     SyntaxError,
@@ -45,14 +45,14 @@ class Defect(ValueError):
 
 @dataclass(frozen=True)
 class Form:
-    """What is taken for a mask PNG.
+    """What is accepted as a mask PNG.
 
     Attributes:
         modes: Pillow's names.
-        values: alternatives of what its pixels may hold beside 0.
-        davis: a palette must be that of DAVIS as far as the values go; else, that it shows a background where the mask
-            has 0, and something else where it has the object.
-        shades: grey values are masks too, where a threshold is given.
+        values: alternatives of what its pixels may hold besides 0.
+        davis: a palette must be that of DAVIS as far as the values go; otherwise it must show a background where the
+            mask has 0, and something else where it has the object.
+        shades: grey values are accepted too, if a threshold is given.
         threshold: share of white from which a grey pixel is the object; None = grey values are refused.
     """
 
@@ -64,12 +64,12 @@ class Form:
 
 
 def submitted(mode: str, values: Sequence[int]) -> Form:
-    """What a server takes, as the layout says (`stages.exchange.layouts`)."""
+    """What a server accepts, as the layout says (`stages.exchange.layouts`)."""
     return Form((mode,), (tuple(values),), davis=tuple(values) != (WHITE,))
 
 
 def imported(values: Sequence[int], threshold: float | None = None) -> Form:
-    """What an import takes: the same in every mode that can mean only one thing; 0 and 1 for 0 and 255 too."""
+    """What an import accepts: the same in every unambiguous mode; for 0 and 255 also 0 and 1."""
     binary = tuple(values) == (WHITE,)
     alternatives = ((WHITE,), (1,)) if binary else (tuple(values),)
     if not binary:
@@ -78,13 +78,13 @@ def imported(values: Sequence[int], threshold: float | None = None) -> Form:
 
 
 def judge(data: bytes, size: tuple[int, int] | None, form: Form) -> NDArray[np.uint8]:
-    """The pixels (H, W) of a PNG that is as it must be; palette numbers stay numbers, mode 1 and thresholds give 0, 255.
+    """The pixels (H, W) of a sound PNG; palette indices stay as they are, mode 1 and thresholds give 0 and 255.
 
     Args:
         size: (height, width) it must have; None = unknown.
 
     Raises:
-        Defect: it is not.
+        Defect: it is not sound.
     """
     _check_whole(data)
     try:
@@ -105,7 +105,7 @@ def judge(data: bytes, size: tuple[int, int] | None, form: Form) -> NDArray[np.u
 
 
 def _check_whole(data: bytes) -> None:
-    """Pillow may not miss the end of a PNG, but other decoders do."""
+    """Pillow may accept a PNG without its end; other decoders do not."""
     if not data:
         raise Defect("unreadable", "is no readable PNG (it is empty)")
     if not data.startswith(SIGNATURE):
@@ -118,7 +118,7 @@ def _check_whole(data: bytes) -> None:
 
 
 def _check_header(image: Image.Image, size: tuple[int, int] | None, form: Form) -> None:
-    """Before a pixel is decoded: the header may promise gigabytes."""
+    """Runs before any pixel is decoded: the header may declare gigabytes."""
     height, width = image.height, image.width
     if size is not None and (height, width) != tuple(size):
         raise Defect("size", f"is {height}×{width} (height×width), its frame is {size[0]}×{size[1]}")
@@ -128,9 +128,9 @@ def _check_header(image: Image.Image, size: tuple[int, int] | None, form: Form) 
         raise Defect("mode", f"is an animation of {getattr(image, 'n_frames')} pictures; a mask is one")  # noqa: B009
     modes = (*form.modes, SIXTEEN) if form.threshold is not None else form.modes
     if image.mode not in modes:
-        said = f"{image.mode}{' (16-bit grey)' if image.mode == SIXTEEN else ''}"
+        mode = f"{image.mode}{' (16-bit grey)' if image.mode == SIXTEEN else ''}"
         advice = "; --threshold takes it" if form.shades and image.mode == SIXTEEN else ""
-        raise Defect("mode", f"is of mode {said} instead of {' or '.join(form.modes)}{advice}")
+        raise Defect("mode", f"is of mode {mode} instead of {' or '.join(form.modes)}{advice}")
     if image.mode != "P" and "transparency" in image.info:
         raise Defect("mode", "declares a grey value to be transparent; save it without transparency")
 
@@ -148,7 +148,7 @@ def _check_values(mode: str, used: Sequence[int], form: Form) -> None:
 
 
 def _check_colours(image: Image.Image, used: Sequence[int], form: Form) -> None:
-    """Of a palette: numbers are what is read, and what it shows must not say otherwise."""
+    """Pixels are read as numbers, so the colours of a palette must not contradict them."""
     palette = image.getpalette() if image.mode == "P" else None
     if palette is None:
         return
@@ -175,9 +175,9 @@ def _check_colours(image: Image.Image, used: Sequence[int], form: Form) -> None:
 
 
 def _opacities(image: Image.Image) -> dict[int, int]:
-    """Number in the palette → opacity, 0 … 255, of those that say one."""
-    said = image.info.get("transparency", b"")
-    return {said: 0} if isinstance(said, int) else dict(enumerate(said))
+    """Palette index → opacity, 0 … 255, where one is declared."""
+    transparency = image.info.get("transparency", b"")
+    return {transparency: 0} if isinstance(transparency, int) else dict(enumerate(transparency))
 
 
 def _colour(rgba: Sequence[int]) -> str:

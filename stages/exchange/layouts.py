@@ -1,9 +1,9 @@
-"""Where every mask of a submission lies: one layout a server or evaluator, chosen by `Split.protocol`.
+"""Where every mask of a submission is stored: one layout per server or evaluator, chosen by `Split.protocol`.
 
 | layout | files | pixels |
 |---|---|---|
 | mevis, revos, long_rvos, none | <video>/<expression>/<frame>.png | L, 0 or 255 |
-| a2d, jhmdb | the same, of the annotated frames alone | L, 0 or 255 |
+| a2d, jhmdb | the same, for annotated frames only | L, 0 or 255 |
 | ytvos | Annotations/<video>/<expression>/<frame>.png | L, 0 or 255 |
 | davis17_annotators | anno_<a>/<video>/<index:05d>.png | P, DAVIS palette: the object's number |
 | davis17_per_expression | <video>/<expression>/<frame>.png | L, 0 or 255 |
@@ -39,9 +39,9 @@ class Entry:
 
 @dataclass(frozen=True)
 class PerExpression:
-    """A binary mask a frame and expression, below `top` ("" = the zip's root).
+    """A binary mask per frame and expression, below `top` ("" = the zip's root).
 
-    Where single annotated frames are scored instead of videos (`scored_only`), only those are part of it.
+    Where single annotated frames are scored instead of videos (`scored_only`), only those are included.
     """
 
     name: str
@@ -66,7 +66,7 @@ class PerExpression:
 
 @dataclass(frozen=True)
 class PerAnnotator:
-    """Ref-DAVIS17, protocol A: a label map a frame and annotator.
+    """Ref-DAVIS17, protocol A: a label map per frame and annotator.
 
     Expression 4k + a is what annotator a said of object k + 1, which is its number in the map.
     """
@@ -78,10 +78,10 @@ class PerAnnotator:
     pattern = "anno_<a>/<video>/<index:05d>.png"
 
     def entries(self, video: Video, names: Sequence[str], scored: Sequence[int] | None) -> Iterator[Entry]:
-        """All PNGs of a video, in order: every frame, whatever is scored.
+        """All PNGs of a video, in order: every frame, scored or not.
 
         Raises:
-            ValueError: an expression's id is no number, so that its annotator and object are unknown.
+            ValueError: an expression's id is not a number, so that its annotator and object are unknown.
         """
         labels: list[dict[int, str]] = [{} for _ in range(N_ANNOTATORS)]
         for expression in video.expressions:

@@ -1,4 +1,4 @@
-"""Which names of an archive are which files of a submission, also where folders are too many or too few."""
+"""Which names in an archive are which files of a submission, even if there are folders too many or too few."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,8 +8,8 @@ from stages.core.records import Split, Video
 from stages.core.spelling import nfc
 from stages.exchange.layouts import Entry, ZipLayout
 
-DEEPEST = 3  # folders around a submission that are recognised
-LITTER = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")  # what desktops put into zips and folders
+DEEPEST = 3  # most folders around a submission that are recognised
+LITTER = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")  # what desktop systems put into zips and folders
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Expected:
 def expected_of(
     layout: ZipLayout, split: Split, video: Video, names: Sequence[str], size: tuple[int, int] | None
 ) -> dict[str, Expected]:
-    """Path → what must be stored there, of one video whose frames are called `names`; raises as `ZipLayout.entries`."""
+    """Path → what must be stored there, for one video with frames called `names`; raises as `ZipLayout.entries`."""
     return {entry.path: Expected(entry, size) for entry in layout.entries(video, names, split.scored_frames(video))}
 
 
@@ -45,11 +45,11 @@ class Matching:
 
 
 def match(names: Iterable[str], expected: Mapping[str, Expected], layout: ZipLayout) -> Matching:
-    """Matches names to the paths of a submission; names at their place come before displaced ones."""
+    """Matches names to the paths of a submission; names in their place come before displaced ones."""
     matching, others = Matching(), []
-    spelt = {nfc(path): path for path in expected}
+    path_of = {nfc(path): path for path in expected}
     for name in names:
-        path = spelt.get(nfc(name))
+        path = path_of.get(nfc(name))
         if path is None:
             others.append(name)
         elif path in matching.found:
@@ -57,8 +57,8 @@ def match(names: Iterable[str], expected: Mapping[str, Expected], layout: ZipLay
         else:
             matching.found[path] = name
     for name in others:
-        displaced, shift = _displaced(nfc(name), spelt, layout.top)
-        path = None if displaced is None else spelt[displaced]
+        displaced, shift = _displaced(nfc(name), path_of, layout.top)
+        path = None if displaced is None else path_of[displaced]
         if path is None:
             matching.surplus.append(name)
             continue
@@ -73,7 +73,7 @@ def match(names: Iterable[str], expected: Mapping[str, Expected], layout: ZipLay
 
 
 def is_litter(name: str) -> bool:
-    """Whether a desktop left it: no word about each is needed."""
+    """Whether a desktop system left it, so that it need not be listed."""
     parts = name.split("/")
     return parts[-1].startswith("._") or not set(parts).isdisjoint(LITTER)
 
@@ -93,13 +93,13 @@ def _displaced(name: str, expected: Collection[str], top: str) -> tuple[str | No
 
 
 def _recognise_lost_folders(matching: Matching, expected: Collection[str], layout: ZipLayout) -> None:
-    """Files whose folder of the first level (below `top`) is gone cannot be told apart, but be named."""
+    """Files whose folder of the first level (below `top`) is missing: they cannot be matched, but the user can be told."""
     depth = 1 + bool(layout.top)
     tails = {"/".join(PurePosixPath(path).parts[depth:]) for path in expected}
     lost = [name for name in matching.surplus if name in tails]
     if lost:
-        said = f"one folder too shallow: the folder of the video is missing; the layout is {layout.pattern}"
-        matching.shifts[said] = lost
+        shift = f"one folder too shallow: the folder of the video is missing; the layout is {layout.pattern}"
+        matching.shifts[shift] = lost
         matching.surplus = [name for name in matching.surplus if name not in tails]
 
 

@@ -16,7 +16,7 @@ from stages.core.media import masks
 from stages.core.records import Rle
 
 WHITE = 255  # the object, in a binary mask
-FAST = 1  # zlib level: masks are flat, and higher levels win little
+FAST = 1  # zlib level: masks are flat, and higher levels gain little
 MASK_MODES = ("L", "1", "P")
 
 
@@ -45,16 +45,16 @@ def label_png(labels_HW: NDArray[np.uint8]) -> bytes:
 def label_map(rles: Mapping[int, Rle], scores: Mapping[int, float], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Binary masks of several objects as one label map (H, W).
 
-    Where masks overlap the object of the higher score wins; of equal scores the one of the lower number.
-    This is the published rule (scores below .5 → 0, background .1, argmax) for masks that hold no
-    scores a pixel: an object's score is the same in all its pixels.
+    Where masks overlap, the object with the higher score wins; ties go to the lower number.
+    This is the published rule (scores below .5 → 0, background .1, argmax) for masks without
+    scores per pixel: an object's score is the same in all its pixels.
 
     Args:
         rles: number (1 … 255) → mask of `size`.
         scores: number → score.
 
     Raises:
-        ValueError: a mask is of another size, or a number does not fit a byte.
+        ValueError: a mask has another size, or a number does not fit a byte.
     """
     labels_HW = np.zeros(size, np.uint8)
     for number in sorted(rles, key=lambda n: (scores[n], -n)):
@@ -68,7 +68,7 @@ def label_map(rles: Mapping[int, Rle], scores: Mapping[int, float], size: tuple[
 
 
 def expressions_of(labels_HW: NDArray[np.uint8], labels: Mapping[int, str]) -> dict[str, Rle]:
-    """Expression → its mask, as `layouts.Entry.labels` says; of a single label every nonzero pixel counts."""
+    """Expression → its mask, as `layouts.Entry.labels` says; in a binary mask every nonzero pixel counts."""
     if len(labels) == 1 and 255 in labels:
         return {labels[255]: masks.encode(labels_HW)}
     return {expression: masks.encode(labels_HW == number) for number, expression in labels.items()}

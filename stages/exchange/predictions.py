@@ -1,4 +1,4 @@
-"""The answers of the cache, an expression at a time: masks and a score (decisions of rerank_tracks, or imported)."""
+"""The answers in the cache, one expression at a time: masks and a score (decisions of rerank_tracks, or imported)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ class Prediction:
 
     Attributes:
         expression: its id.
-        score: the best of the chosen tracks' final scores, through the sigmoid: 0 … 1; 0 = none chosen.
-        rles_T: one mask a frame, empty ones included.
+        score: sigmoid of the best final score of the chosen tracks, 0 … 1; 0 = none chosen.
+        rles_T: one mask per frame, empty ones included.
     """
 
     expression: str
@@ -28,7 +28,7 @@ def read_predictions(layout: Layout, video: Video, frames: FrameFolder) -> Itera
     """The answers to all expressions of a video, in its order.
 
     Raises:
-        CacheError: decisions or tracks are missing, damaged, or know nothing of an expression.
+        CacheError: decisions or tracks are missing, damaged, or lack an expression.
     """
     for expression, candidates in read_answers(layout.file(RERANK_TRACKS, video.id), video).items():
         chosen = [candidate for candidate in candidates or () if candidate.chosen]

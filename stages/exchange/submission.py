@@ -21,7 +21,7 @@ Item = tuple[str, bytes]
 def write_submissions(
     layout: Layout, split: Split, videos: Sequence[Video], predictions: Path, folder: Path
 ) -> dict[str, int]:
-    """Writes every zip that the split's protocol knows into `folder`, from rendered PNGs and from the cache.
+    """Writes every zip that the split's protocol has into `folder`, from rendered PNGs and from the cache.
 
     Args:
         layout: of the split's cache: frames, decisions and tracks.
@@ -33,14 +33,14 @@ def write_submissions(
     Raises:
         ValueError: the protocol is unknown, or a rendered PNG is missing.
     """
-    made = {}
+    counts = {}
     for zip_layout in layouts_of(split.protocol):
         if isinstance(zip_layout, PerAnnotator):
             items = cached_items(layout, zip_layout, split, videos)
         else:
             items = rendered_items(layout, zip_layout, split, videos, predictions)
-        made[zip_layout.zip_name] = write_zip(folder / zip_layout.zip_name, items)
-    return made
+        counts[zip_layout.zip_name] = write_zip(folder / zip_layout.zip_name, items)
+    return counts
 
 
 def rendered_items(
@@ -66,10 +66,10 @@ def cached_items(
     """The same from the decisions of the cache; `palette` gives binary masks a palette, the object as number 1."""
     for video in videos:
         frames = open_frames(layout, video.id)
-        found = {prediction.expression: prediction for prediction in read_predictions(layout, video, frames)}
+        prediction_of = {prediction.expression: prediction for prediction in read_predictions(layout, video, frames)}
         for entry in zip_layout.entries(video, frames.names, split.scored_frames(video)):
-            rles = {number: found[e].rles_T[entry.frame] for number, e in entry.labels.items()}
-            scores = {number: found[e].score for number, e in entry.labels.items()}
+            rles = {number: prediction_of[e].rles_T[entry.frame] for number, e in entry.labels.items()}
+            scores = {number: prediction_of[e].score for number, e in entry.labels.items()}
             if isinstance(zip_layout, PerAnnotator):
                 yield entry.path, label_png(label_map(rles, scores, frames.size))
             else:
@@ -81,7 +81,7 @@ def write_zip(target: Path, items: Iterable[Item]) -> int:
     """Writes the items as they come; PNGs are compressed already and are stored as they are.
 
     Returns:
-        How many.
+        How many items.
     """
     count = 0
     with atomic_path(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
