@@ -1,13 +1,13 @@
 """Compares a data set with what was published, and lists every defect with its file and video.
 
-Reads:  the data set: all of its index and mask files, the names of its frames, the head of each first frame.
+Reads:  the data set: all of its index and mask files, the names of its frames, the header of each video's first frame.
 Writes: nothing.
 
-Without --split, every split of the config is looked over. Defects of one kind are one line, with the first as the
-example. Exit status: 0 sound, 1 with errors (with --strict:
-or warnings), 2 for a config that cannot be used. --json prints the same for scripts.
+Without --split, every split of the config is checked. Defects of one kind share one line, with the first as the
+example. Exit status: 0 sound, 1 with errors (with --strict: or warnings), 2 for a config that cannot be used.
+--json prints the same for scripts.
 
-Why: a stage stops at the first defect it meets, hours after the data was copied; a copy is better looked over once.
+Why: a stage stops at the first defect it meets, hours after the data was copied; it is better to check a copy once.
 """
 
 import argparse
@@ -48,7 +48,7 @@ KINDS = ("errors", "warnings")
 
 
 def run(config: Config, arguments: argparse.Namespace) -> int:
-    """Looks the splits over and prints the outcome; returns the exit status."""
+    """Checks the splits and prints the outcome; returns the exit status."""
     dataset = arguments.dataset
     names = list(dataset_of(config, dataset).splits) if arguments.split is None else [arguments.split]
     outcomes = []
@@ -61,7 +61,7 @@ def run(config: Config, arguments: argparse.Namespace) -> int:
     if arguments.json:
         json.dump(outcomes, sys.stdout, indent=1)
         print()
-    return int(any(found["errors"] or (arguments.strict and found["warnings"]) for found in outcomes))
+    return int(any(result["errors"] or (arguments.strict and result["warnings"]) for result in outcomes))
 
 
 def outcome(config: Config, dataset: str, split: str, report: Report) -> dict[str, Any]:
@@ -80,27 +80,27 @@ def outcome(config: Config, dataset: str, split: str, report: Report) -> dict[st
 
 
 def published(config: Config, dataset: str, split: str) -> list[dict[str, int | None]]:
-    """The counts that each published version of a split has; empty for one's own data."""
+    """The counts of each published version of a split; empty for a user's own data."""
     entry = dataset_of(config, dataset)
     versions = FORMATS[entry.format].counts.get(split, ()) if entry.published else ()
     return [{"videos": videos, "expressions": expressions} for videos, expressions in versions]
 
 
-def render(found: dict[str, Any]) -> str:
+def render(result: dict[str, Any]) -> str:
     """The outcome as a table and a list."""
-    limit = "" if found["limit"] is None else f", first {found['limit']} videos"
-    lines = [f"{found['dataset']}/{found['split']} (format {found['format']}{limit})"]
-    if found["counts"]["videos"]:
+    limit = "" if result["limit"] is None else f", first {result['limit']} videos"
+    lines = [f"{result['dataset']}/{result['split']} (format {result['format']}{limit})"]
+    if result["counts"]["videos"]:
         lines.append(f"  {'':24}{'found':>10}  published")
-        lines += [_count(found, key, title) for key, title in COUNTS.items()]
-    lines += _kinds(found["findings"])
-    lines.append("  " + ", ".join(f"{found[kind]} {kind if found[kind] != 1 else kind[:-1]}" for kind in KINDS))
+        lines += [_count(result, key, title) for key, title in COUNTS.items()]
+    lines += _kinds(result["findings"])
+    lines.append("  " + ", ".join(f"{result[kind]} {kind if result[kind] != 1 else kind[:-1]}" for kind in KINDS))
     return "\n".join(lines)
 
 
-def _count(found: dict[str, Any], key: str, title: str) -> str:
-    versions = dict.fromkeys(version[key] for version in found["published"] if version.get(key) is not None)
-    return f"  {title:24}{found['counts'][key]:>10}  {' or '.join(map(str, versions)) or '-'}"
+def _count(result: dict[str, Any], key: str, title: str) -> str:
+    versions = dict.fromkeys(version[key] for version in result["published"] if version.get(key) is not None)
+    return f"  {title:24}{result['counts'][key]:>10}  {' or '.join(map(str, versions)) or '-'}"
 
 
 def _kinds(findings: Sequence[dict[str, str]]) -> list[str]:

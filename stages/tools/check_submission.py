@@ -4,7 +4,7 @@ Reads:  the zip, the split's index, and the sizes of its frames (cache or data s
 Writes: a report on standard output: counts, then the first defects of every kind. Exit status 0 = sound,
         1 = has defects, 2 = could not be checked.
 
-Why: servers score a missing or mis-sized mask as zero, or drop it without a word.
+Why: servers score a missing or mis-sized mask as zero, or drop it silently.
 """
 
 import argparse

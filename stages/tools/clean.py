@@ -2,7 +2,7 @@
 
 Removes: results folders that carry Referee's mark; below paths.cache: files of stages, known by their stamps, the frames
          and pictures that their records list, and markers, logs and configs of runs.
-Why:     everything it removes can be made again; what else is there, at whatever place, is somebody's and is named.
+Why:     everything it removes can be made again; whatever else is there belongs to somebody and is named.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def run(config: Config, *, dry: bool = False) -> list[Path]:
     """Removes what is ours.
 
     Args:
-        dry: only says what it would remove.
+        dry: only log what would be removed.
 
     Returns:
         What is left in the places where our files are: files that Referee did not make, or that are damaged.
@@ -63,7 +63,7 @@ def run(config: Config, *, dry: bool = False) -> list[Path]:
 
 
 def results_of(config: Config) -> Iterator[Path]:
-    """The folders of results and comparisons that are there."""
+    """The folders of results and comparisons that exist."""
     for name, entry in config.datasets.items():
         for split in entry.splits:
             for parts in ((name, split), ("compare", name, split)):
@@ -104,7 +104,7 @@ def _listed(record: Path) -> Iterator[Path]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """All that is no folder, below a folder; links are not followed."""
+    """Everything below a folder that is not itself a folder; links are not followed."""
     if folder.is_symlink() or not folder.is_dir():
         return []
     return sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
@@ -115,7 +115,7 @@ def _fits(pattern: re.Pattern[str], path: Path, root: Path) -> bool:
 
 
 def _remove(files: Sequence[Path], root: Path) -> None:
-    """Removes files, and the folders that are empty then, up to the split's and its data set's."""
+    """Removes files, and the folders that this leaves empty, up to and including `root`."""
     for path in files:
         path.unlink()
     parents = {parent for path in files for parent in path.parents if root in (parent, *parent.parents)}

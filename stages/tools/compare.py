@@ -2,7 +2,7 @@
 
 Reads:  track, prompt and text files of the split, its annotations, and what --selector names: score files,
         decisions, or selectors' weights, which are scored in place. No frame is opened, no other model loaded.
-Writes: <results>/compare/<dataset>/<split>/ (or --out): table.md and table.csv, a line a method; sweep.csv, every
+Writes: <results>/compare/<dataset>/<split>/ (or --out): table.md and table.csv, a line per method; sweep.csv, every
         scored method at all thresholds; recall.csv, recall of tracks by their number; compare.png, compare.svg;
         compare.json, what was compared. --write puts the table into a document too, between its markers.
 Why:    a figure says little by itself: here it stands beside what the tracks allow and what chance gives.
@@ -58,7 +58,7 @@ def run(job: Job, request: Request) -> None:
 
     Raises:
         ValueError: the split has no ground truth; a selector, baseline or threshold is unknown; a file is missing,
-            damaged, or made from others than those that lie there now.
+            damaged, or made from files that have changed since.
     """
     from stages.comparison.document import rewrite
     from stages.comparison.outputs import document_block, write_result
@@ -105,14 +105,14 @@ def contenders_of(job: Job, request: Request, device: str) -> "list[Contender]":
     full_float32()
     labels = [label for label in request.thresholds if label != BEST]
     asked = [parse_asked(text) for text in request.selectors]
-    found = baselines(request.baselines, request.seeds) + open_selectors(job, asked, request.seeds, labels, device)
-    for contender in found:
+    contenders = baselines(request.baselines, request.seeds) + open_selectors(job, asked, request.seeds, labels, device)
+    for contender in contenders:
         if not any(contender.fits(mix) for mix in request.mixes):
             names = ", ".join("+".join(mix) for mix in request.mixes)
             raise ValueError(f"{contender.name} needs tracks of {contender.wanted()}; --sources has {names}")
-    if not found:
+    if not contenders:
         raise ValueError("nothing to compare: give --selector or --baselines")
-    return found
+    return contenders
 
 
 def sound_videos(job: Job, split: Split) -> list[Video]:
@@ -179,10 +179,10 @@ def facts_of(job: Job, request: Request, videos: Sequence[Video]) -> dict[str, A
 def parse_mix(text: str) -> tuple[Source, ...]:
     """ "grid+gdino" → its sources; raises ValueError where one is unknown."""
     parts = text.split("+")
-    found = tuple(source for part in parts for source in SOURCES if source == part)
-    if len(found) != len(parts) or len(set(found)) != len(found):
+    sources = tuple(source for part in parts for source in SOURCES if source == part)
+    if len(sources) != len(parts) or len(set(sources)) != len(sources):
         raise ValueError(f"sources {text!r}: join some of {', '.join(SOURCES)} by '+', as grid+gdino")
-    return found
+    return sources
 
 
 def request_parser() -> argparse.ArgumentParser:
@@ -202,14 +202,14 @@ def request_parser() -> argparse.ArgumentParser:
 def parse_request(arguments: argparse.Namespace, argv: Sequence[str]) -> tuple[Job, Request]:
     """Flags win over the config's section."""
     job = parse_job(arguments)
-    said = job.settings.compare
+    defaults = job.settings.compare
     out = Path(job.config.paths.results) / "compare" / arguments.dataset / arguments.split
     return job, Request(
-        selectors=said.selectors if arguments.selector is None else arguments.selector,
-        baselines=said.baselines if arguments.baselines is None else arguments.baselines,
-        mixes=list(dict.fromkeys(parse_mix(text) for text in arguments.sources or said.sources)),
-        thresholds=list(dict.fromkeys(map(str, arguments.thresholds or said.thresholds))),
-        seeds=list(dict.fromkeys(arguments.seeds or said.seeds)),
+        selectors=defaults.selectors if arguments.selector is None else arguments.selector,
+        baselines=defaults.baselines if arguments.baselines is None else arguments.baselines,
+        mixes=list(dict.fromkeys(parse_mix(text) for text in arguments.sources or defaults.sources)),
+        thresholds=list(dict.fromkeys(map(str, arguments.thresholds or defaults.thresholds))),
+        seeds=list(dict.fromkeys(arguments.seeds or defaults.seeds)),
         command=shlex.join(["referee", "compare", *argv]),
         out=arguments.out or out,
         document=arguments.write,

@@ -1,10 +1,10 @@
 """Lays Ref-DAVIS17 out as Ref-YouTube-VOS, by links, as the field's other code expects it.
 
 Reads:  the raw files below datasets.<dataset>.root (stages.datasets.ref_davis17), and DAVIS/davis_semantics.json
-        where it is there (for the categories in meta.json).
+        if it exists (for the categories in meta.json).
 Writes: <target>/{train,valid}/{JPEGImages,Annotations}/<video>, links to the raw folders;
-        <target>/meta_expressions/{train,valid}/meta_expressions.json; <target>/{train,valid}/meta.json. At
-        once when all is made; a folder that is there already is left alone.
+        <target>/meta_expressions/{train,valid}/meta_expressions.json; <target>/{train,valid}/meta.json. All
+        appear at once; a folder that exists already is left alone.
 
 Why: this pipeline reads the raw files itself. Published inference and evaluation code reads the conversion,
 whose own script moves the frames away.
@@ -63,20 +63,20 @@ def _objects(categories: Any) -> dict[str, dict[str, str]]:
 
 
 def _categories(root: Path) -> dict[str, Any] | None:
-    """DAVIS-2017_semantics: video → object → category; None where it is not there."""
+    """DAVIS-2017_semantics: video → object → category; None if there is no such file."""
     places = [root / "DAVIS" / "davis_semantics.json", root / "davis_semantics.json"]
     path = next((path for path in places if path.is_file()), None)
     if path is None:
         return None
-    found = load_index(path)
-    wrong = [video for video, objects in found.items() if not isinstance(objects, dict)]
+    categories = load_index(path)
+    wrong = [video for video, objects in categories.items() if not isinstance(objects, dict)]
     if wrong:
         raise ValueError(f"{path}: video {wrong[0]!r}: is no mapping of objects; restore the file")
-    return found
+    return categories
 
 
 def _unlabelled(video: Video, annotations: Path) -> str:
-    """A folder that is to be linked but is not there."""
+    """What is wrong if the folder of label images does not exist; "" if it does."""
     folder = annotations / video.id
     return "" if folder.is_dir() else f"{folder}: video {video.id!r}: its folder of label images does not exist"
 

@@ -25,7 +25,7 @@ DESCRIPTIONS = ("*.json", "*.txt")  # configuration and tokenizer
 
 
 def run(source: Path, target: Path, like: Path | None) -> None:
-    """Converts; the result appears under its name once it is whole.
+    """Converts; the result appears under its name once it is complete.
 
     Args:
         source: a .pth or .safetensors file of either layout, or a folder with one.
@@ -53,7 +53,7 @@ def run(source: Path, target: Path, like: Path | None) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns 0, or 2 where nothing was converted."""
+    """Returns 0, or 2 if nothing was converted."""
     parser = build_parser(__doc__)
     parser.add_argument("source", type=Path, metavar="IN", help=".pth or .safetensors file, or a folder with one")
     parser.add_argument("target", type=Path, metavar="OUT", help=".pth file, or a new folder")

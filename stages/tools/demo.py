@@ -1,6 +1,6 @@
 """Runs the embedded data set through every stage, and says where to look.
 
-What can be given to `referee run` can be given here: --cores 2, -n. Takes some minutes on a CPU and needs no network.
+Takes the flags of `referee run`: --cores 2, -n. Runs for some minutes on a CPU and needs no network.
 """
 
 import signal
@@ -36,7 +36,7 @@ def run(words: Sequence[str]) -> int:
 
 
 def wait_for(process: subprocess.Popen[bytes]) -> int:
-    """The exit status of a process that ends in its own time: signals are its to answer."""
+    """The exit status of a process once it ends by itself: signals are left to it."""
     previous = signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
     try:
         while True:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from stages.core.media.drawing import Image3
 
 GAP = 4  # pixels between frames and between rows
-ROWS = 4  # where --show names none
+ROWS = 4  # if --show names none
 QUALITY = 90
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ def run(job: Job, shown: Sequence[str], columns: int, side: int, out: Path) -> N
     """Writes `out`.
 
     Raises:
-        ValueError: --show names no expression of the split, nothing is decided yet, or `out` is no picture.
+        ValueError: --show names no expression of the split, nothing is decided yet, or `out` is not a picture.
     """
     import numpy as np
     from PIL import Image
@@ -64,7 +64,7 @@ def run(job: Job, shown: Sequence[str], columns: int, side: int, out: Path) -> N
 
 
 def draw_row(job: Job, split: Split, video: Video, expression: Expression, columns: int, side: int) -> "Image3":
-    """`columns` frames of the video, evenly chosen, with the answer; the sentence below: (H, W, 3)."""
+    """`columns` frames of the video, evenly spaced, with the answer; the sentence below: (H, W, 3)."""
     import numpy as np
 
     from stages.core.media import masks
@@ -105,7 +105,7 @@ def _named(split: Split, name: str) -> Row:
 
 
 def _answered(job: Job, split: Split) -> Iterator[Row]:
-    """A video's first expression that chose a track, video by video."""
+    """The first expression of each video for which a track was chosen."""
     from stages.core.state.choices import read_answers
     from stages.core.state.graph import RERANK_TRACKS
 

@@ -2,8 +2,8 @@
 
 Reads:  decisions, the tracks they chose, and the frames' names and sizes.
 Writes: --out: one JSON file (coco, ytvis), or PNGs (png, palette) as a zip where its name ends in .zip, else
-        as a folder. png are binary masks as the data set's server takes them an expression; palette has the
-        DAVIS palette: label maps an annotator for Ref-DAVIS17, else number 1 for the object.
+        as a folder. png: binary masks per expression, as the data set's server takes them; palette: with the
+        DAVIS palette, a label map per annotator for Ref-DAVIS17, else number 1 for the object.
 
 Why: evaluation and annotation tools read these; docs/exchange.md describes every format.
 """
@@ -29,7 +29,7 @@ def run(job: Job, kind: str, out: Path) -> None:
     """Writes `out`.
 
     Raises:
-        ValueError: decisions are missing, the target is a folder that holds something, or lies where the config's
+        ValueError: decisions are missing, the target is a folder that holds something, or is where the config's
             own folders are.
     """
     check_output(job.config, out)

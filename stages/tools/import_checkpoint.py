@@ -5,7 +5,7 @@ Reads:  a file of torch.save or safetensors with the published names, however a 
 Writes: --out, a safetensors file that `selector.weights` of a data set takes.
 Why:    published checkpoints score as they are, and say in our own format what they are.
 
-Widths, layers and negatives are read off the tensors. Heads and groups leave no trace in them: the published
+Widths, layers and negatives are read from the tensors. Heads and groups leave no trace in them: the published
 setting is 8 and 8. Which SAM2 and text weights it was trained with is not known either: scoring says so once and
 does not check; use those it was published with.
 """
@@ -40,7 +40,7 @@ def import_checkpoint(file: Path, out: Path, n_heads: int = HEADS, n_groups: int
     """Writes the checkpoint `file` as the selector `out`.
 
     Raises:
-        ValueError: not readable, carries code, is no checkpoint of the published selector, or holds values
+        ValueError: not readable, carries code, is not a checkpoint of the published selector, or holds values
             that are not finite; names the file and what is wrong.
     """
     from stages.core.state.state_dict import read_model
@@ -67,7 +67,7 @@ def infer_model(state: Mapping[str, "Tensor"], file: Path, n_heads: int, n_group
     """Widths of an object token and of the words, and the model's settings, from the tensors' shapes.
 
     Raises:
-        ValueError: a tensor that they are read off is missing or of another rank.
+        ValueError: a tensor that they are read from is missing or has another rank.
     """
     from stages.core.state.state_dict import nearest_name
     from stages.core.state.torch_file import some_names
@@ -96,7 +96,7 @@ def infer_model(state: Mapping[str, "Tensor"], file: Path, n_heads: int, n_group
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns 0, or 2 where the checkpoint cannot be imported."""
+    """Returns 0, or 2 if the checkpoint cannot be imported."""
     parser = build_parser(__doc__)
     add = parser.add_argument
     add("checkpoint", type=Path, help="epoch_N.pth of the published code")
@@ -121,13 +121,13 @@ def _import(arguments: argparse.Namespace) -> None:
 
 
 def _check(state: Mapping[str, "Tensor"], expected: Mapping[str, "Tensor"], file: Path) -> None:
-    """Names, shapes and values, so that an error says which tensor is wrong."""
+    """Checks names, shapes and values, so that an error says which tensor is wrong."""
     from stages.core.state.state_dict import differences
     from stages.core.state.torch_file import some_names
 
-    lines = [found] if (found := differences(state, expected)) else []
-    if odd := [name for name, tensor in state.items() if not tensor.isfinite().all()]:
-        lines.append(f"not finite: {some_names(odd)}")
+    lines = [difference] if (difference := differences(state, expected)) else []
+    if not_finite := [name for name, tensor in state.items() if not tensor.isfinite().all()]:
+        lines.append(f"not finite: {some_names(not_finite)}")
     if lines:
         raise ValueError(f"{file}: no checkpoint of the published selector; {'; '.join(lines)}")
 

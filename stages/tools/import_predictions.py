@@ -5,10 +5,10 @@ Reads:  --from: a submission zip, a folder of mask PNGs in the layout of the dat
 Writes: <results>/imports/<name>/: an overlay config.yaml and a cache with decisions, see
         stages/exchange/importing.py. The commands to go on with are printed.
 
-Why: figures compare only when the same code computes them. What is not predicted counts as empty and is
-listed in import.json; a mask of another size than its frame is an error. So is one that may mean several things:
-grey values, a palette whose 0 is not the background, a label map in place of a binary mask. Of grey masks
-(mode L, 8 or 16 bits) --threshold says which shade is the object.
+Why: figures are comparable only if the same code computes them. What is not predicted counts as empty and is
+listed in import.json; a mask of another size than its frame is an error. So is an ambiguous one:
+grey values, a palette whose 0 is not the background, a label map in place of a binary mask. For grey
+masks (mode L, 8 or 16 bits), --threshold says from which shade on they are the object.
 """
 
 import argparse
@@ -34,29 +34,31 @@ def run(job: Job, origin: Path, name: str | None, threshold: float | None = None
     """Imports one split.
 
     Args:
-        threshold: share of white from which a grey pixel is the object; None = grey is an error.
+        threshold: share of white from which on a grey pixel is the object; None = grey is an error.
 
     Raises:
         ValueError: the predictions, the split or the frames cannot be used; what is imported by then stays.
     """
-    made = Import.of(job.config, name or origin.stem, job.dataset, job.split)
+    target = Import.of(job.config, name or origin.stem, job.dataset, job.split)
     split = open_split(job.config, job.dataset, job.split)
     videos = [_sound(video) for video in split.videos()[: job.limit]]
     folders = {video.id: open_frames(job.layout, video.id) for video in videos}
     with open_incoming(origin, split, videos, folders, threshold) as incoming:
-        prepare(made, job.layout)
+        prepare(target, job.layout)
         missing = [line for video in videos for line in incoming.missing(video)]
-        done = sum(import_video(made, video, folders[video.id], incoming, overwrite=job.overwrite) for video in videos)
+        done = sum(
+            import_video(target, video, folders[video.id], incoming, overwrite=job.overwrite) for video in videos
+        )
         counts = {"videos": len(videos), "expressions": sum(len(video.expressions) for video in videos)}
-        write_record(made, origin, counts, missing, incoming)
-        _report(made, incoming, missing, done, len(videos))
+        write_record(target, origin, counts, missing, incoming)
+        _report(target, incoming, missing, done, len(videos))
 
 
 @contextmanager
 def open_incoming(
     origin: Path, split: Split, videos: Sequence[Video], folders: dict[str, FrameFolder], threshold: float | None
 ) -> Iterator[Incoming]:
-    """The predictions, by the kind of file."""
+    """Opens the predictions according to the kind of file."""
     if origin.suffix == ".json":
         if not origin.is_file():
             raise ValueError(f"{origin}: does not exist or is no file")
@@ -74,14 +76,14 @@ def _sound(video: Video) -> Video:
     return video
 
 
-def _report(made: Import, incoming: Incoming, missing: Sequence[str], done: int, n_videos: int) -> None:
-    log.info("%s: %d of %d videos imported, the others were there already", made.root, done, n_videos)
+def _report(target: Import, incoming: Incoming, missing: Sequence[str], done: int, n_videos: int) -> None:
+    log.info("%s: %d of %d videos imported, the others were there already", target.root, done, n_videos)
     for note in incoming.notes:
         log.warning("%s", note)
     for what, lines in (("missing: they count as empty", missing), ("of no use here", incoming.surplus)):
         if lines:
             log.warning("%d predictions are %s; first: %s; all: %s", len(lines), what, lines[0], RECORD)
-    flags = f"--config config.yaml --config {made.overlay} --dataset {made.dataset} --split {made.split}"
+    flags = f"--config config.yaml --config {target.overlay} --dataset {target.dataset} --split {target.split}"
     log.info("go on with:\n%s", "\n".join(f"  python -m stages.{s} {flags}" for s in STAGES_AFTER))
 
 

@@ -6,7 +6,7 @@
     referee run                                              what can be made
 
 Every flag of snakemake can be given (`snakemake --help`), before or after the targets. Without --profile and
---workflow-profile, workflow/profiles/default holds. On a machine without a GPU, jobs that would take one do not wait
+--workflow-profile, workflow/profiles/default applies. On a machine without a GPU, jobs that would take one do not wait
 for each other, unless --resources says otherwise.
 """
 
@@ -31,7 +31,7 @@ WITHOUT_TARGET = ("--unlock", "--lint", "--list-rules", "-l", "--list-target-rul
 
 
 def run(words: Sequence[str]) -> None:
-    """Becomes snakemake, so that signals reach it; returns only where there is nothing to run.
+    """Replaces this process with snakemake, so that signals reach it; returns only where there is nothing to run.
 
     Raises:
         ValueError: this folder has no workflow; an option, a profile or a target does not exist.
@@ -43,7 +43,7 @@ def run(words: Sequence[str]) -> None:
 
 
 def compose(words: Sequence[str]) -> list[str] | None:
-    """The snakemake command of these words; None where there is no target, after saying what the targets are."""
+    """The snakemake command for these words; None if they name no target, after printing what the targets are."""
     known = snakemake_options()
     options, _ = arrange(words, known, lambda word: "/" in word and "=" not in word and not word.endswith(".yaml"))
     require_snakefile(options)
@@ -58,7 +58,7 @@ def compose(words: Sequence[str]) -> list[str] | None:
 
 
 def environment() -> dict[str, str]:
-    """That of this process, in which `python` is the Python that runs this: rules start it by name."""
+    """The environment of this process, in which `python` is the Python that runs this: rules start it by name."""
     folder = str(Path(sys.executable).parent)
     return os.environ | {"PATH": os.pathsep.join([folder, os.environ.get("PATH", os.defpath)])}
 
@@ -114,7 +114,7 @@ def _full_profile(option: Option) -> Option:
 
 
 def has_gpu(variables: Mapping[str, str] = os.environ) -> bool:
-    """Whether jobs of this machine may find a GPU; asked of the system, for torch takes seconds."""
+    """Whether jobs on this machine may find a GPU; asks the system, because importing torch takes seconds."""
     if "CUDA_VISIBLE_DEVICES" in variables:
         return bool(variables["CUDA_VISIBLE_DEVICES"].strip())
     return any(Path(place).exists() for place in ("/proc/driver/nvidia/gpus", "/dev/nvidiactl", "/dev/kfd"))
