@@ -7,9 +7,9 @@ zip as check_submission does. A video that failed is left out and named, and the
   overlays/            an MP4 per expression: outlines, tint and the sentence
   metrics.json         the official figures, or that there is no ground truth; what is empty, failed, left out
   per_expression.csv   one row per expression
-  config.yaml          the config as it held for this data set
+  config.yaml          the config as it applied to this data set
   provenance.json      versions, weights ids, fingerprints, commit
-The folder is built beside its place and renamed: it is there as a whole or not at all.
+The folder is built beside its place and renamed: it exists as a whole or not at all.
 """
 
 import json
@@ -52,7 +52,7 @@ def run(job: Job) -> None:
         make_folder(building)
         notes = link_renders(job, videos, building)
         outcome = Outcome(failed, list(split.left_out), notes)
-        words = write_scores(job, videos, building, outcome)
+        summary = write_scores(job, videos, building, outcome)
         if not failed:  # a server would score what is missing as wrong
             zips = write_submissions(job.layout, split, videos, building / "predictions", building)
             check_zips(job, split, videos, [building / name for name in zips])
@@ -63,11 +63,11 @@ def run(job: Job) -> None:
         building.rename(target)
     finally:
         shutil.rmtree(building, ignore_errors=True)
-    log.log(logging.WARNING if failed else logging.INFO, "%s/%s: %s: %s", job.dataset, job.split, target, words)
+    log.log(logging.WARNING if failed else logging.INFO, "%s/%s: %s: %s", job.dataset, job.split, target, summary)
 
 
 def finished(job: Job, videos: Sequence[Video]) -> tuple[list[Video], dict[str, str]]:
-    """The videos that have an answer, and of those that failed the reason.
+    """The videos that have an answer, and why the others failed.
 
     Raises:
         CacheError: a video is not evaluated or not rendered, and nothing says that it failed.
@@ -89,7 +89,7 @@ def finished(job: Job, videos: Sequence[Video]) -> tuple[list[Video], dict[str, 
 
 
 def check_zips(job: Job, split: Split, videos: Sequence[Video], zips: Sequence[Path]) -> None:
-    """Raises CacheError where a zip is not what check_submission takes: something happened to what was rendered."""
+    """Raises CacheError if check_submission would not accept a zip: something happened to what was rendered."""
     for path, layout in zip(zips, layouts_of(split.protocol), strict=True):
         report = check_zip(path, layout, expected_files(job.layout, layout, split, videos))
         if not report.ok:
@@ -116,7 +116,7 @@ def link_renders(job: Job, videos: Sequence[Video], folder: Path) -> dict[str, s
         <video>/<expression> → why its answer is empty.
 
     Raises:
-        CacheError: a rendered file is not what its record says, by size and digest.
+        CacheError: a rendered file does not match its record, by size or digest.
     """
     notes: dict[str, str] = {}
     for kind in (PREDICTIONS, OVERLAYS):
@@ -140,7 +140,7 @@ def link_or_copy(source: str, target: str) -> None:
 
 
 def write_scores(job: Job, videos: Sequence[Video], folder: Path, outcome: Outcome) -> str:
-    """Writes the figures; returns what came out in one line."""
+    """Writes the figures; returns a summary of them in one line."""
     import pandas
 
     evaluation = collect(job.layout, videos)
@@ -153,7 +153,7 @@ def write_scores(job: Job, videos: Sequence[Video], folder: Path, outcome: Outco
 
 
 def provenance_of(job: Job) -> dict[str, Any]:
-    """Of imported predictions it says where they came from, and names no weights: none of ours made them."""
+    """For imported predictions it says where they came from, and names no weights: none of ours made them."""
     provenance = collect_provenance(job.config, job.layout)
     imported = imported_record(job.layout)
     return provenance if imported is None else {**provenance, "weights": {}, "imported": imported}

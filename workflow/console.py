@@ -1,8 +1,8 @@
-"""What `snakemake` prints on the terminal: a line where a job starts, a line where it ends, and errors.
+"""What `snakemake` prints on the terminal: a line when a job starts, a line when it ends, and errors.
 
 No setting that a Snakefile can make does this: --quiet hides progress and failures too, and a logger plugin needs a
 flag or a profile. So the handler of Snakemake's own terminal output is replaced by a shorter one. Its log file below
-.snakemake/log holds everything as ever, and so does the terminal with --verbose or another --logger.
+.snakemake/log holds everything, as always, and so does the terminal with --verbose or another --logger.
 """
 
 import logging
@@ -18,7 +18,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from stages.core.config.loading import nearest
 
 HANDLER = "DefaultStreamHandler"
-# What Snakemake tells of itself.
+# What Snakemake says about itself.
 CHATTER = (
     "Assuming unrestricted",
     "Using shell:",

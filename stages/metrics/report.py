@@ -42,11 +42,11 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run has beside scores.
+    """What a run has besides scores.
 
     Attributes:
         failed: video → why it has no answer.
-        left_out: what the reader could not use of the index, a sentence each.
+        left_out: what the reader could not use of the index, one sentence each.
         notes: <video>/<expression> → why its answer is empty.
     """
 
@@ -90,7 +90,7 @@ def summarise(evaluation: Evaluation, dataset: str, split: str, outcome: Outcome
         without a prediction, as video/expression; they were scored as empty), `empty` (video/expression → why),
         `failed` (video → why), `left_out`, and all of these in one line, `summary`; with ground truth also `metric`
         (the figure to quote), `protocol` (what to quote it under), `figures` in 0 … 1 (None = no values to
-        average), and, where the data set groups its expressions, `groups`: the same figures of each group.
+        average), and, where the data set groups its expressions, `groups`: the same figures per group.
 
     Raises:
         ValueError: the rows were made with several boundary ratios.
@@ -119,7 +119,7 @@ def summarise(evaluation: Evaluation, dataset: str, split: str, outcome: Outcome
 
 
 def in_a_line(rows: Sequence[Row], outcome: Outcome) -> str:
-    """As "8 videos, 42 expressions: 6 answered with nothing, 1 video failed (clip: the file is cut short)"."""
+    """Such as "8 videos, 42 expressions: 6 answered with nothing, 1 video failed (clip: the file is cut short)"."""
     n_videos = len({row["video"] for row in rows}) + len(outcome.failed)
     empty = [f"{row['video']}/{row['expression']}" for row in rows if row["predicted_empty"]]
     parts = []
@@ -131,8 +131,8 @@ def in_a_line(rows: Sequence[Row], outcome: Outcome) -> str:
         parts.append(f"{_count(len(outcome.failed), 'video')} failed ({video}: {reason})")
     if outcome.left_out:
         parts.append(f"{len(outcome.left_out)} left out ({outcome.left_out[0]})")
-    said = ", ".join(parts) or "every one has an answer"
-    return f"{_count(n_videos, 'video')}, {_count(len(rows), 'expression')}: {said}"
+    remarks = ", ".join(parts) or "every one has an answer"
+    return f"{_count(n_videos, 'video')}, {_count(len(rows), 'expression')}: {remarks}"
 
 
 def _count(n: int, what: str) -> str:

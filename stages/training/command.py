@@ -1,4 +1,4 @@
-"""The command line of a training: its flags and the order of its steps.
+"""The command line of a training run: its flags and the order of its steps.
 
 Imports no torch: `--help` is quick.
 """
@@ -22,11 +22,11 @@ Figures = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Command:
-    """A training as a command; each function imports what it needs when it is called.
+    """A training run as a command; each function imports what it needs when it is called.
 
     Attributes:
-        default: length, where neither --steps nor --minutes is given.
-        make: the task of a seed.
+        default: length, if neither --steps nor --minutes is given.
+        make: the task for a seed.
         finish: writes the trained model and its card into --out, and measures it; scores.json gets the figures.
         evaluate: measures what --evaluate is given.
     """
@@ -51,7 +51,7 @@ class Command:
         given = arguments.steps is not None or arguments.minutes is not None
         length = Length(arguments.steps, arguments.minutes) if given else self.default
         task = self.make(arguments.seed)
-        if not arguments.resume and not (arguments.out / "checkpoint.pt").exists():  # of which `train` has a word
+        if not arguments.resume and not (arguments.out / "checkpoint.pt").exists():  # which `train` reports itself
             refuse_foreign(arguments.out)
             arguments.out.mkdir(parents=True, exist_ok=True)
             mark(arguments.out, f"training by {program()}")
@@ -63,12 +63,12 @@ class Command:
 
 
 def build_parser(module: str, doc: str | None, evaluated: str, default: Length) -> argparse.ArgumentParser:
-    """The parser of a training, with the flags that all share.
+    """The parser of a training command, with the flags that all of them share.
 
     Args:
         module: run by `python -m`; `doc` is its docstring.
         evaluated: what --evaluate takes, FILE or FOLDER.
-        default: where neither --steps nor --minutes is given.
+        default: length, if neither --steps nor --minutes is given.
     """
     parser = cli.build_parser(doc)
     action = parser.add_mutually_exclusive_group(required=True)
