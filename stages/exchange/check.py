@@ -131,7 +131,7 @@ def _refusal(info: zipfile.ZipInfo) -> str:
 
 def _report_names(matching: Matching, expected: Mapping[str, Expected], report: Report) -> None:
     for shift, names in matching.shifts.items():
-        report.add("folders", f"{len(names)} files lie {shift} (first: {names[0]!r})")
+        report.add("folders", f"{len(names)} files are {shift} (first: {names[0]!r})")
     for path in expected:
         if path not in matching.found:
             report.add("missing", path)

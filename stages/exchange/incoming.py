@@ -197,14 +197,14 @@ def _key(entry: Any, where: str) -> tuple[str, str]:
         raise ValueError(f"{where}: needs video_id, expression_id, score and segmentations; see docs/exchange.md")
     score = entry["score"]
     if isinstance(score, bool) or not isinstance(score, (int, float)) or not abs(score) < float("inf"):
-        raise ValueError(f"{where}: score {score!r} is no finite number")
+        raise ValueError(f"{where}: score {score!r} is not a finite number")
     return nfc(str(entry["video_id"])), nfc(str(entry["expression_id"]))
 
 
 def _segmentations(raw: Any, size: tuple[int, int], n_frames: int, where: str) -> list[Rle]:
     if not isinstance(raw, list) or len(raw) != n_frames:
         actual = f"{len(raw)} masks" if isinstance(raw, list) else f"{type(raw).__name__}"
-        raise ValueError(f"{where}: segmentations are a list of {n_frames} masks, one a frame; found {actual}")
+        raise ValueError(f"{where}: segmentations are a list of {n_frames} masks, one per frame; found {actual}")
     empty = masks.empty(size)
     return [empty if rle is None else _rle(rle, size, f"{where}, mask {t}") for t, rle in enumerate(raw)]
 

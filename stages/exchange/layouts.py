@@ -87,7 +87,7 @@ class PerAnnotator:
         for expression in video.expressions:
             if not (expression.id.isascii() and expression.id.isdecimal()):
                 raise ValueError(
-                    f"video {video.id!r}: expression id {expression.id!r} is no number; ids of Ref-DAVIS17 are "
+                    f"video {video.id!r}: expression id {expression.id!r} is not a number; ids of Ref-DAVIS17 are "
                     f"{N_ANNOTATORS}·object + annotator: convert the data set again"
                 )
             row, annotator = divmod(int(expression.id), N_ANNOTATORS)

@@ -151,7 +151,7 @@ def test_annotators_of_ref_davis() -> None:
         "anno_1/dogs/00000.png",
     ]
     assert entries[2].labels == {1: "1", 2: "5", 3: "9"} and entries[-1].labels == {1: "3", 2: "7", 3: "11"}
-    with pytest.raises(ValueError, match="'cat' is no number"):
+    with pytest.raises(ValueError, match="'cat' is not a number"):
         list(layout.entries(video_of("v", ["cat"], ("0",)), ("0",), None))
 
 
@@ -248,9 +248,9 @@ def test_only_the_first_are_shown_but_all_are_counted(entries, check) -> None:
 @pytest.mark.parametrize(
     ("move", "words"),
     [
-        (lambda name: f"Annotations/{name}", "60 files lie one folder too deep: take 'Annotations' away"),
-        (lambda name: f"a/b/{name}", "60 files lie 2 folders too deep: take 'a/b' away"),
-        (lambda name: name.split("/", 1)[1], "files lie one folder too shallow: the folder of the video is missing"),
+        (lambda name: f"Annotations/{name}", "60 files are one folder too deep: take 'Annotations' away"),
+        (lambda name: f"a/b/{name}", "60 files are 2 folders too deep: take 'a/b' away"),
+        (lambda name: name.split("/", 1)[1], "files are one folder too shallow: the folder of the video is missing"),
     ],
 )
 def test_displaced_folders_are_recognised(entries, check, move, words) -> None:

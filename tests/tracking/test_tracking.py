@@ -98,7 +98,7 @@ def test_predicted_iou_is_that_of_the_chosen_mask(tracker, tmp_path):
     handle = decoder.register_forward_hook(lambda module, args, kwargs, out: seen.append(out[1]), with_kwargs=True)
     (masklet,) = tracker.propagate(frames, 0, RLES[:1])
     handle.remove()
-    # Call 0 makes the prompt's pointer; then one a frame, three candidates each.
+    # Call 0 makes the prompt's pointer; then one per frame, three candidates each.
     assert [tuple(iou.shape) for iou in seen[1:]] == [(1, 3), (1, 3)]
     assert masklet.iou_T[1:].tolist() == [iou.max().item() for iou in seen[1:]]
 
