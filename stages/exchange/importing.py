@@ -57,7 +57,9 @@ class Import:
         except ValueError as error:
             raise ValueError(f"{error}; give another --name") from error
         if FOLDER in config.datasets:
-            raise ValueError(f"a data set is called {FOLDER!r}, which is where imports are stored; rename it in the config")
+            raise ValueError(
+                f"a data set is called {FOLDER!r}, which is where imports are stored; rename it in the config"
+            )
         return cls(name, Path(config.paths.results) / FOLDER / name, dataset, split)
 
     @property
