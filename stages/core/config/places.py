@@ -41,9 +41,11 @@ def check_places(config: Config) -> None:
         if roots[one] == roots[two]:
             raise ValueError(f"paths.{one} and paths.{two} are the same folder, {roots[one]}; give one of them another")
     places = list(_places(config))
+    around = {place.path: frozenset((place.path, *place.path.parents)) for place in places}
     for place in (place for place in places if place.written):
         for other in places:
-            if other.owner != place.owner and _touch(place.path, other.path):
+            touch = place.path in around[other.path] or other.path in around[place.path]
+            if touch and other.owner != place.owner:
                 raise ValueError(
                     f"{place.owner} and {other.owner}: {place.path} is written to and removed, and "
                     f"{_relation(other.path, place.path)} {other.path}; give one of them another folder"
@@ -85,10 +87,6 @@ def _places(config: Config) -> Iterator[Place]:
 
 def _resolved(*parts: str) -> Path:
     return Path(os.path.realpath(Path(*parts)))
-
-
-def _touch(one: Path, other: Path) -> bool:
-    return one == other or one in other.parents or other in one.parents
 
 
 def _relation(one: Path, other: Path) -> str:
