@@ -36,8 +36,6 @@ def pytest_configure(config: pytest.Config) -> None:
     # A shell that runs pytest in the background has it ignore Ctrl-C, and what tests start would inherit that.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; some tests press Ctrl-C
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
