@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -32,29 +33,32 @@ def test_the_readme_has_commands() -> None:
     assert len(WORKFLOW) >= 7
 
 
-@pytest.mark.parametrize("line", WORKFLOW)
-def test_workflow_commands_plan(line: str, workspace: Path) -> None:
+@cache
+def planned(line: str, workspace: Path) -> subprocess.CompletedProcess[str]:
+    """A dry run of a command of the README."""
     program, *words = [word for word in shlex.split(line) if word != "-n"]
-    if "--report" in words:
-        pytest.skip("a report needs finished results: tests/workflow/test_workflow.py writes one")
     if program == "snakemake":
         command = ["-m", "snakemake", "--dry-run", *words]  # behind "--" it would be a target
     else:
         command = ["-m", "stages", *words, "--dry-run"]
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    done = subprocess.run([sys.executable, *command], cwd=workspace, capture_output=True, text=True, env=environment)
+    return subprocess.run([sys.executable, *command], cwd=workspace, capture_output=True, text=True, env=environment)
+
+
+@pytest.mark.parametrize("line", WORKFLOW)
+def test_workflow_commands_plan(line: str, workspace: Path) -> None:
+    if "--report" in line:
+        pytest.skip("a report needs finished results: tests/workflow/test_workflow.py writes one")
+    done = planned(line, workspace)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^total\s+\d+$", done.stdout + done.stderr, re.MULTILINE)
 
 
 def test_the_main_job_is_the_same_in_both_ways(workspace: Path) -> None:
     """What `referee run` plans for the second line is what snakemake plans for the first."""
-    program, *words = WORKFLOW[1].split()
-    assert program == "referee"
-    plans = []
-    for command in (["-m", "snakemake", "--dry-run", *FIRST.split()[1:]], ["-m", "stages", *words, "--dry-run"]):
-        done = subprocess.run([sys.executable, *command], cwd=workspace, capture_output=True, text=True)
-        plans.append(sorted(re.findall(r"^(\w+ +\d+)$", done.stdout + done.stderr, re.MULTILINE)))
+    assert WORKFLOW[1].startswith("referee ")
+    runs = [planned(line, workspace) for line in (FIRST, WORKFLOW[1])]
+    plans = [sorted(re.findall(r"^(\w+ +\d+)$", done.stdout + done.stderr, re.MULTILINE)) for done in runs]
     assert plans[0] == plans[1] and len(plans[0]) > 10
 
 
