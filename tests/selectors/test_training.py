@@ -485,12 +485,12 @@ def test_scores_are_candidates_in_order_and_do_not_depend_on_batches(trained: Co
 def test_no_track_gives_no_candidate(trained: Config) -> None:
     job = toy_job(trained, "valid_u", overwrite=True)
     video = open_split(trained, "toy", "valid_u").videos()[1]
+    scores = job.layout.file(SCORE_TRACKS, video.id)
     for source in ("grid", "gdino"):
         write_toy_tracks(job.layout, video, source, empty=True)
     score_tracks.run(job)
-    assert read_choices(job.layout.file(SCORE_TRACKS, video.id), SCORE_TRACKS) == {
-        expression.id: [] for expression in video.expressions
-    }
+    assert read_choices(scores, SCORE_TRACKS) == {expression.id: [] for expression in video.expressions}
+    scores.unlink()  # other tests share this cache
     for source in ("grid", "gdino"):
         write_toy_tracks(job.layout, video, source)
 
