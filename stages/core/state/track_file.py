@@ -29,9 +29,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.core.records import Rle
-from stages.core.state.cache import Stamp, create_h5, open_h5
+from stages.core.state.cache import CacheError, Stamp, create_h5, open_h5, remedy
 from stages.core.state.graph import BUILD_TRACKS
-from stages.core.state.h5_arrays import read_rles, read_size, read_strings, write_array, write_rles, write_strings
+from stages.core.state.h5_arrays import (
+    read_rles,
+    read_rles_at,
+    read_size,
+    read_strings,
+    write_array,
+    write_rles,
+    write_strings,
+)
 
 LABELS = ("iou", "precision", "recall")
 Column = Literal["obj_ptr", "score", "iou", "area", "bbox", "prompt_frame", "prompt_id"]  # of /tracks
@@ -180,6 +188,25 @@ def read_masks(path: Path, tracks: Sequence[int]) -> list[list[Rle]]:
     with open_h5(path, BUILD_TRACKS.name, BUILD_TRACKS.version) as file:
         t, size = file["tracks/score"].shape[1], read_size(file)
         return [read_rles(file["rle"], size, int(n) * t, (int(n) + 1) * t) for n in tracks]
+
+
+def read_masks_at(path: Path, tracks: Sequence[int], frames: Sequence[int]) -> list[dict[int, Rle]]:
+    """The masks of some tracks in some frames, in one read of the file.
+
+    Returns:
+        For each frame: index into `tracks` → mask, of the tracks that are not empty there.
+
+    Raises:
+        CacheError: the file cannot be used, or has no such frame.
+    """
+    with open_h5(path, BUILD_TRACKS.name, BUILD_TRACKS.version) as file:
+        size, area_NT = read_size(file), file["tracks/area"][:]
+        if len(frames) and max(frames) >= area_NT.shape[1]:
+            raise CacheError(f"{path}: has no frame {max(frames)}; {remedy(BUILD_TRACKS.name)}")
+        wanted = [[(i, n, t) for i, n in enumerate(tracks) if area_NT[n, t]] for t in frames]
+        rows = [n * area_NT.shape[1] + t for frame in wanted for _, n, t in frame]
+        rles = iter(read_rles_at(file["rle"], size, rows))
+        return [{i: next(rles) for i, _, _ in frame} for frame in wanted]
 
 
 def _write_expressions(group: h5py.Group, expression_tracks: Sequence[NDArray[np.int32]]) -> None:
