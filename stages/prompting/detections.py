@@ -61,8 +61,8 @@ def _ious(layout: Layout, video: Video, tracks: Sequence[TrackId], prompts: Sequ
         columns = np.array([m for m, track in enumerate(tracks) if track.source == source])
         seen = read_masks_at(layout.file(BUILD_TRACKS, video.id, source), [tracks[m].track for m in columns], frames)
         for frame, visible in zip(frames, seen, strict=True):
-            rows = np.flatnonzero(frames_P == frame).tolist()
-            found = masks.iou_matrix([prompts[p].mask for p in rows], list(visible.values()))
+            rows = np.flatnonzero(frames_P == frame)
+            found = masks.iou_matrix([prompts[int(p)].mask for p in rows], list(visible.values()))
             iou_PM[np.ix_(rows, columns[list(visible)])] = found
     return iou_PM
 
