@@ -30,3 +30,21 @@ def ask(text: str, number: int, n_images: int) -> tuple[str, str]:
     """
     opening = (INTRODUCTION if n_images > 1 else SINGLE).format(n_images=n_images, text=text)
     return opening + FOR.format(number=number), opening + AGAINST.format(number=number)
+
+
+# Of candidates that are shown as blocks (stages/evidence/views/compose.py). The description stands at the very end, and
+# every word begins with a blank: questions about one candidate differ in the description alone.
+FOR_BLOCK = " is object {number} what these words describe, yes or no: {text}"
+AGAINST_BLOCK = " is object {number} something that these words do not describe, yes or no: {text}"
+# A description that says nothing: what a model answers to it is its liking for a word or for a candidate.
+CONTENT_FREE = "something"
+
+
+def ask_of_block(text: str, number: int) -> tuple[str, str]:
+    """The two questions about a candidate whose block stands right before them: yes speaks for it, yes speaks against it.
+
+    Args:
+        text: the expression, or `CONTENT_FREE`.
+        number: what the candidate is called in its block.
+    """
+    return FOR_BLOCK.format(number=number, text=text), AGAINST_BLOCK.format(number=number, text=text)
