@@ -1,6 +1,6 @@
-"""Encodes every expression of a split with the frozen text encoder, once.
+"""Encodes every sentence of a split with the frozen text encoder, once.
 
-Reads:  the expressions of the data set's index; weights of the role "text".
+Reads:  expressions and statements of the data set's index; weights of the role "text".
 Writes: <cache>/<dataset>/<split>/text/<video>.h5: word features and their mean (stages.core.state.text_file).
 Why:    the encoder is frozen: training and scoring read features instead of running it at every step.
 """
@@ -13,7 +13,7 @@ from stages.core.records import Video
 from stages.core.run.cli import Job, run_stage
 from stages.core.run.runner import Worker, run_shard
 from stages.core.state.cache import Stamp
-from stages.core.state.fingerprints import expressions_digest
+from stages.core.state.fingerprints import expressions_digest, statements_digest
 from stages.core.state.graph import ENCODE_TEXT
 from stages.core.state.weights import find_weights, weights_ids
 from stages.datasets import open_split
@@ -28,7 +28,8 @@ def run(job: Job) -> None:
     weights = weights_ids(job.config, job.dataset, ENCODE_TEXT, None)
 
     def ingredients(video: Video) -> Mapping[str, Any]:
-        return {"expressions": expressions_digest(video), "weights": weights}
+        asked = {"expressions": expressions_digest(video), "weights": weights}
+        return {**asked, "statements": statements_digest(video)} if video.statements else asked
 
     run_shard(job, ENCODE_TEXT, split.videos(), ingredients, lambda device: make_worker(job, device))
 
@@ -50,12 +51,12 @@ def make_worker(job: Job, device: str) -> Worker:
 
 
 def encode_all(encoder: "TextEncoder", video: Video) -> list["TextFeatures"]:
-    """Features of a video's expressions in their order; a text that repeats is encoded once."""
+    """Features of a video's sentences in their order; a text that repeats is encoded once."""
     features = {}
-    for expression in video.expressions:
-        if expression.text not in features:
-            features[expression.text] = encoder.encode(expression.text, f"{video.id}, expression {expression.id}")
-    return [features[expression.text] for expression in video.expressions]
+    for sentence in video.sentences:
+        if sentence.text not in features:
+            features[sentence.text] = encoder.encode(sentence.text, f"{video.id}, expression {sentence.id}")
+    return [features[sentence.text] for sentence in video.sentences]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

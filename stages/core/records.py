@@ -105,6 +105,8 @@ class Video:
             are not extracted yet: ask `stages.core.state.frames.open_frames` once they are.
         location: the folder of the frames, or the video file.
         expressions: in the order of their ids in the index.
+        statements: more sentences that selectors are trained on, and that nothing else reads: they are neither asked
+            nor answered nor scored. They refer to nothing that no expression refers to, and their truth is known.
         cost: what sharding balances (frames, or bytes of a video file).
         defect: why the video cannot be used (an empty expression, a missing file, …), naming the place
             and the fix; "" for a sound one. Every stage fails such a video and goes on with the rest.
@@ -116,14 +118,20 @@ class Video:
     expressions: tuple[Expression, ...]
     cost: int
     defect: str = ""
+    statements: tuple[Expression, ...] = ()
 
     def __post_init__(self) -> None:
         check_id(self.id, "video id")
-        ids = [expression.id for expression in self.expressions]
+        ids = [sentence.id for sentence in self.sentences]
         if len(set(ids)) != len(ids):
             raise ValueError(f"video {self.id!r}: expression ids repeat; every id must be unique in its video")
         if len(set(self.frames)) != len(self.frames):
             raise ValueError(f"video {self.id!r}: frame names repeat; every frame must be listed once")
+
+    @property
+    def sentences(self) -> tuple[Expression, ...]:
+        """The expressions, then the statements: what has text features."""
+        return self.expressions + self.statements
 
 
 # One entry per frame, None where the object is absent.

@@ -7,7 +7,7 @@ with one expression is the expression's, so that the others go on. An id that ca
 Sets differ in what an expression says beside its text.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,7 @@ class IndexReader:
         referred: an expression's entry → `Expression.annotations`; raises ValueError where it is malformed.
         group: an expression's id and entry → `Expression.group`; raises ValueError likewise.
         sort_frames: where masks go by the frames' names, their order in the index means nothing.
+        statements: an entry may hold more sentences under the key "statements", in the form of "expressions".
     """
 
     index: Path
@@ -58,6 +59,7 @@ class IndexReader:
     referred: Callable[[Entry], tuple[str, ...] | None]
     group: Callable[[str, Entry], str] = lambda name, entry: ""
     sort_frames: bool = False
+    statements: bool = False
 
     def videos(self, raw: Mapping[str, Any]) -> tuple[list[Video], list[str]]:
         """All videos of an index, and why names of it are left out: they cannot be paths.
@@ -92,7 +94,8 @@ class IndexReader:
         if frames is not None:
             defects.append(f"{where}: {wrong}" if wrong else _frames_defect(names, where))
         ids = {identifier: _id_defect(identifier, "expression id", flat=True) for identifier in entries or {}}
-        expressions = [self._expression(where, each, entries[each]) for each, wrong in ids.items() if not wrong]
+        expressions = [self._sentence(where, each, entries[each]) for each, wrong in ids.items() if not wrong]
+        statements, unusable = self._statements(where, entry, expressions)
         video = Video(
             id=name,
             frames=tuple(dict.fromkeys(names)),
@@ -100,12 +103,37 @@ class IndexReader:
             expressions=tuple(expressions),
             cost=len(names),
             defect="; ".join(filter(None, defects)),
+            statements=tuple(statements),
         )
-        return video, [f"{where}: {wrong}" for wrong in ids.values() if wrong]
+        return video, [f"{where}: {wrong}" for wrong in ids.values() if wrong] + unusable
 
-    def _expression(self, where: str, name: str, entry: Any) -> Expression:
+    def _statements(
+        self, where: str, entry: Any, expressions: Sequence[Expression]
+    ) -> tuple[list[Expression], list[str]]:
+        """The sound statements of a video, and why the others are left out: nothing is lost but something to learn."""
+        raw = entry.get("statements") if self.statements and isinstance(entry, dict) else None
+        if not isinstance(raw, dict):
+            wrong = f'{where}: its statements are not a mapping; write {{"s0": {{"exp": "the dog"}}}}'
+            return [], [] if raw is None else [wrong]
+        taken = {expression.id for expression in expressions}
+        annotated = {key for expression in expressions for key in expression.annotations or ()}
+        sound, left_out = [], []
+        for name, one in raw.items():
+            if wrong := _id_defect(name, "statement id", flat=True):
+                left_out.append(f"{where}: {wrong}")
+                continue
+            statement = self._sentence(where, name, one, "statement")
+            if statement.defect:
+                left_out.append(statement.defect)
+            elif wrong := _statement_defect(statement, taken, annotated):
+                left_out.append(f"{where}, statement {name!r}: {wrong}")
+            else:
+                sound.append(statement)
+        return sound, left_out
+
+    def _sentence(self, where: str, name: str, entry: Any, what: str = "expression") -> Expression:
         """An expression; without a sound caption it has no text, without a sound truth and group none of these."""
-        where = f"{where}, expression {name!r}"
+        where = f"{where}, {what} {name!r}"
         if not isinstance(entry, dict):
             kind = (
                 f'a text, {entry[:40]!r}, where an object belongs; write {{"exp": …}}' if isinstance(entry, str) else ""
@@ -118,7 +146,8 @@ class IndexReader:
         try:
             referred, group = self.referred(entry), self.group(name, entry)
         except ValueError as error:
-            defect = "; ".join(filter(None, [defect, f"{error} (it is answered, but not scored)"]))
+            so = " (it is answered, but not scored)" if what == "expression" else ""
+            defect = "; ".join(filter(None, [defect, f"{error}{so}"]))
             referred = None
         return Expression(name, text, referred, str(raw) if text else "", group, f"{where}: {defect}" if defect else "")
 
@@ -219,6 +248,16 @@ def _id_defect(identifier: str, what: str, *, flat: bool = False) -> str:
         if flat and "/" in identifier
         else ""
     )
+
+
+def _statement_defect(statement: Expression, taken: Collection[str], annotated: Collection[str]) -> str:
+    """Why a statement that is sound in itself cannot be trained on; "" where it can."""
+    if statement.id in taken:
+        return "an expression of the video has the same id; give it another"
+    if statement.annotations is None:
+        return "what it refers to is not known: delete the statements of a split without ground truth"
+    others = [key for key in statement.annotations if key not in annotated]
+    return f"refers to {', '.join(others)}, to which no expression of the video refers; delete it" if others else ""
 
 
 def _frames_defect(names: list[str], where: str) -> str:

@@ -4,8 +4,10 @@
     <root>/<split>/meta_expressions.json     the index: videos, their frames, their expressions
     <root>/<split>/mask_dict.json            annotation id → one RLE or null per frame; only with ground truth
 
-Both JSON files may also be inside JPEGImages, as one public README nests them. What is wrong with the
-index as a whole raises; what is wrong with one video becomes its `defect`, so that the others go on.
+A video's entry may hold more sentences to train selectors on, under the key "statements" in the form of "expressions"
+(see `stages.core.records.Video`); the embedded data set has them. Both JSON files may also be inside JPEGImages, as
+one public README nests them. What is wrong with the index as a whole raises; what is wrong with one video becomes its
+`defect`, so that the others go on.
 """
 
 from collections.abc import Mapping, Sequence
@@ -59,7 +61,8 @@ def open_split(root: Path, split: str, limit: int | None, published: bool = True
     warn_of_counts(index, len(raw), count_expressions(raw), PUBLISHED.get(split, ()) if published else ())
     if masks is None:
         _check_nothing_refers(index, raw)
-    reader = IndexReader(index, folder / "JPEGImages", _unknown if masks is None else annotation_ids, _kind)
+    referred = _unknown if masks is None else annotation_ids
+    reader = IndexReader(index, folder / "JPEGImages", referred, _kind, statements=True)
     videos, left_out = reader.videos(raw)
     return MevisSplit(split, videos[:limit], None if masks is None else MaskDict(masks), left_out)
 

@@ -1,4 +1,4 @@
-"""The order of training, determined by the seed and the epoch alone: groups of a video's expressions, packed by size.
+"""The order of training, determined by the seed and the epoch alone: groups of a video's sentences, packed by size.
 
 A group shares its video's tracks and whatever does not depend on the words. A step packs groups of similar size,
 so that little of a batch is padding; the order of the sizes is random.
@@ -11,8 +11,9 @@ import numpy as np
 from stages.core.config.sections import SelectorTraining
 from stages.selectors.samples import VideoTracks
 
-# Index of a video, and of some of its expressions.
+# Index of a video, and of some of its sentences (see `VideoTracks.sentences`).
 Group = tuple[int, list[int]]
+STATEMENTS = 0x57A7  # sets their random stream apart from those of the order and of foreign tracks
 WINDOW = 16  # steps whose groups are sorted by size together
 
 
@@ -25,6 +26,20 @@ def known_expressions(tracks: VideoTracks) -> list[int]:
     ]
 
 
+def drawn_statements(videos: Sequence[VideoTracks], config: SelectorTraining, epoch: int) -> list[list[int]]:
+    """Indices of at most `config.statements` statements of each video that has a track to choose, drawn for the epoch."""
+    drawn = []
+    for number, tracks in enumerate(videos):
+        first, n = len(tracks.video.expressions), len(tracks.video.statements)
+        most = min(n, config.statements)
+        if most and len(tracks.tracks_of(first)):
+            generator = np.random.default_rng([config.seed & 0xFFFFFFFF, epoch, number, STATEMENTS])
+            drawn.append((first + generator.permutation(n)[:most]).tolist())
+        else:
+            drawn.append([])
+    return drawn
+
+
 def trainable(videos: Sequence[VideoTracks]) -> list[list[int]]:
     """The expressions of each video that have a track to choose and a known truth."""
     return [[e for e in known_expressions(tracks) if len(tracks.tracks_of(e))] for tracks in videos]
@@ -33,10 +48,10 @@ def trainable(videos: Sequence[VideoTracks]) -> list[list[int]]:
 def steps_of(
     expressions: Sequence[Sequence[int]], sizes: Sequence[int], config: SelectorTraining, epoch: int
 ) -> list[list[Group]]:
-    """All steps of an epoch: every expression once, at most `batch_size` per step.
+    """All steps of an epoch: every sentence once, at most `batch_size` per step.
 
     Args:
-        expressions: of each video.
+        expressions: of each video, and its statements.
         sizes: tokens of each video.
     """
     generator = np.random.default_rng([config.seed & 0xFFFFFFFF, epoch])
@@ -68,7 +83,7 @@ def share(groups: Sequence[Group], sizes: Sequence[int], rank: int, n_ranks: int
 def foreign_rows(tracks: VideoTracks, expression: int, count: int, seed: Sequence[int]) -> np.ndarray:
     """At most `count` rows of tracks that belong only to other expressions of the video: hard negatives."""
     everyone = [tracks.tracks_of(e) for e in range(len(tracks.video.expressions))]
-    others = np.setdiff1d(np.concatenate(everyone), everyone[expression])
+    others = np.setdiff1d(np.concatenate(everyone), tracks.tracks_of(expression))
     return np.random.default_rng(seed).permutation(others)[:count]
 
 

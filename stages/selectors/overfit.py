@@ -60,6 +60,7 @@ def undisturbed(config: Selector) -> Selector:
         "patience": None,
         "batch_size": BATCH_SIZE,
         "expressions_per_video": BATCH_SIZE,
+        "statements": 0,
         "weight_decay": 0.0,
         "plateau_patience": EPOCHS,
     }

@@ -1,4 +1,7 @@
-"""From the cache to samples: a video's tracks are read once for all of its expressions.
+"""From the cache to samples: a video's tracks are read once for all of its sentences.
+
+A sentence is one of the video's expressions or, behind them, one of the statements that selectors are trained on; an
+index `expression` of at least the number of expressions means a statement.
 
 Legend: N tracks of an expression, M tracks of a video (its sources end to end), T frames, C channels.
 """
@@ -11,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.core.records import Source, TrackId, Video
+from stages.core.records import Expression, Source, TrackId, Video
 from stages.core.state.cache import CacheError, remedy
 from stages.core.state.graph import BUILD_TRACKS, ENCODE_TEXT, Layout
 from stages.core.state.text_file import TextFeatures, read_text
@@ -22,7 +25,7 @@ from stages.selectors.presence import COLUMNS, track_features
 
 @dataclass(frozen=True)
 class Loaded:
-    """What is read of a video: its tracks, and the features of its expressions in their order."""
+    """What is read of a video: its tracks, and the features of its sentences in their order."""
 
     tracks: TrackFeatures
     text: list[TextFeatures]
@@ -45,6 +48,11 @@ class VideoTracks:
     text: Path
 
     @property
+    def sentences(self) -> tuple[Expression, ...]:
+        """The expressions, then the statements."""
+        return self.video.sentences
+
+    @property
     def size(self) -> tuple[int, int]:
         """(height, width) of the masks."""
         return self.sources[0][2].size
@@ -59,10 +67,13 @@ class VideoTracks:
         return [TrackId(source, row) for source, _, membership in self.sources for row in range(membership.shape[0])]
 
     def tracks_of(self, expression: int) -> NDArray[np.int64]:
-        """(N,) rows among the M that the expression chooses from, in source order, then by track index."""
+        """(N,) rows among the M that the expression chooses from, in source order, then by track index.
+
+        A statement was never asked for, so it has no tracks of its own: its rows are those that serve all expressions.
+        """
         parts, offset = [], 0
         for _, _, membership in self.sources:
-            parts.append(np.sort(membership.expression_tracks[expression]).astype(np.int64) + offset)
+            parts.append(np.sort(_members(membership, expression)).astype(np.int64) + offset)
             offset += membership.shape[0]
         return np.concatenate(parts)
 
@@ -80,7 +91,7 @@ class VideoTracks:
 
     def best_annotation(self, expression: int, row: int) -> str:
         """The annotation referred to that a track of the M fits best; raises as `iou_of`."""
-        keys = self.video.expressions[expression].annotations
+        keys = self.sentences[expression].annotations
         assert keys, "nothing is referred to"
         source, track = self.ids[row]
         path, membership = next((path, membership) for name, path, membership in self.sources if name == source)
@@ -89,7 +100,7 @@ class VideoTracks:
         return keys[int(membership.labels.iou_NA[track, columns].argmax())]
 
     def read(self) -> "Loaded":
-        """What is cached of the M tracks and of the expressions; tokens are float32 where sources differ."""
+        """What is cached of the M tracks and of the sentences; tokens are float32 where sources differ."""
         height, width = self.size
         tracks = track_features([read_columns(path, COLUMNS) for _, path, _ in self.sources], height * width)
         return Loaded(tracks, read_text(self.text, self.video))
@@ -101,7 +112,7 @@ class VideoTracks:
         loaded: "Loaded | None" = None,
         foreign: Sequence[NDArray[np.int64]] | None = None,
     ) -> list[Sample]:
-        """Samples of some expressions, which share the tracks.
+        """Samples of some sentences, which share the tracks.
 
         Args:
             positive_iou: labels them; None leaves them unlabelled.
@@ -120,7 +131,7 @@ class VideoTracks:
         return samples
 
     def _iou_M(self, expression: int) -> NDArray[np.float32]:
-        keys = self.video.expressions[expression].annotations
+        keys = self.sentences[expression].annotations
         assert keys is not None, "expressions of unknown truth have no labels"
         return np.concatenate([_best_iou(path, membership, keys) for _, path, membership in self.sources])
 
@@ -144,6 +155,15 @@ def open_video(layout: Layout, video: Video, sources: Sequence[Source]) -> Video
             )
         opened.append((source, path, membership))
     return VideoTracks(video, tuple(opened), layout.file(ENCODE_TEXT, video.id))
+
+
+def _members(membership: Membership, expression: int) -> NDArray[np.int32]:
+    """The tracks of one source that an expression chooses from; those of a statement serve all expressions."""
+    own = membership.expression_tracks
+    if expression < len(own):
+        return own[expression]
+    n_served = np.bincount(np.concatenate([np.zeros(0, np.int32), *own]), minlength=membership.shape[0])
+    return np.flatnonzero(n_served == len(own)).astype(np.int32)
 
 
 def _best_iou(path: Path, membership: Membership, keys: Sequence[str]) -> NDArray[np.float32]:

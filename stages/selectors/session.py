@@ -202,5 +202,5 @@ def check(
 
 
 def _text_dim(videos: Sequence[VideoTracks]) -> int:
-    first = next(tracks for tracks in videos if tracks.video.expressions)
+    first = next(tracks for tracks in videos if tracks.sentences)
     return int(read_text(first.text, first.video)[0].words_WD.shape[1])

@@ -1,4 +1,4 @@
-"""The training of a selector: steps over packed expressions, validation after every epoch, the best one kept.
+"""The training of a selector: steps over packed sentences, validation after every epoch, the best one kept.
 
 AdamW, ReduceLROnPlateau on the validation loss, clipped gradients (arXiv 2412.01136). The best epoch is
 the one of highest validation J&F; ties go to the one of lower loss, then the earlier.
@@ -24,7 +24,7 @@ from stages.selectors import BEST
 from stages.selectors.batch import Batch, chunks, collate
 from stages.selectors.checkpoint import Header, save_selector
 from stages.selectors.network import Network
-from stages.selectors.order import Group, share, steps_of, trainable
+from stages.selectors.order import Group, drawn_statements, share, steps_of, trainable
 from stages.selectors.quality import Quality
 from stages.selectors.store import Store, ahead
 from stages.selectors.validation import validate
@@ -186,7 +186,9 @@ class SelectorTask(Task):
 
     def _steps_of(self, epoch: int) -> list[list[Group]]:
         if self._steps is None or self._steps[0] != epoch:
-            self._steps = epoch, steps_of(self._expressions, self.data.train.sizes, self.training, epoch)
+            statements = drawn_statements(self.data.train.videos, self.training, epoch)
+            sentences = [known + more for known, more in zip(self._expressions, statements, strict=True)]
+            self._steps = epoch, steps_of(sentences, self.data.train.sizes, self.training, epoch)
         return self._steps[1]
 
     def _passes_of(self, clock: Clock) -> list[Batch]:

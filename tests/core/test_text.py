@@ -105,7 +105,7 @@ def test_a_text_file_gives_back_what_was_written(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found.mean_D, expected.mean_D)
     write_text(path, stamp, v, features)
     assert path.read_bytes() == first
-    with pytest.raises(CacheError, match="holds other expressions than the index"):
+    with pytest.raises(CacheError, match="holds other sentences than the index"):
         read_text(path, video(["one", "two"]))
 
 

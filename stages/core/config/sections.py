@@ -120,6 +120,10 @@ class SelectorTraining(Section):
     foreign_tracks: Annotated[int, Field(ge=0)] = Field(
         description="gdino tracks of a video's other expressions added to each as hard negatives, drawn every epoch"
     )
+    statements: Annotated[int, Field(ge=0)] = Field(
+        description="Most statements of a video in an epoch, beside its expressions and drawn anew every epoch; 0 = off. "
+        "Only data sets that have them (see docs/shapes.md) are changed by it"
+    )
     weight_decay: NonNegative = Field(description="Weight decay of AdamW")
     plateau_factor: Unit = Field(description="Learning rate is multiplied by this on a plateau of the validation loss")
     plateau_patience: Annotated[int, Field(ge=0)] = Field(description="Epochs without improvement before that")

@@ -13,6 +13,11 @@ def expressions_digest(video: Video) -> str:
     return digest([[expression.id, expression.text] for expression in video.expressions])
 
 
+def statements_digest(video: Video) -> str:
+    """Digest of the ids and captions of a video's statements, in order."""
+    return digest([[statement.id, statement.text] for statement in video.statements])
+
+
 def annotations_digest(video: Video, annotations: Mapping[str, MaskSequence]) -> str | None:
     """Digest of a video's masks and of which expression refers to which; None without ground truth."""
     if not annotations and all(expression.annotations is None for expression in video.expressions):

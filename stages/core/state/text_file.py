@@ -1,13 +1,15 @@
-"""The text file: frozen features of every expression of one video (written by encode_text).
+"""The text file: frozen features of every sentence of one video (written by encode_text).
 
-Legend: E expressions, W words (tokens) of one expression, D text width.
+The sentences are the video's expressions, then its statements (`Video.sentences`).
+
+Legend: E sentences, W words (tokens) of one sentence, D text width.
 
 | dataset | dtype, shape | meaning |
 |---|---|---|
-| /words/values | f4 (ΣW,D) | last hidden state, special tokens included, expression by expression |
-| /words/offset | i8 (E+1) | where each expression begins |
-| /mean | f4 (E,D) | mean over an expression's tokens |
-| /expressions | str (E) | expression ids, in the order of the index |
+| /words/values | f4 (ΣW,D) | last hidden state, special tokens included, sentence by sentence |
+| /words/offset | i8 (E+1) | where each sentence begins |
+| /mean | f4 (E,D) | mean over a sentence's tokens |
+| /expressions | str (E) | ids of the sentences, in the order of the index |
 """
 
 from collections.abc import Sequence
@@ -37,8 +39,8 @@ class TextFeatures:
 
 
 def write_text(path: Path, stamp: Stamp, video: Video, features: Sequence[TextFeatures]) -> None:
-    """Writes a text file; `features` go with `video.expressions`. Without expressions it is finished too."""
-    assert len(features) == len(video.expressions)
+    """Writes a text file; `features` go with `video.sentences`. Without a sentence it is finished too."""
+    assert len(features) == len(video.sentences)
     width = features[0].words_WD.shape[1] if features else 0
     values = np.concatenate([np.zeros((0, width), np.float32), *(f.words_WD for f in features)])
     with create_h5(path, stamp) as file:
@@ -46,18 +48,18 @@ def write_text(path: Path, stamp: Stamp, video: Video, features: Sequence[TextFe
         write_array(words, "values", values.astype(np.float32), 64)
         write_array(words, "offset", np.cumsum([0, *(len(f.words_WD) for f in features)], dtype=np.int64))
         write_array(file, "mean", np.array([f.mean_D for f in features], np.float32).reshape(len(features), width))
-        write_strings(file, "expressions", [expression.id for expression in video.expressions])
+        write_strings(file, "expressions", [sentence.id for sentence in video.sentences])
 
 
 def read_text(path: Path, video: Video) -> list[TextFeatures]:
-    """Features of the video's expressions, in their order.
+    """Features of the video's expressions, then of its statements, each in their order.
 
     Raises:
-        CacheError: the file cannot be used, or was made for other expressions.
+        CacheError: the file cannot be used, or was made for other sentences.
     """
     with open_h5(path, ENCODE_TEXT.name, ENCODE_TEXT.version) as file:
         values, offset, mean_ED = file["words/values"][:], file["words/offset"][:], file["mean"][:]
         identifiers = read_strings(file, "expressions")
-    if identifiers != [expression.id for expression in video.expressions]:
-        raise CacheError(f"{path}: holds other expressions than the index; {remedy(ENCODE_TEXT.name)}")
+    if identifiers != [sentence.id for sentence in video.sentences]:
+        raise CacheError(f"{path}: holds other sentences than the index; {remedy(ENCODE_TEXT.name)}")
     return [TextFeatures(values[a:b], mean_ED[e]) for e, (a, b) in enumerate(pairwise(offset))]
