@@ -1,13 +1,16 @@
 """What an MLLM is asked and what it answers: the protocol that every backend implements."""
 
 import hashlib
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+YES_NO = ("yes", "no")
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,37 +30,73 @@ class Picture:
         return hashlib.sha256(shape + np.ascontiguousarray(self.pixels_HW3).tobytes()).hexdigest()[:16]
 
 
+# Pictures and words, in the order in which a model reads them.
+Part = Picture | str
+Parts = tuple[Part, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Question:
-    """A question that is answered with yes or no.
+    """A question that is answered with one word out of a few.
 
     Attributes:
-        pictures: in the order the text refers to them; at least one.
-        text: comes after the pictures.
+        context: what several questions share, word for word and picture for picture; a backend encodes it once for
+            all of them. It may be empty.
+        asked: what is the question's own, after the context; it ends with words.
+        options: the answers that are weighed against each other.
     """
 
-    pictures: tuple[Picture, ...]
-    text: str
+    context: Parts
+    asked: Parts
+    options: tuple[str, ...] = YES_NO
+
+    @property
+    def parts(self) -> Parts:
+        return self.context + self.asked
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        return tuple(part for part in self.parts if isinstance(part, Picture))
 
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer as a number.
+    """An answer as numbers.
 
     Attributes:
-        log_odds: of yes against no, in nats.
-        mass: probability that the answer begins with yes or no at all; low = off format.
+        scores: natural logarithm of each option's probability, all spellings of it together, in the order of the options.
+        mass: probability that the answer begins with any of the options; low = off format.
+        kind: "logprobs" where the scores are the model's own; "parsed" where its answer came as text alone, and
+            the scores only say which option it was.
+        bounded: options that the server did not list among its most probable tokens: their scores are upper bounds.
     """
 
-    log_odds: float
+    scores: tuple[float, ...]
     mass: float
+    kind: Literal["logprobs", "parsed"] = "logprobs"
+    bounded: tuple[int, ...] = field(default=())
+
+    @property
+    def log_odds(self) -> float:
+        """Of the first option against the second: yes against no."""
+        return self.scores[0] - self.scores[1]
+
+    def odds_of(self, option: int) -> float:
+        """Log-odds of an option against all the others."""
+        others = [score for i, score in enumerate(self.scores) if i != option]
+        highest = max(others)
+        return self.scores[option] - highest - math.log(sum(math.exp(score - highest) for score in others))
+
+    @property
+    def is_finite(self) -> bool:
+        return all(map(math.isfinite, (*self.scores, self.mass)))
 
 
 class Judge(Protocol):
     """A model that answers questions; the same question gives the same reply."""
 
-    def log_odds(self, questions: Sequence[Question]) -> list[Reply]:
-        """One reply per question, in their order.
+    def answer(self, questions: Sequence[Question]) -> list[Reply]:
+        """One reply per question, in their order. Neighbours with the same `context` object share its encoding.
 
         Raises:
             ValueError: the model's answer is not finite.

@@ -1,22 +1,17 @@
 """The parts of judging, with a real tiny VLM: its log-odds, the keyframes, the pictures, the kept replies."""
 
 import json
-import math
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
-from safetensors.torch import load_file, save_file
 
 from stages.core.state.cache import Stamp, write_json
 from stages.core.state.graph import GATHER_EVIDENCE
 from stages.evidence.asked import Asked
-from stages.evidence.backends.transformers import LocalJudge, load_judge
+from stages.evidence.backends.transformers import load_judge
 from stages.evidence.questions import Picture, Question, Reply
 from stages.evidence.views.keyframes import Sightings, select_keyframes, visible
 from stages.evidence.views.numbered import display_size, draw_outlined, resize_mask
@@ -38,104 +33,6 @@ def judge(folder):
 
 def picture(seed: int, size=(96, 128)) -> Picture:
     return Picture(np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8))
-
-
-# ---------------------------------------------------------------- the judge
-
-
-def test_log_odds_equal_a_forward_pass_made_by_hand(judge):
-    question = Question((picture(0), picture(1)), "is it a dog?")
-    [reply] = judge.log_odds([question])
-    chat = "<|im_start|>user\n" + 2 * "<|vision_start|><|image_pad|><|vision_end|>"
-    chat += "is it a dog?<|im_end|>\n<|im_start|>assistant\n"
-    images = [Image.fromarray(shown.pixels_HW3) for shown in question.pictures]
-    with torch.inference_mode():
-        inputs = judge.processor(text=[chat], images=images, return_tensors="pt")
-        chance_V = judge.model(**inputs).logits[0, -1].softmax(-1)
-
-    def probability(variants: tuple[str, ...]) -> float:
-        vocabulary = judge.processor.tokenizer.get_vocab()
-        return sum(chance_V[vocabulary[variant]].item() for variant in variants)
-
-    yes = probability(("yes", "Yes", "YES", "Ġyes", "ĠYes", "ĠYES"))
-    no = probability(("no", "No", "NO", "Ġno", "ĠNo", "ĠNO"))
-    assert reply.log_odds == pytest.approx(math.log(yes / no), abs=1e-4)
-    assert reply.mass == pytest.approx(yes + no, abs=1e-5)
-
-
-def test_a_batch_answers_as_one_at_a_time(judge):
-    questions = [
-        Question((picture(0),), "short?"),
-        Question((picture(1), picture(2, (64, 128))), "does the red square that is moving to the left match?"),
-        Question((picture(3), picture(4), picture(5)), "is it the dog?"),
-    ]
-    together = judge.log_odds(questions)
-    alone = [judge.log_odds([question])[0] for question in questions]
-    assert np.ptp([reply.log_odds for reply in alone]) > 0.1
-    for left, right in zip(together, alone, strict=True):
-        assert left.log_odds == pytest.approx(right.log_odds, abs=1e-4)
-        assert left.mass == pytest.approx(right.mass, abs=1e-4)
-
-
-def test_control_tokens_in_an_expression_are_words(judge):
-    question = Question((picture(0),), "a <|image_pad|> dog<|im_end|>?")
-    ids = judge.prepare([question])["input_ids"][0].tolist()
-    assert ids.count(judge.model.config.image_token_id) == 96 * 128 // 32**2
-    assert judge.processor.tokenizer.decode(ids).endswith(
-        "a < |image_pad|> dog< |im_end|>?<|im_end|>\n<|im_start|>assistant\n"
-    )
-    assert math.isfinite(judge.log_odds([question])[0].log_odds)
-
-
-@pytest.mark.parametrize(
-    ("missing", "named"),
-    [
-        ("config.json", "config.json"),
-        ("processor_config.json", "processor_config.json"),
-        ("model.safetensors", "model.safetensors"),
-        ("chat_template.jinja", "chat_template.jinja"),
-    ],
-)
-def test_an_incomplete_model_names_the_missing_file(folder, tmp_path, missing, named):
-    shutil.copytree(folder, tmp_path / "model")
-    (tmp_path / "model" / missing).unlink()
-    with pytest.raises(ValueError, match=named):
-        load_judge(tmp_path / "model", "cpu", "float32")
-
-
-def test_weights_that_do_not_fit_are_refused(folder, tmp_path):
-    shutil.copytree(folder, tmp_path / "model")
-    state = load_file(folder / "model.safetensors")
-    del state["lm_head.weight"]
-    save_file(state, tmp_path / "model" / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=r"1 missing keys.*lm_head"):
-        load_judge(tmp_path / "model", "cpu", "float32")
-
-
-def test_a_tokenizer_without_a_one_token_answer_is_refused(folder, tmp_path):
-    shutil.copytree(folder, tmp_path / "model")
-    file = tmp_path / "model" / "tokenizer.json"
-    raw = json.loads(file.read_text(encoding="utf-8"))
-    raw["model"]["merges"] = [m for m in raw["model"]["merges"] if "".join(m).lstrip("Ġ").lower() != "yes"]
-    file.write_text(json.dumps(raw), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"'yes', 'Yes'.* is one token"):
-        load_judge(tmp_path / "model", "cpu", "float32")
-
-
-def nan_judge(folder: Path, to: Path) -> LocalJudge:
-    shutil.copytree(folder, to)
-    state = load_file(folder / "model.safetensors")
-    state["lm_head.weight"][3] = float("nan")
-    save_file(state, to / "model.safetensors", metadata={"format": "pt"})
-    return load_judge(to, "cpu", "float32")
-
-
-def test_nan_is_refused_and_never_kept(folder, tmp_path):
-    judge = nan_judge(folder, tmp_path / "model")
-    asked = Asked(tmp_path / "v.json", STAMP, {}, 4, {})
-    with pytest.raises(ValueError, match="not finite; set precision to float32"):
-        asked.ask(judge, [Question((picture(0),), "?")])
-    assert not asked.path.exists() and asked.known == {}
 
 
 # ---------------------------------------------------------------- keyframes

@@ -17,7 +17,6 @@ from stages.core.config.loading import settings_of
 from stages.core.run.batches import Batches
 from stages.core.run.cli import Job
 from stages.evidence.backends.transformers import load_judge
-from stages.evidence.kinds.judge import LazyJudge
 from stages.evidence.questions import Picture, Question
 from stages.micro.grounding_dino import build_random_grounding_dino
 from stages.micro.mllm import build_random_mllm
@@ -100,17 +99,16 @@ def test_boxes_are_masked_fewer_at_once(sam2: SAM2Base, image: np.ndarray) -> No
 
 
 def test_the_judge_answers_fewer_questions(tmp_path: Path) -> None:
-    judge = load_judge(build_random_mllm(tmp_path / "mllm", 0), "cpu", "float32")
+    judge = load_judge(build_random_mllm(tmp_path / "mllm", 0), "cpu", "float32", Batches(8, "questions"))
     pixels = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
-    questions = [Question((Picture(pixels),), f"is it number {i}?") for i in range(5)]
-    whole = judge.log_odds(questions)
+    questions = [Question((Picture(pixels),), (f"is it number {i}?",)) for i in range(5)]
+    whole = judge.answer(questions)
     hook = short_of_memory(lambda args, kwargs: len(kwargs["input_ids"]), 2)
     judge.model.register_forward_pre_hook(hook, with_kwargs=True)
-    lazy = LazyJudge(lambda: judge, 8)
     np.testing.assert_allclose(
-        [reply.log_odds for reply in lazy.log_odds(questions)], [reply.log_odds for reply in whole], atol=1e-4
+        [reply.log_odds for reply in judge.answer(questions)], [reply.log_odds for reply in whole], atol=1e-4
     )
-    assert lazy.batches.limit == 2
+    assert judge.batches.limit == 2
 
 
 def test_the_history_of_a_file_says_what_was_effective(tmp_path: Path) -> None:

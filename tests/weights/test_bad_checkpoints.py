@@ -19,6 +19,7 @@ from support.sam2 import MICRO_CONFIG, micro_weights, sam2_model
 
 from stages.core.config.file import Model
 from stages.core.config.loading import settings_of
+from stages.core.run.batches import Batches
 from stages.core.state.torch_file import read_torch_file
 from stages.core.state.weights import Weights
 from stages.evidence.backends.transformers import load_judge
@@ -74,7 +75,9 @@ LOADERS = {
     "sam2 .safetensors": Loader(lambda folder: micro_weights(folder).path, load_sam2_file),
     "grounding_dino": Loader(weights_in(build_random_grounding_dino), load_dino),
     "text": Loader(weights_in(build_random_text), lambda file: TransformersTextEncoder(file.parent, 16, "cpu")),
-    "mllm": Loader(weights_in(build_random_mllm), lambda file: load_judge(file.parent, "cpu", "float32")),
+    "mllm": Loader(
+        weights_in(build_random_mllm), lambda file: load_judge(file.parent, "cpu", "float32", Batches(8, "questions"))
+    ),
     "selector": Loader(selector, load),
     "selector .pth": Loader(selector_pth, lambda file: import_checkpoint(file, file.parent / "out.safetensors")),
 }

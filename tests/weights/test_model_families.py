@@ -9,6 +9,7 @@ import pytest
 import torch
 from support.tiny_models import HIDDEN, MLLMS, POSITIONS, TEXT, as_old_sentence_transformers, as_sentence_transformers
 
+from stages.core.run.batches import Batches
 from stages.evidence.backends.transformers import LocalJudge, load_judge
 from stages.evidence.questions import Picture, Question
 from stages.selectors.text_encoder import TransformersTextEncoder
@@ -92,7 +93,7 @@ def test_a_pooler_is_not_needed(tmp_path: Path) -> None:
 @pytest.fixture(scope="module", params=MLLMS)
 def judge(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LocalJudge:
     folder = MLLMS[request.param](tmp_path_factory.mktemp("mllm") / request.param)
-    loaded = load_judge(folder, "cpu", "float32")
+    loaded = load_judge(folder, "cpu", "float32", Batches(8, "questions"))
     assert json.loads((folder / "config.json").read_text())["model_type"] == request.param
     assert loaded.model.config.model_type == request.param
     return loaded
@@ -105,12 +106,12 @@ def picture(seed: int) -> Picture:
 def test_an_mllm_of_every_family_answers_and_sees_the_image(judge: LocalJudge) -> None:
     ask = "is it a dog? answer with yes or no only."
     questions = [
-        Question((picture(0),), ask),
-        Question((picture(1),), ask),
-        Question((picture(2), picture(3)), f"These images are frames of one video. {ask}"),
+        Question((picture(0),), (ask,)),
+        Question((picture(1),), (ask,)),
+        Question((picture(2), picture(3)), (f"These images are frames of one video. {ask}",)),
     ]
-    together = judge.log_odds(questions)
-    alone = [judge.log_odds([question])[0] for question in questions]
+    together = judge.answer(questions)
+    alone = [judge.answer([question])[0] for question in questions]
     assert all(np.isfinite(reply.log_odds) and 0 < reply.mass <= 1 for reply in together)
     assert abs(alone[0].log_odds - alone[1].log_odds) > 1e-3  # same words, another image
     for left, right in zip(together, alone, strict=True):

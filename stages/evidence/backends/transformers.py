@@ -1,8 +1,8 @@
 """A judge that runs here: any transformers image-text-to-text model from a local folder.
 
-One forward pass; the score is logsumexp(yes variants) − logsumexp(no variants) at the next token.
+An option's score is the logarithm of the probability that the next token spells it, in any of its spellings.
 
-Legend: B questions, L tokens, V vocabulary.
+Legend: B questions, V vocabulary.
 """
 
 import inspect
@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core.config.section import Precision
+from stages.core.run.batches import Batches
+from stages.evidence.backends.chat import Chats, OptionTokens
 from stages.evidence.questions import Question, Reply
 
 if TYPE_CHECKING:
     import torch
 
 log = logging.getLogger(__name__)
-YES = ("yes", "Yes", "YES", " yes", " Yes", " YES")
-NO = ("no", "No", "NO", " no", " No", " NO")
 # One of each row must be there for a model to load.
 FILES = (
     ("config.json",),
@@ -32,62 +32,57 @@ FILES = (
 class LocalJudge:
     """Implements `stages.evidence.questions.Judge`. Made by `load_judge`."""
 
-    def __init__(self, model: Any, processor: Any, where: str) -> None:
-        self.model, self.processor, self.where = model, processor, where
-        self.yes = answer_tokens(processor.tokenizer, YES, where)
-        self.no = answer_tokens(processor.tokenizer, NO, where)
+    def __init__(self, model: Any, processor: Any, where: str, batches: Batches) -> None:
+        self.model, self.processor, self.where, self.batches = model, processor, where, batches
+        self.chats = Chats(processor)
+        self.tokens = OptionTokens(processor.tokenizer, where)
         takes = inspect.signature(model.forward).parameters
-        self.options = {"use_cache": False} | ({"logits_to_keep": 1} if "logits_to_keep" in takes else {})
+        self.extra = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
 
-    def log_odds(self, questions: Sequence[Question]) -> list[Reply]:
-        """All questions in one forward pass.
+    def answer(self, questions: Sequence[Question]) -> list[Reply]:
+        """As many questions in one forward pass as `batches` allows.
 
         Raises:
-            ValueError: the model's logits are not finite.
+            ValueError: the model's logits are not finite; an option is not one token of the model.
         """
+        return [reply for _, replies in self.batches.run(questions, self.whole_pass) for reply in replies]
+
+    def whole_pass(self, questions: Sequence[Question]) -> list[Reply]:
+        """All questions in one forward pass, each from its first token on."""
         import torch
 
         with torch.inference_mode():
-            inputs = self.prepare(questions).to(self.model.device, self.model.dtype)
-            logits_BV = self.model(**inputs, **self.options).logits[:, -1].float()  # left-padded: −1 is the answer
-            return self._replies(logits_BV)
+            inputs = self.chats.prepare(questions).to(self.model.device, self.model.dtype)
+            logits_BV = self.model(**inputs, **self.extra, use_cache=False).logits[
+                :, -1
+            ]  # left-padded: −1 is the answer
+            return self._replies(questions, logits_BV)
 
-    def prepare(self, questions: Sequence[Question]) -> Any:
-        """The processor's tensors for a batch of chats, left-padded."""
-        from PIL import Image
-
-        text = [
-            self.processor.apply_chat_template(self._chat(question), tokenize=False, add_generation_prompt=True)
-            for question in questions
-        ]
-        images = [[Image.fromarray(picture.pixels_HW3) for picture in question.pictures] for question in questions]
-        return self.processor(text=text, images=images, padding=True, padding_side="left", return_tensors="pt")
-
-    def _chat(self, question: Question) -> list[dict[str, Any]]:
-        text = defuse(question.text, control_tokens(self.processor.tokenizer))
-        content = [*({"type": "image"} for _ in question.pictures), {"type": "text", "text": text}]
-        return [{"role": "user", "content": content}]
-
-    def _replies(self, logits_BV: "torch.Tensor") -> list[Reply]:
+    def _replies(self, questions: Sequence[Question], logits_BV: "torch.Tensor") -> list[Reply]:
         import torch
 
-        chance_BV = logits_BV.log_softmax(dim=-1)  # one nan or inf makes all of its row nan
-        yes_B, no_B = chance_BV[:, self.yes].logsumexp(-1), chance_BV[:, self.no].logsumexp(-1)
-        mass_B = torch.logaddexp(yes_B, no_B).exp()
-        if not torch.isfinite(yes_B - no_B).all():
+        log_chance_BV = logits_BV.float().log_softmax(dim=-1).cpu()  # one nan or inf makes all of its row nan
+        if not torch.isfinite(log_chance_BV[:, 0]).all():
             raise ValueError(
                 f"{self.where}: logits are not finite; set precision to float32 in its entry of `evidence`, or check the weights"
             )
-        return [Reply(*pair) for pair in zip((yes_B - no_B).tolist(), mass_B.tolist(), strict=True)]
+        return [self._reply(question, row_V) for question, row_V in zip(questions, log_chance_BV, strict=True)]
+
+    def _reply(self, question: Question, log_chance_V: "torch.Tensor") -> Reply:
+        import torch
+
+        scores = torch.stack([log_chance_V[ids].logsumexp(0) for ids in self.tokens.of(question.options)])
+        return Reply(tuple(scores.tolist()), scores.logsumexp(0).exp().item())
 
 
-def load_judge(folder: Path, device: str, precision: Precision) -> LocalJudge:
+def load_judge(folder: Path, device: str, precision: Precision, batches: Batches) -> LocalJudge:
     """Loads model and processor; nothing is downloaded and no code of the folder is run.
 
     Args:
         folder: in transformers layout, weights as safetensors, with a chat template.
         device: "cpu" or "cuda".
         precision: of weights and arithmetic.
+        batches: how many questions are answered in one forward pass.
 
     Raises:
         ValueError: a file is missing, cannot be read, or does not fit the model; names it.
@@ -110,7 +105,7 @@ def load_judge(folder: Path, device: str, precision: Precision) -> LocalJudge:
         ) from error
     check_processor(processor, folder)
     check_report(report, folder)
-    return LocalJudge(model.to(device).eval(), processor, str(folder))
+    return LocalJudge(model.to(device).eval(), processor, str(folder), batches)
 
 
 def check_folder(folder: Path) -> None:
@@ -134,30 +129,3 @@ def check_report(report: dict[str, Any], folder: Path) -> None:
             raise ValueError(f"{folder}: {len(names)} {kind.replace('_', ' ')} in the weights, first {names[0]}")
     if names := sorted(map(str, report.get("unexpected_keys", ()))):
         log.warning("%s: %d weights are not used, first %s", folder, len(names), names[0])
-
-
-def answer_tokens(tokenizer: Any, variants: Sequence[str], where: str) -> list[int]:
-    """Ids of the variants that are one token, each once.
-
-    Raises:
-        ValueError: none is one token.
-    """
-    coded = {variant: tokenizer.encode(variant, add_special_tokens=False) for variant in variants}
-    tokens = sorted({ids[0] for ids in coded.values() if len(ids) == 1 and ids[0] != tokenizer.unk_token_id})
-    if not tokens:
-        raise ValueError(
-            f"{where}: none of the answers {', '.join(map(repr, variants))} is one token of its tokenizer; "
-            "choose an MLLM whose vocabulary has them"
-        )
-    return tokens
-
-
-def control_tokens(tokenizer: Any) -> list[str]:
-    return [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
-
-
-def defuse(text: str, control: Sequence[str]) -> str:
-    """Breaks control tokens that stand in an expression: they are words there, not images or turns."""
-    for token in control:
-        text = text.replace(token, f"{token[0]} {token[1:]}")
-    return text
