@@ -155,13 +155,17 @@ class SelectorKind:
         network: the model of what shapes the network; it is stored in a selector's file.
         settings: the model of its section `selector.<name>`: the keys of `network`, `learning_rate`, and the
             weights and temperatures of its losses.
-        build: (token width, text width, an instance of `network`, selector.tda) → the network.
+        build: (token width, text width, an instance of `network`, selector.tda, inputs) → the network.
+        inputs: those of `selector.inputs` that it can take beside tokens and words; it gets those that are asked for.
+        needs_detections: (an instance of `network`, inputs) → whether it reads what a detector said about the tracks.
     """
 
     name: str
     network: type[Section]
     settings: type[Section]
-    build: Callable[[int, int, Any, Any], Any]
+    build: Callable[[int, int, Any, Any, Sequence[str]], Any]
+    inputs: tuple[str, ...] = ()
+    needs_detections: Callable[[Any, Sequence[str]], bool] = lambda network, inputs: "detector" in inputs
 
     def check(self) -> None:
         check_settings("selector", self.name, self.settings)
@@ -171,6 +175,10 @@ class SelectorKind:
     def network_of(self, settings: Section) -> Section:
         """The part of a section `selector.<name>` that shapes the network."""
         return self.network.model_validate({name: getattr(settings, name) for name in self.network.model_fields})
+
+    def taken(self, inputs: Sequence[str]) -> tuple[str, ...]:
+        """Those of `inputs` that it can take, in its own order."""
+        return tuple(name for name in self.inputs if name in inputs)
 
 
 # (video, path and stamp of its evidence file) → what the file should say. The stage writes it; a kind may read an older

@@ -27,25 +27,27 @@ class TrackFeatures:
         presence_MT: float32 object-score logits; ≤ 0 = absent.
         area_MT: float32, share of the frame that the mask covers, 0 … 1.
         prompted_MT: bool, the frame that the track was prompted in.
+        boxes_MT4: float32, x0 y0 x1 y1 of the mask in shares of the frame's width and height; 0 where it is empty.
     """
 
     tokens_MTC: NDArray[np.floating]
     presence_MT: NDArray[np.float32]
     area_MT: NDArray[np.float32]
     prompted_MT: NDArray[np.bool_]
+    boxes_MT4: NDArray[np.float32]
 
     def __post_init__(self) -> None:
         assert self.tokens_MTC.ndim == 3
-        for array in (self.presence_MT, self.area_MT, self.prompted_MT):
+        for array in (self.presence_MT, self.area_MT, self.prompted_MT, self.boxes_MT4[..., 0]):
             assert array.shape == self.tokens_MTC.shape[:2]
 
     @classmethod
     def of_tokens(cls, tokens_MTC: NDArray[np.floating]) -> "TrackFeatures":
         """For tracks of which nothing else is known: visible in every frame, of no area, never prompted."""
         shape = tokens_MTC.shape[:2]
-        return cls(
-            tokens_MTC, np.full(shape, UNCHECKED, np.float32), np.zeros(shape, np.float32), np.zeros(shape, bool)
-        )
+        nothing_MT = np.zeros(shape, np.float32)
+        presence_MT, boxes_MT4 = np.full(shape, UNCHECKED, np.float32), np.zeros((*shape, 4), np.float32)
+        return cls(tokens_MTC, presence_MT, nothing_MT, np.zeros(shape, bool), boxes_MT4)
 
     @property
     def n_frames(self) -> int:
@@ -67,6 +69,8 @@ class Sample:
         iou_N: mean IoU of each track with what is referred to; None where that is not known.
         labels_N: bool, which tracks are referred to; None where it is not known.
         seen_NT: bool, frames in which a track covers what is referred to; None where no loss needs it.
+        detections_N2: float32, best and mean score that a detector gave each track for the expression, NaN where it
+            said nothing; None where no network asks for it.
     """
 
     tracks: TrackFeatures
@@ -76,6 +80,7 @@ class Sample:
     iou_N: NDArray[np.float32] | None = None
     labels_N: NDArray[np.bool_] | None = None
     seen_NT: NDArray[np.bool_] | None = None
+    detections_N2: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         assert self.rows_N.ndim == 1 and self.words_WD.ndim == 2 and self.words_WD.size
@@ -93,17 +98,20 @@ class Batch:
     """Padded tensors, floats in float32; masks are True where real.
 
     Attributes:
-        tokens_MTC, presence_MT, area_MT, prompted_MT, frames_M: of every track, once; `frames_M` is its length.
+        tokens_MTC, presence_MT, area_MT, prompted_MT, boxes_MT4, frames_M: of every track, once; `frames_M` is its
+            length.
         tracks_VN, track_mask_VN: the tracks of a scene, 0 at padding.
         scene_B: the scene of a sample.
         words_BWD, word_mask_BW, mean_BD: of every expression.
         iou_BN, labels_BN, seen_BNT: 0 where unknown.
+        detections_BN2: best and mean score of a detector, NaN where it said nothing, or was not asked, and at padding.
     """
 
     tokens_MTC: Tensor
     presence_MT: Tensor
     area_MT: Tensor
     prompted_MT: Tensor
+    boxes_MT4: Tensor
     frames_M: Tensor
     tracks_VN: Tensor
     track_mask_VN: Tensor
@@ -114,6 +122,7 @@ class Batch:
     iou_BN: Tensor
     labels_BN: Tensor
     seen_BNT: Tensor
+    detections_BN2: Tensor
 
     def __len__(self) -> int:
         return len(self.scene_B)
@@ -154,6 +163,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         presence_MT=_pad([video.presence_MT[r] for video, r in rows.items()], t, np.float32),
         area_MT=_pad([video.area_MT[r] for video, r in rows.items()], t, np.float32),
         prompted_MT=_pad([video.prompted_MT[r] for video, r in rows.items()], t, np.bool_),
+        boxes_MT4=_pad([video.boxes_MT4[r] for video, r in rows.items()], t, np.float32),
         frames_M=torch.from_numpy(np.repeat([video.n_frames for video in rows], [len(r) for r in rows.values()])),
         tracks_VN=_stack(tracks_V, np.int64),
         track_mask_VN=_mask([len(tracks) for tracks in tracks_V]),
@@ -164,6 +174,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         iou_BN=_stack([_or_zeros(sample.iou_N, sample) for sample in samples], np.float32),
         labels_BN=_stack([_or_zeros(sample.labels_N, sample) for sample in samples], np.float32),
         seen_BNT=_seen(samples, t),
+        detections_BN2=_detections(samples),
     )
 
 
@@ -225,6 +236,14 @@ def _seen(samples: Sequence[Sample], t: int) -> Tensor:
         if sample.seen_NT is not None:
             row_NT[: sample.seen_NT.shape[0], : sample.seen_NT.shape[1]] = sample.seen_NT
     return torch.from_numpy(seen_BNT)
+
+
+def _detections(samples: Sequence[Sample]) -> Tensor:
+    detections_BN2 = np.full((len(samples), max(map(len, samples)), 2), np.nan, np.float32)
+    for row_N2, sample in zip(detections_BN2, samples, strict=True):
+        if sample.detections_N2 is not None:
+            row_N2[: len(sample)] = sample.detections_N2
+    return torch.from_numpy(detections_BN2)
 
 
 def _or_zeros(values_N: NDArray[np.generic] | None, sample: Sample) -> NDArray[np.generic]:

@@ -49,9 +49,11 @@ class Network(nn.Module):
 
     Attributes:
         needs_seen: whether its losses need the frames in which a track covers the referred object.
+        needs_detections: whether it reads `Batch.detections_BN2`; its `SelectorKind` says so.
     """
 
     needs_seen: bool = False
+    needs_detections: bool = False
 
     @abstractmethod
     def forward(self, batch: Batch) -> Output: ...

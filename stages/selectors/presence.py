@@ -1,4 +1,4 @@
-"""From a track file to what a selector sees: whether a track is there, how large it is, where it was prompted.
+"""From a track file to what a selector sees: whether a track is there, where and how large, and where it was prompted.
 
 Legend: N tracks of a source, M tracks of a video, T frames.
 """
@@ -13,11 +13,16 @@ from stages.core.state.track_file import Column
 from stages.selectors.batch import TrackFeatures
 
 Columns = Mapping[Column, NDArray[Any]]
-COLUMNS: tuple[Column, ...] = ("obj_ptr", "score", "area", "prompt_frame")
+COLUMNS: tuple[Column, ...] = ("obj_ptr", "score", "area", "bbox", "prompt_frame")
 
 
-def track_features(sources: Sequence[Columns], n_pixels: int) -> TrackFeatures:
-    """The tracks of all sources of a video, end to end; each gives the COLUMNS of its track file."""
+def track_features(sources: Sequence[Columns], size: tuple[int, int]) -> TrackFeatures:
+    """The tracks of all sources of a video, end to end; each gives the COLUMNS of its track file.
+
+    Args:
+        size: (height, width) of the masks.
+    """
+    height, width = size
     prompted = [_prompted(columns) for columns in sources]
     presence = [
         measured_presence(columns["score"].astype(np.float32), prompted_NT)
@@ -26,8 +31,11 @@ def track_features(sources: Sequence[Columns], n_pixels: int) -> TrackFeatures:
     return TrackFeatures(
         tokens_MTC=np.concatenate([columns["obj_ptr"] for columns in sources]),
         presence_MT=np.concatenate(presence),
-        area_MT=np.concatenate([columns["area"] for columns in sources]).astype(np.float32) / np.float32(n_pixels),
+        area_MT=np.concatenate([columns["area"] for columns in sources]).astype(np.float32)
+        / np.float32(height * width),
         prompted_MT=np.concatenate(prompted),
+        boxes_MT4=np.concatenate([columns["bbox"] for columns in sources]).astype(np.float32)
+        / np.array([width, height, width, height], np.float32),
     )
 
 

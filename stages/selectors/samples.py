@@ -14,25 +14,37 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.core.config.sections import Detector
 from stages.core.records import Expression, Source, TrackId, Video
 from stages.core.state.cache import CacheError, remedy
 from stages.core.state.graph import BUILD_TRACKS, ENCODE_TEXT, Layout
 from stages.core.state.text_file import TextFeatures, read_text
 from stages.core.state.track_file import Labels, Membership, read_columns, read_membership
+from stages.prompting.detections import Detections, match_detections
 from stages.selectors.batch import Sample, TrackFeatures
 from stages.selectors.presence import COLUMNS, track_features
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What is read of a video: its tracks, and the features of its sentences in their order."""
+    """What is read of a video: its tracks, the features of its sentences in their order, and a detector's scores."""
 
     tracks: TrackFeatures
     text: list[TextFeatures]
+    detections: Detections | None = None
 
     @property
     def n_bytes(self) -> int:
-        return self.tracks.n_bytes + sum(text.words_WD.nbytes for text in self.text)
+        detections = 0 if self.detections is None else 2 * self.detections.best_EM.nbytes
+        return self.tracks.n_bytes + sum(text.words_WD.nbytes for text in self.text) + detections
+
+    def detections_of(self, expression: int, rows_N: NDArray[np.integer]) -> NDArray[np.float32] | None:
+        """(N, 2) best and mean score of some tracks; NaN for a statement, which no detector was asked for."""
+        if self.detections is None:
+            return None
+        if expression >= len(self.detections.best_EM):
+            return np.full((len(rows_N), 2), np.nan, np.float32)
+        return np.stack([self.detections.best_EM[expression, rows_N], self.detections.mean_EM[expression, rows_N]], 1)
 
 
 @dataclass(frozen=True)
@@ -40,12 +52,20 @@ class VideoTracks:
     """What is known of a video before a token is read: small enough to keep for a whole split.
 
     Attributes:
+        layout: where the video's files are stored.
         sources: their names, track files and memberships, in the order of the config.
+        detector: whose scores are read with the tracks; None = of none.
     """
 
+    layout: Layout
     video: Video
     sources: tuple[tuple[Source, Path, Membership], ...]
-    text: Path
+    detector: Detector | None = None
+
+    @property
+    def text(self) -> Path:
+        """Its text file."""
+        return self.layout.file(ENCODE_TEXT, self.video.id)
 
     @property
     def sentences(self) -> tuple[Expression, ...]:
@@ -101,9 +121,8 @@ class VideoTracks:
 
     def read(self) -> "Loaded":
         """What is cached of the M tracks and of the sentences; tokens are float32 where sources differ."""
-        height, width = self.size
-        tracks = track_features([read_columns(path, COLUMNS) for _, path, _ in self.sources], height * width)
-        return Loaded(tracks, read_text(self.text, self.video))
+        tracks = track_features([read_columns(path, COLUMNS) for _, path, _ in self.sources], self.size)
+        return Loaded(tracks, read_text(self.text, self.video), self._detections())
 
     def samples(
         self,
@@ -123,12 +142,18 @@ class VideoTracks:
         samples = []
         for i, e in enumerate(expressions):
             rows_N = self.tracks_of(e) if foreign is None else np.concatenate([self.tracks_of(e), foreign[i]])
-            sample = Sample(loaded.tracks, rows_N, loaded.text[e].words_WD, loaded.text[e].mean_D)
+            text, detections_N2 = loaded.text[e], loaded.detections_of(e, rows_N)
+            sample = Sample(loaded.tracks, rows_N, text.words_WD, text.mean_D, detections_N2=detections_N2)
             if positive_iou is not None:
                 iou_N = self._iou_M(e)[rows_N]
                 sample = replace(sample, iou_N=iou_N, labels_N=iou_N > positive_iou)
             samples.append(sample)
         return samples
+
+    def _detections(self) -> Detections | None:
+        if self.detector is None:
+            return None
+        return match_detections(self.layout, self.video, self.ids, self.detector.source, self.detector.match_iou)
 
     def _iou_M(self, expression: int) -> NDArray[np.float32]:
         keys = self.sentences[expression].annotations
@@ -136,8 +161,13 @@ class VideoTracks:
         return np.concatenate([_best_iou(path, membership, keys) for _, path, membership in self.sources])
 
 
-def open_video(layout: Layout, video: Video, sources: Sequence[Source]) -> VideoTracks:
+def open_video(
+    layout: Layout, video: Video, sources: Sequence[Source], detector: Detector | None = None
+) -> VideoTracks:
     """Opens a video's track files.
+
+    Args:
+        detector: whose scores are read with the tracks; None = of none.
 
     Raises:
         CacheError: a file is missing, damaged, or made for other expressions; the message names it.
@@ -154,7 +184,7 @@ def open_video(layout: Layout, video: Video, sources: Sequence[Source]) -> Video
                 f"{opened[0][1]}; {remedy(BUILD_TRACKS.name)}"
             )
         opened.append((source, path, membership))
-    return VideoTracks(video, tuple(opened), layout.file(ENCODE_TEXT, video.id))
+    return VideoTracks(layout, video, tuple(opened), detector)
 
 
 def _members(membership: Membership, expression: int) -> NDArray[np.int32]:

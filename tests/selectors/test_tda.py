@@ -26,7 +26,7 @@ def score(model: Network, s: Sample) -> torch.Tensor:
 
 
 def seen(s: Sample, presence_MT: NDArray[np.float32]) -> Sample:
-    tracks = TrackFeatures(s.tracks.tokens_MTC, presence_MT, s.tracks.area_MT, s.tracks.prompted_MT)
+    tracks = TrackFeatures(s.tracks.tokens_MTC, presence_MT, s.tracks.area_MT, s.tracks.prompted_MT, s.tracks.boxes_MT4)
     return Sample(tracks, s.rows_N, s.words_WD, s.mean_D)
 
 

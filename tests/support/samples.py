@@ -27,7 +27,10 @@ def tracks(n: int, t: int, seed: int = 0, absent: float = 0.3) -> TrackFeatures:
     presence_MT = np.where(rng.random((n, t)) < absent, -2, 3).astype(np.float32)
     area_MT = (rng.random((n, t)) * (presence_MT > 0)).astype(np.float32)
     tokens_MTC = rng.normal(size=(n, t, C)).astype(np.float32)
-    return TrackFeatures(tokens_MTC, presence_MT, area_MT, np.arange(t)[None] == rng.integers(0, t, (n, 1)))
+    prompted_MT = np.arange(t)[None] == rng.integers(0, t, (n, 1))
+    start_MT2, side_MT2 = rng.random((n, t, 2)) / 2, rng.random((n, t, 2)) / 2
+    boxes_MT4 = np.concatenate([start_MT2, start_MT2 + side_MT2], -1) * (presence_MT > 0)[..., None]
+    return TrackFeatures(tokens_MTC, presence_MT, area_MT, prompted_MT, boxes_MT4.astype(np.float32))
 
 
 def sample(n: int, t: int, w: int, seed: int = 0, of: TrackFeatures | None = None, absent: float = 0.3) -> Sample:

@@ -14,7 +14,7 @@ from pydantic import Discriminator, Field, Tag, create_model
 
 from stages.core.config.file import Config, Dataset, GroundingDinoModel, Model, Models, Preset, Sam2Model
 from stages.core.config.section import Parts, Positive, Section
-from stages.core.config.sections import Selector, SelectorSources, Settings, Tracks
+from stages.core.config.sections import Detector, Selector, SelectorSources, Settings, Tracks
 from stages.core.tables import EVIDENCE, FORMATS, SELECTORS, SOURCES, EvidenceKind, PromptSource, SelectorKind
 
 # Roles of models that stages load whatever the tables hold, and what is said of a role's model beside `Model`.
@@ -75,11 +75,15 @@ def _settings_fields(described: Described) -> dict[str, Any]:
     """The fields of `Settings` whose parts are in tables."""
     prompts = {source.name: _part(source.settings) for source in described.sources}
     caps = {source.name: _cap() for source in described.sources}
-    sources = list.__class_getitem__(_one_of(source.name for source in described.sources))
+    source = _one_of(source.name for source in described.sources)
+    sources = list.__class_getitem__(source)
     chosen = {name: _narrowed(SelectorSources, name, sources) for name in SelectorSources.model_fields}
     selector = {
         "name": _narrowed(Selector, "name", _one_of(kind.name for kind in described.selectors)),
         "sources": (_extended(SelectorSources, chosen), ...),
+        "detector": _narrowed(
+            Selector, "detector", _extended(Detector, {"source": _narrowed(Detector, "source", source)})
+        ),
         **{kind.name: _part(kind.settings) for kind in described.selectors},
     }
     return {

@@ -108,6 +108,13 @@ class Tda(Section):
     temperature: PositiveFloat = Field(description="τ of the softmax over the visible frames")
 
 
+class Detector(Section):
+    source: str = Field(description="Prompt source whose scores are read: what it found for a sentence, and how surely")
+    match_iou: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="A prompt speaks for every track whose mask in its frame has at least this IoU with its own"
+    )
+
+
 class SelectorTraining(Section):
     epochs: Positive = Field(description="Passes over the training expressions")
     patience: Positive | None = Field(
@@ -143,6 +150,11 @@ class Selector(Parts):
     name: str = Field(description="The architecture; its own section is selector.<name>")
     sources: SelectorSources
     tda: Tda
+    inputs: list[Literal["course", "detector"]] = Field(
+        description="What sola and soc see beside object tokens and words; none = the published networks. course = where "
+        "a track is and how it moves; detector = what `detector` said about it"
+    )
+    detector: Detector = Field(description="Read for selectors that see its scores, and for no other")
     training: SelectorTraining
     threshold: Threshold = Field(
         description="A track is chosen when sigmoid(final score) exceeds this; auto = as calibrated in training, .5 for "

@@ -65,7 +65,7 @@ ERRORS = "errors"  # folder of a split's cache: what failed and why
 
 # Another source's changed cap must not cause this one to be tracked again: tracking is the expensive part.
 TRACK_KEYS = (*(key for key in Tracks.model_fields if key != "max_tracks"), "max_tracks.{branch}")
-TRAINING_KEYS = ("name", "sources", "{selector}", "tda", "training")
+TRAINING_KEYS = ("name", "sources", "{selector}", "tda", "inputs", "detector", "training")
 
 EXTRACT_FRAMES = Stage("extract_frames", "frames", ".json", 2, ("frames",))
 GENERATE_PROMPTS = Stage("generate_prompts", "prompts", ".h5", 2, ("prompts.{branch}",), per="source", device=None)

@@ -5,7 +5,7 @@ of an object token, L text width, D width of soc.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -39,7 +39,7 @@ class Soc(Network):
 
     needs_seen = True
 
-    def __init__(self, token_dim: int, text_dim: int, config: SocModel, tda: Tda) -> None:
+    def __init__(self, token_dim: int, text_dim: int, config: SocModel, tda: Tda, inputs: Sequence[str] = ()) -> None:
         """
         Raises:
             ValueError: the width is odd, or cannot be cut into the heads asked for.

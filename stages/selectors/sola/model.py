@@ -5,7 +5,7 @@ object token, W words, K words and negatives, D text width, L elements of a row.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +37,7 @@ class Sola(Network):
 
     positional_encoding_gaussian_matrix: Tensor
 
-    def __init__(self, token_dim: int, text_dim: int, config: SolaModel, tda: Tda) -> None:
+    def __init__(self, token_dim: int, text_dim: int, config: SolaModel, tda: Tda, inputs: Sequence[str] = ()) -> None:
         """
         Raises:
             ValueError: the text width is odd, or widths cannot be cut into the heads and groups asked for.

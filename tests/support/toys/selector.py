@@ -3,7 +3,7 @@
 Legend: B samples, V scenes, N tracks, T frames, C channels, D text width.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -46,7 +46,7 @@ class Linear(Network):
         return Losses({"bce": bce_B}, self.loss_weights(config))
 
 
-def build(token_dim: int, text_dim: int, model: LinearModel, tda: Any) -> Linear:
+def build(token_dim: int, text_dim: int, model: LinearModel, tda: Any, inputs: Sequence[str]) -> Linear:
     return Linear(token_dim, text_dim, model)
 
 
