@@ -1,6 +1,7 @@
 """Gathers what one name of `evidence` says about the tracks of every video, expression by expression.
 
-Reads:  scores/<video>.json, and what the evidence's kind needs: tracks, frames, prompts, weights.
+Reads:  scores/<video>.json where the evidence's kind uses scores, tracks otherwise; and what the kind needs: frames,
+        prompts, weights.
 Writes: <cache>/<dataset>/<split>/evidence/<name>/<video>.json: log-odds per expression and track, and where each
         number comes from (stages.core.state.evidence_file).
 Why:    gathering may need a GPU and money, deciding takes seconds: rerank_tracks weighs what is gathered here as
@@ -18,11 +19,11 @@ from stages.core.run.cli import Job, execute, parse_job, stage_parser
 from stages.core.run.runner import Worker, run_shard
 from stages.core.state.cache import Stamp
 from stages.core.state.evidence_file import asked_path, drop_asked, write_evidence
-from stages.core.state.fingerprints import upstream
-from stages.core.state.graph import GATHER_EVIDENCE, SCORE_TRACKS
+from stages.core.state.graph import GATHER_EVIDENCE
 from stages.core.state.weights import weights_ids
 from stages.core.tables import EVIDENCE
 from stages.datasets import open_split
+from stages.evidence.candidates import subject
 
 
 def run(job: Job, name: str) -> None:
@@ -40,8 +41,7 @@ def run(job: Job, name: str) -> None:
 
     def ingredients(video: Video) -> Mapping[str, Any]:
         drop_asked(job.layout.file(GATHER_EVIDENCE, video.id, name))
-        scores = upstream(job.layout, SCORE_TRACKS, video.id)
-        return {"scores": scores, "weights": weights, **kind.ingredients(job, settings, video)}
+        return {**subject(job, name, video), "weights": weights, **kind.ingredients(job, settings, video)}
 
     def make_worker(device: str) -> Worker:
         gather = kind.load(job, settings, device)

@@ -15,12 +15,13 @@ from typing import Any
 from stages.core.records import TrackId, Video
 from stages.core.run.cli import Job, run_stage
 from stages.core.run.runner import run_shard
-from stages.core.state.cache import CacheError, Stamp, read_stamp
+from stages.core.state.cache import Stamp
 from stages.core.state.choices import read_scores, read_threshold, write_choices
 from stages.core.state.evidence_file import ExpressionEvidence, read_evidence
 from stages.core.state.fingerprints import upstream
 from stages.core.state.graph import GATHER_EVIDENCE, RERANK_TRACKS, SCORE_TRACKS
 from stages.datasets import open_split
+from stages.evidence.candidates import current_evidence
 from stages.evidence.fusion import decide
 
 NOTHING = 1.0  # no probability is above it: what has no word is answered with nothing
@@ -35,10 +36,10 @@ def ingredients(job: Job, video: Video) -> Mapping[str, Any]:
     """What a video's decisions depend on: the scores, and the evidence that was gathered for them.
 
     Raises:
-        CacheError: a file is missing, or evidence was gathered for other scores.
+        CacheError: a file is missing, or evidence was gathered for other scores or tracks.
     """
     scores = upstream(job.layout, SCORE_TRACKS, video.id)
-    evidence = {name: _fingerprint(job, name, video, scores) for name in job.settings.rerank.evidence}
+    evidence = {name: current_evidence(job, name, video) for name in job.settings.rerank.evidence}
     return {"scores": scores, "evidence": evidence}
 
 
@@ -61,17 +62,6 @@ def _about(
 ) -> dict[str, dict[TrackId, float]]:
     """Name → track → log-odds, of the evidence that knows something of an expression."""
     return {name: known[expression].log_odds for name, known in gathered.items() if expression in known}
-
-
-def _fingerprint(job: Job, name: str, video: Video, scores: str) -> str:
-    path = job.layout.file(GATHER_EVIDENCE, video.id, name)
-    stamp = read_stamp(path, GATHER_EVIDENCE.name)
-    if stamp.ingredients.get("scores") != scores:
-        raise CacheError(
-            f"{path}: was gathered for other scores than there are now; run `python -m stages.gather_evidence --name "
-            f"{name}` on its split again"
-        )
-    return stamp.fingerprint
 
 
 def main(argv: Sequence[str] | None = None) -> int:

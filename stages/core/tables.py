@@ -194,15 +194,20 @@ class EvidenceKind:
         name: what `evidence.<name>.kind` says.
         settings: the model of the other keys of `evidence.<name>`.
         roles: models it loads, and so whether it takes a device.
-        ingredients: (job, settings, video) → what it depends on beside scores, weights and settings.
+        uses_scores: settings → whether it looks at the selector's scores. Where not, it is about all tracks of
+            `selector.sources.evaluate`, and is gathered without a selector (stages/evidence/candidates.py).
+        ingredients: (job, settings, video) → what it depends on beside scores or tracks, weights and settings.
         load: (job, settings, device) → what gathers a video's evidence. Imports its models itself.
+        tasks: settings → what must be complete for the split beside scores or tracks, as "generate_prompts-gdino".
     """
 
     name: str
     settings: type[Section]
     roles: tuple[str, ...]
+    uses_scores: Callable[[Any], bool]
     ingredients: Callable[["Job", Any, "Video"], Mapping[str, Any]]
     load: Callable[["Job", Any, str], Gather]
+    tasks: Callable[[Any], tuple[str, ...]] = lambda _: ()
 
     def check(self) -> None:
         check_settings("evidence kind", self.name, self.settings)

@@ -50,7 +50,7 @@ def _ingredients(job: Job, settings: SizeSettings, video: Video) -> Mapping[str,
     return {"toy": 1}
 
 
-TOY = EvidenceKind("size", SizeSettings, roles=(), ingredients=_ingredients, load=_load)
+TOY = EvidenceKind("size", SizeSettings, roles=(), uses_scores=lambda _: True, ingredients=_ingredients, load=_load)
 OVER = {
     "evidence": {"small": {"kind": "size", "usual": 100.0}, "large_2": {"kind": "size", "usual": 200.0}},
     "rerank": {"evidence": ["small", "large_2", "judge"], "weights": {"small": 0.5, "large_2": -0.25, "judge": 1.0}},
@@ -104,8 +104,8 @@ def test_a_kind_that_is_not_listed_is_refused_at_load(project):
 @pytest.mark.parametrize(
     ("entry", "reason"),
     [
-        ({"kind": "sise", "usual": 1.0}, "evidence.small: kind: one of judge, size"),
-        ({"usual": 1.0}, "evidence.small: kind: one of judge, size"),
+        ({"kind": "sise", "usual": 1.0}, "evidence.small: kind: one of detector, judge, size"),
+        ({"usual": 1.0}, "evidence.small: kind: one of detector, judge, size"),
         ({"kind": "size"}, r"evidence\.small\.size\.usual: missing"),
         ({"kind": "size", "usual": 1.0, "keyframes": 4}, "keyframes: unknown key"),
         ({"kind": "size", "usual": True}, "needs a number"),
@@ -123,5 +123,5 @@ def test_a_name_that_no_folder_can_have_is_refused_at_load(project, name):
 
 
 def test_a_weight_of_no_evidence_is_refused_at_load(project):
-    with pytest.raises(ConfigError, match=r"rerank: no 'juge' in `evidence`; there are \['judge'\]"):
+    with pytest.raises(ConfigError, match=r"rerank: no 'juge' in `evidence`; there are \['detector', 'judge'\]"):
         make_config(project, {"rerank": {"weights": {"juge": 1.0}}})

@@ -18,8 +18,9 @@ from stages.core.digests import digest
 from stages.core.state.failures import failed_videos
 from stages.core.state.graph import STAGES, Layout
 from stages.core.state.marks import refuse_foreign
-from stages.core.tables import SELECTORS, SOURCES
+from stages.core.tables import EVIDENCE, SELECTORS, SOURCES
 from stages.datasets.listing import split_listing
+from stages.selectors import scoring_detector, trained_detector
 
 CONFIG = parse_config(config)
 CONFIG_FILE = save_config(CONFIG)
@@ -250,6 +251,18 @@ def candidate_tracks(wildcards):
     return verified(wildcards, *tracks(settings(wildcards).selector.sources.evaluate))
 
 
+def judged(wildcards):
+    """What a name of evidence is gathered from: scores or tracks, and what its kind asks for."""
+    own = settings(wildcards)
+    entry = own.evidence[wildcards.evidence]
+    kind = EVIDENCE[entry.kind]
+    if kind.uses_scores(entry):
+        about = ["score_tracks"]
+    else:
+        about = tracks(own.selector.sources.evaluate)
+    return verified(wildcards, *dict.fromkeys([*about, *kind.tasks(entry)]))
+
+
 def gathered(wildcards):
     """The evidence that decides beside the selector."""
     names = settings(wildcards).rerank.evidence
@@ -268,13 +281,26 @@ def selector(wildcards):
     )
 
 
+def detections(detector):
+    """The prompts that hold a detector's scores; none where no detector is read."""
+    return (
+        [] if detector is None else [STAGES["generate_prompts"].task(detector.source)]
+    )
+
+
+def seen_detections(wildcards):
+    """What the selector that scores a data set sees of a detector."""
+    return verified(wildcards, *detections(scoring_detector(CONFIG, wildcards.dataset)))
+
+
 def training_inputs(wildcards):
-    """Tracks and text of the training split and of the split that picks the best epoch."""
-    sources = settings(wildcards).selector.sources
+    """Tracks, text and detections of the training split and of the split that picks the best epoch."""
+    own = settings(wildcards).selector
     validation = CONFIG.datasets[wildcards.dataset].selector.validate_on
-    trained = verified(wildcards, "encode_text", *tracks(sources.train))
+    read = ["encode_text", *detections(trained_detector(own, wildcards.get("name")))]
+    trained = verified(wildcards, *read, *tracks(own.sources.train))
     return trained + verified_elsewhere(
-        validation, "encode_text", *tracks(sources.evaluate)
+        validation, *read, *tracks(own.sources.evaluate)
     )
 
 
@@ -293,7 +319,7 @@ def compared_selectors(wildcards):
         if place == "trained":
             files += trainings(wildcards, name)
         elif place == "pipeline":
-            files += selector(wildcards)
+            files += selector(wildcards) + seen_detections(wildcards)
         elif place in ("scores", "decisions"):
             task = {"scores": "score_tracks", "decisions": "rerank_tracks"}[place]
             files += verified(wildcards, task)
@@ -305,8 +331,9 @@ def trainings(wildcards, name):
     train = CONFIG.datasets[wildcards.dataset].selector.train
     configured = settings_of(CONFIG, train.split("/")[0]).selector
     own = (configured.name, configured.training.seed)
+    seen = verified(wildcards, *detections(trained_detector(configured, name)))
     tasks = [
         "train_selector" if (name, seed) == own else f"train_selector-{name}-{seed}"
         for seed in settings(wildcards).compare.seeds
     ]
-    return verified_elsewhere(train, *tasks)
+    return seen + verified_elsewhere(train, *tasks)

@@ -4,7 +4,7 @@
 rule gather_evidence:
     input:
         frames=lambda wildcards: verified(wildcards, "extract_frames"),
-        scores=lambda wildcards: verified(wildcards, "score_tracks"),
+        judged=judged,
         weights=weights("gather_evidence"),
     output:
         touch(SHARD.replace("{task}", "gather_evidence-{evidence}")),
