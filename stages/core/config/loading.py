@@ -5,15 +5,17 @@ Order of precedence for a data set: base sections â† its preset's `settings` â†
 
 import difflib
 from collections.abc import Hashable, Iterable, Mapping
+from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Discriminator, ValidationError
 
 from stages.core.config.file import Config, Dataset, Model, Models
 from stages.core.config.model import config_model, settings_model
 from stages.core.config.places import check_places
+from stages.core.config.section import UNSHOWN, Section
 from stages.core.config.sections import Settings
 from stages.core.digests import digest
 
@@ -90,7 +92,7 @@ def model_of(config: Config, preset: str, role: str) -> Model:
 
 
 def section(settings: Settings, name: str) -> Any:
-    """The plain JSON value of a section by dotted name, as "prompts.grid"."""
+    """What a section means for results, by dotted name as "prompts.grid", as a plain JSON value."""
     value: Any = settings
     for part in name.split("."):
         value = value[part] if isinstance(value, Mapping) else getattr(value, part)
@@ -101,7 +103,7 @@ def plain(value: Any) -> Any:
     """A value of the config as JSON has it."""
     if isinstance(value, Mapping):
         return {name: plain(item) for name, item in value.items()}
-    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    return value.stamped() if isinstance(value, Section) else value
 
 
 def section_digest(settings: Settings, names: Iterable[str]) -> str:
@@ -160,7 +162,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def _resolve(config: Config, dataset: str) -> Settings:
     entry = dataset_of(config, dataset)
     model = settings_model()
-    raw = {name: section(config, name) for name in Settings.model_fields}
+    raw = config.model_dump(mode="json", include=set(Settings.model_fields))
     layers = (
         (config.presets[entry.models].settings, f"presets.{entry.models}.settings"),
         (entry.settings, f"datasets.{dataset}.settings"),
@@ -180,9 +182,11 @@ def _validate(model: type[M], raw: Mapping[str, Any], where: str) -> M:
 
 def _explain(model: type[BaseModel], error: Mapping[str, Any]) -> str:
     location = [str(part) for part in error["loc"]]
-    name = ".".join(location)
+    name = ".".join(part for n, part in enumerate(location) if not _tagged(_at(model, location[:n])))
     if error["type"] == "extra_forbidden":
         return f"{name}: unknown key{nearest(location[-1], _fields_at(model, location[:-1]))}"
+    if error["type"] == UNSHOWN:
+        return f"{name}: {error['msg']}"
     if error["type"] == "missing":
         return f"{name}: missing; every key has its value in config.yaml"
     return f"{name or 'config'}: {error['msg']} (found {error['input']!r})" if location else str(error["msg"])
@@ -190,14 +194,27 @@ def _explain(model: type[BaseModel], error: Mapping[str, Any]) -> str:
 
 def _fields_at(model: type[BaseModel], location: list[str]) -> list[str]:
     """Names of the fields of the model found by following `location` from `model`."""
-    annotation: Any = model
-    for part in location:
-        annotation = _inside(annotation, part)
+    annotation = _at(model, location)
     models = [a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, BaseModel)]
     return list(models[0].model_fields) if models else []
 
 
+def _at(model: type[BaseModel], location: list[str]) -> Any:
+    """The annotation found by following `location` from `model`."""
+    return reduce(_inside, location, model)
+
+
+def _tagged(annotation: Any) -> dict[str, Any]:
+    """Models of a union by tag, which pydantic makes a part of the location; {} of any other annotation."""
+    kinds = get_args(annotation)
+    if not any(isinstance(kind, Discriminator) for kind in kinds):
+        return {}
+    return {kind.__metadata__[0].tag: kind.__origin__ for kind in get_args(kinds[0])}
+
+
 def _inside(annotation: Any, part: str) -> Any:
+    if tagged := _tagged(annotation):
+        return tagged.get(part)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         field = annotation.model_fields.get(part)
         return None if field is None else field.annotation

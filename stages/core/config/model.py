@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, create_model
 
+from stages.core.backends import BACKENDS, Backed, Backend
 from stages.core.config.file import Config, Dataset, GroundingDinoModel, Model, Models, Preset, Sam2Model
 from stages.core.config.section import Parts, Positive, Section
 from stages.core.config.sections import Detector, Selector, SelectorSources, Settings, Tracks
@@ -44,16 +45,24 @@ class Described:
     sources: tuple[PromptSource, ...]
     selectors: tuple[SelectorKind, ...]
     kinds: tuple[EvidenceKind, ...]
+    backends: tuple[Backend, ...]
     formats: tuple[str, ...]
 
     @classmethod
     def today(cls) -> "Described":
-        return cls(tuple(SOURCES.values()), tuple(SELECTORS.values()), tuple(EVIDENCE.values()), tuple(FORMATS))
+        return cls(
+            tuple(SOURCES.values()),
+            tuple(SELECTORS.values()),
+            tuple(EVIDENCE.values()),
+            tuple(BACKENDS.values()),
+            tuple(FORMATS),
+        )
 
     @property
     def roles(self) -> tuple[str, ...]:
         named = [role for source in self.sources for role in source.roles]
         named += [role for kind in self.kinds for role in kind.roles]
+        named += [role for backend in self.backends for role in backend.roles]
         return tuple(dict.fromkeys((*STAGE_ROLES, *named)))
 
 
@@ -90,7 +99,7 @@ def _settings_fields(described: Described) -> dict[str, Any]:
         "prompts": (_extended(Parts, prompts, "Prompts"), ...),
         "tracks": (_extended(Tracks, {"max_tracks": (_extended(Parts, caps, "MaxTracks"), ...)}), ...),
         "selector": (_extended(Selector, selector), ...),
-        "evidence": _narrowed(Settings, "evidence", _named(_entry(described.kinds))),
+        "evidence": _narrowed(Settings, "evidence", _named(_entry(described.kinds, described.backends))),
     }
 
 
@@ -105,11 +114,13 @@ def _cap() -> Any:
     return (Positive | None, Field(None, description=text))
 
 
-def _entry(kinds: tuple[EvidenceKind, ...]) -> Any:
-    """An entry of `evidence`: the keys of the kind that it says it is of."""
+def _entry(kinds: tuple[EvidenceKind, ...], backends: tuple[Backend, ...]) -> Any:
+    """An entry of `evidence`: the keys of the kind that it says it is of, and of backends where it asks an MLLM."""
     entries = {
         kind.name: _extended(
-            kind.settings, {"kind": (_one_of([kind.name]), Field(description="Its kind"))}, f"{kind.name}_evidence"
+            _with_backends(kind.settings, backends),
+            {"kind": (_one_of([kind.name]), Field(description="Its kind"))},
+            f"{kind.name}_evidence",
         )
         for kind in kinds
     }
@@ -120,6 +131,14 @@ def _entry(kinds: tuple[EvidenceKind, ...]) -> Any:
     chosen = Discriminator(_kind_of, custom_error_type="kind", custom_error_message=known)
     tagged: list[Any] = [Annotated[entry, Tag(name)] for name, entry in entries.items()]
     return Annotated[reduce(or_, tagged), chosen]
+
+
+def _with_backends(settings: type[Section], backends: tuple[Backend, ...]) -> type[Section]:
+    if not issubclass(settings, Backed):
+        return settings
+    names = _narrowed(settings, "backend", _one_of(backend.name for backend in backends))
+    bases = (settings, *(backend.settings for backend in backends))
+    return create_model(settings.__name__, __base__=bases, __doc__=settings.__doc__, backend=names)
 
 
 def _kind_of(entry: Any) -> Any:

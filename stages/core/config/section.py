@@ -13,6 +13,7 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 FrameRate = Annotated[float, Field(ge=0.01, le=1000)]  # frames per second
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["float32", "bfloat16"]
+UNSHOWN = "unshown"  # type of an error whose value is not repeated: it may be a secret
 Threshold = Unit | Literal["auto"]
 
 
@@ -31,6 +32,10 @@ class Section(BaseModel):
         if isinstance(value, bool) and bool not in kinds and kinds & {int, float}:
             raise ValueError("needs a number")
         return value
+
+    def stamped(self) -> dict[str, Any]:
+        """What enters stamps, as JSON values: everything, unless a section says which of its keys move no result."""
+        return self.model_dump(mode="json")
 
 
 def _kinds(annotation: Any) -> list[Any]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from stages.core.backends import roles_of
 from stages.core.config.file import Config
 from stages.core.config.sections import Settings, Tracks
 from stages.core.tables import EVIDENCE, SOURCES
@@ -49,8 +50,10 @@ class Stage:
         """The models it loads."""
         if self.device is not None or branch is None:
             return self.fixed_roles
-        described = SOURCES[branch] if self.per == "source" else EVIDENCE[settings.evidence[branch].kind]
-        return self.fixed_roles + described.roles
+        if self.per == "source":
+            return self.fixed_roles + SOURCES[branch].roles
+        entry = settings.evidence[branch]
+        return self.fixed_roles + roles_of(EVIDENCE[entry.kind], entry)
 
     def gpus(self, settings: Settings, branch: str | None) -> int:
         """Devices a job takes."""

@@ -1,1 +1,6 @@
-"""Who answers: one file per way of running a model."""
+"""The list behind the table BACKENDS: every way of running an MLLM that is asked for evidence. One line adds one."""
+
+from stages.core.backends import Backend
+from stages.evidence.backends import openai, transformers
+
+LISTED: tuple[Backend, ...] = (transformers.BACKEND, openai.BACKEND)

@@ -1,24 +1,50 @@
-"""Loads the backend that an entry of `evidence` names."""
+"""The backend that an entry of `evidence` chooses: its weights, what its replies depend on, and who answers."""
 
+from collections.abc import Mapping
 from typing import Any
 
+from stages.core.backends import Backed
+from stages.core.config.file import Config
 from stages.core.run.batches import Batches
-from stages.core.state.weights import Weights
+from stages.core.state.weights import Weights, find_weights
 from stages.evidence.questions import Judge
 
 
-def load_backend(settings: Any, weights: Weights, device: str, batches: Batches) -> Judge:
-    """Who answers the questions of an entry of `evidence`.
+def backend_weights(config: Config, dataset: str, settings: Backed) -> dict[str, Weights]:
+    """role → weights of the models that run here; empty where a server runs them.
+
+    Raises:
+        ValueError: they were not fetched; names the command that does.
+    """
+    return {role: find_weights(config, dataset, role) for role in settings.chosen.roles}
+
+
+def backend_identity(settings: Backed, weights: Mapping[str, Weights]) -> dict[str, Any]:
+    """What a reply depends on beside the question: never a key of a server."""
+    ids = {role: found.id for role, found in weights.items()}
+    return {"backend": settings.backend, "weights": ids, **settings.chosen.identity(settings.own)}
+
+
+def questions_per_pass(settings: Backed, questions: int) -> int:
+    """How many questions are asked together.
+
+    Args:
+        questions: run.batches.questions, what one forward pass takes.
+    """
+    return settings.chosen.per_pass(settings.own, questions)
+
+
+def load_backend(settings: Backed, weights: Mapping[str, Weights], device: str, batches: Batches) -> Judge:
+    """Who answers.
 
     Args:
         settings: of the entry.
-        weights: of the model, where it runs here.
-        device: "cpu" or "cuda".
-        batches: how many questions are answered at once.
+        weights: from `backend_weights`.
+        device: "cpu" or "cuda", for models that run here.
+        batches: how many questions go through a model at once.
 
     Raises:
-        ValueError: the model cannot be had; the message says why and names the fix.
+        ValueError: a model does not load; the message names what is missing and the fix.
     """
-    from stages.evidence.backends.transformers import load_judge
-
-    return load_judge(weights.path, device, settings.precision, batches)
+    judge: Judge = settings.chosen.load(settings.own, weights, device, batches)
+    return judge

@@ -7,12 +7,16 @@ Legend: B questions, V vocabulary.
 
 import inspect
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core.config.section import Precision
+from pydantic import Field
+
+from stages.core.backends import Backend
+from stages.core.config.section import Precision, Section
 from stages.core.run.batches import Batches
+from stages.core.state.weights import Weights
 from stages.evidence.backends.chat import Chats, OptionTokens
 from stages.evidence.questions import Question, Reply
 
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     import torch
 
 log = logging.getLogger(__name__)
+ROLE = "mllm"
 # One of each row must be there for a model to load.
 FILES = (
     ("config.json",),
@@ -27,6 +32,10 @@ FILES = (
     ("tokenizer.json", "tokenizer_config.json"),
     ("model.safetensors", "model.safetensors.index.json"),
 )
+
+
+class TransformersSettings(Section):
+    precision: Precision = Field(description="Backend transformers: arithmetic of the model")
 
 
 class LocalJudge:
@@ -129,3 +138,17 @@ def check_report(report: dict[str, Any], folder: Path) -> None:
             raise ValueError(f"{folder}: {len(names)} {kind.replace('_', ' ')} in the weights, first {names[0]}")
     if names := sorted(map(str, report.get("unexpected_keys", ()))):
         log.warning("%s: %d weights are not used, first %s", folder, len(names), names[0])
+
+
+def _load(settings: TransformersSettings, weights: Mapping[str, Weights], device: str, batches: Batches) -> LocalJudge:
+    return load_judge(weights[ROLE].path, device, settings.precision, batches)
+
+
+BACKEND = Backend(
+    name="transformers",
+    settings=TransformersSettings,
+    roles=(ROLE,),
+    identity=lambda settings: {"precision": settings.precision},
+    per_pass=lambda settings, questions: questions,
+    load=_load,
+)
