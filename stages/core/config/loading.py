@@ -15,7 +15,7 @@ from pydantic import BaseModel, Discriminator, ValidationError
 from stages.core.config.file import Config, Dataset, Model, Models
 from stages.core.config.model import config_model, settings_model
 from stages.core.config.places import check_places
-from stages.core.config.section import UNSHOWN, Section
+from stages.core.config.section import Section, Unshown
 from stages.core.config.sections import Settings
 from stages.core.digests import digest
 
@@ -185,8 +185,8 @@ def _explain(model: type[BaseModel], error: Mapping[str, Any]) -> str:
     name = ".".join(part for n, part in enumerate(location) if not _tagged(_at(model, location[:n])))
     if error["type"] == "extra_forbidden":
         return f"{name}: unknown key{nearest(location[-1], _fields_at(model, location[:-1]))}"
-    if error["type"] == UNSHOWN:
-        return f"{name}: {error['msg']}"
+    if isinstance(reason := error.get("ctx", {}).get("error"), Unshown):
+        return f"{name}: {reason}"
     if error["type"] == "missing":
         return f"{name}: missing; every key has its value in config.yaml"
     return f"{name or 'config'}: {error['msg']} (found {error['input']!r})" if location else str(error["msg"])

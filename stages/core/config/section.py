@@ -13,8 +13,11 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 FrameRate = Annotated[float, Field(ge=0.01, le=1000)]  # frames per second
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["float32", "bfloat16"]
-UNSHOWN = "unshown"  # type of an error whose value is not repeated: it may be a secret
 Threshold = Unit | Literal["auto"]
+
+
+class Unshown(ValueError):
+    """An error about a value that is not repeated, since it may be a secret."""
 
 
 class Section(BaseModel):

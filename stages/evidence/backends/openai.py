@@ -6,10 +6,9 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
-from pydantic_core import PydanticCustomError
 
 from stages.core.backends import Backend
-from stages.core.config.section import UNSHOWN, NonNegative, Positive, PositiveFloat, Section
+from stages.core.config.section import NonNegative, Positive, PositiveFloat, Section, Unshown
 from stages.core.run.batches import Batches
 from stages.core.state.weights import Weights
 from stages.evidence.questions import Judge
@@ -47,8 +46,8 @@ class Server(Section):
         except ValueError:
             plain = False
         if not plain or parts.username or parts.password or parts.query or parts.fragment:
-            raise PydanticCustomError(
-                UNSHOWN, "needs a plain base URL, as http://localhost:8000/v1; a key belongs in an environment variable"
+            raise Unshown(
+                "needs a plain base URL, as http://localhost:8000/v1; a key belongs in an environment variable"
             )
         return url.rstrip("/")
 
@@ -56,9 +55,7 @@ class Server(Section):
     @classmethod
     def _names_a_variable(cls, name: str | None) -> str | None:
         if name is not None and not VARIABLE.fullmatch(name):  # it may be the key itself, so it is not repeated
-            raise PydanticCustomError(
-                UNSHOWN, "needs the name of an environment variable, as OPENAI_API_KEY, not the key itself"
-            )
+            raise Unshown("needs the name of an environment variable, as OPENAI_API_KEY, not the key itself")
         return name
 
 
