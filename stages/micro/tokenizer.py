@@ -4,6 +4,7 @@ Every byte is a token, so any text can be encoded; common words are one token ea
 realistic length. Two kinds: RoBERTa's for the text encoder, Qwen2's with a chat template for the VLM.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,8 +30,20 @@ WORDS = (
     "part picture sight there wall way without farthest fastest slowest highest lowest leftmost rightmost topmost nearest "
     "lower upper"
 )
+# What the views and questions of stage two say besides (stages/evidence); the text encoder's tokenizer does not have them,
+# because its weights are trained with those above alone.
+QWEN_WORDS = (
+    "x y h gone eight crops time picture height its centre times described describe description something these words what never "
+    "always starts ends overall inside late pauses hidden hardly seen returns outermost faster slower than moves then back "
+    "left right up down still circle curve approaches parts overtaken passed by in front after before at on a "
+    "for while vanishes appears bounces leaves same kind none whole shown shows card facts first one candidate candidates "
+    ': . , ; ( ) " ?'
+)
+NUMBERS = 64  # candidates are called 1 … 64 in one token each
+COORDINATES = "xyh"  # x0 … x99, y0 … y99, h0 … h99 are one token each
 # Answers are also one token at the start of a reply, without a blank before them.
 ANSWERS = ("yes", "no", "Yes", "No", "YES", "NO")
+ROLES = ("user", "assistant")
 
 ROBERTA_FIRST = ("<s>", "<pad>", "</s>", "<unk>")  # ids 0 … 3, as published
 QWEN_SPECIAL = (
@@ -67,12 +80,16 @@ def roberta_tokenizer(max_tokens: int) -> "PreTrainedTokenizerBase":
 
 
 def qwen_tokenizer(max_tokens: int) -> "PreTrainedTokenizerBase":
-    """Qwen2's tokenizer with the special tokens of its chats and of its vision inputs."""
-    from transformers import Qwen2Tokenizer
+    """Qwen2's tokenizer with the special tokens of its chats and of its vision inputs.
 
-    merges = word_merges()
+    Numbers and coordinates are added tokens, since Qwen2's pattern cuts every digit off: they take the blank before
+    them, and stand for themselves only where no letter or digit touches them.
+    """
+    from transformers import AddedToken, Qwen2Tokenizer
+
+    merges = word_merges(QWEN_WORDS.split(), ROLES)
     tokens = [*byte_tokens(), *merged(merges), *QWEN_SPECIAL]
-    return Qwen2Tokenizer(
+    tokenizer = Qwen2Tokenizer(
         vocab=numbered(tokens),
         merges=merges,
         eos_token="<|im_end|>",
@@ -80,16 +97,28 @@ def qwen_tokenizer(max_tokens: int) -> "PreTrainedTokenizerBase":
         extra_special_tokens=[*QWEN_SPECIAL[1:2], *QWEN_SPECIAL[3:]],
         model_max_length=max_tokens,
     )
+    tokenizer.add_tokens(
+        [AddedToken(name, lstrip=True, single_word=True, normalized=False, special=False) for name in number_names()]
+    )
+    return tokenizer
 
 
-def word_merges() -> list[tuple[str, str]]:
+def number_names() -> list[str]:
+    """Numbers of candidates, then coordinates, in the order of their ids."""
+    return [*(str(n) for n in range(1, NUMBERS + 1)), *(f"{axis}{n}" for axis in COORDINATES for n in range(100))]
+
+
+def word_merges(more: Sequence[str] = (), bare: Sequence[str] = ()) -> list[tuple[str, str]]:
     """Merges that build every word from its left end: (Ġ, r), (Ġr, e), (Ġre, d) for " red".
 
-    All of them grow from the blank "Ġ", so no merge of one word can cut into another; the bare answers
+    All of them grow from the blank "Ġ", so no merge of one word can cut into another; the bare answers (and `bare`)
     come last and apply only without a blank.
+
+    Args:
+        more: words beyond WORDS; the merges of WORDS keep their places.
     """
     merges: dict[tuple[str, str], None] = {}
-    for word in [f"Ġ{word}" for word in (*WORDS.split(), *ANSWERS)] + list(ANSWERS):
+    for word in [f"Ġ{word}" for word in (*WORDS.split(), *ANSWERS, *more)] + [*ANSWERS, *bare]:
         for end in range(1, len(word)):
             merges.setdefault((word[:end], word[end]))
     return list(merges)
