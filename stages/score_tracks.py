@@ -1,6 +1,7 @@
 """Scores every track of a video against every expression with the trained selector.
 
-Reads:  track files of `selector.sources.evaluate`, text files, and the data set's selector.
+Reads:  track files of `selector.sources.evaluate`, text files, and the data set's selector; and the prompt files of a
+        detector, where the selector was trained to see its scores.
 Writes: <cache>/<dataset>/<split>/scores/<video>.json: one logit per candidate, and the selector's threshold
         (stages.core.state.choices).
 Why:    scores are kept apart from decisions: another threshold or another MLLM needs no second scoring.
@@ -34,9 +35,10 @@ def run(job: Job) -> None:
     sources = job.settings.selector.sources.evaluate
 
     def ingredients(video: Video) -> Mapping[str, Any]:
-        inputs = read_inputs(job.layout, [video], sources)
+        inputs = read_inputs(job.layout, [video], sources, header.seen_detector)
         header.check_weights(inputs.weights, path, f"{job.dataset}/{job.split}, video {video.id}")
-        return {"selector": identifier, "inputs": dict(inputs.fingerprints)}
+        seen = {} if header.detector is None else {"detector": dict(header.detector)}
+        return {"selector": identifier, "inputs": dict(inputs.fingerprints), **seen}
 
     videos = open_split(job.config, job.dataset, job.split).videos()
     run_shard(job, SCORE_TRACKS, videos, ingredients, lambda device: make_worker(job, path, device))

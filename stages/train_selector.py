@@ -2,7 +2,8 @@
 
 One job, not sharded.
 Reads:  track and text files of the training split (`selector.sources.train`) and of the split that the data
-        set's `selector.validate_on` names (`selector.sources.evaluate`); annotations of both.
+        set's `selector.validate_on` names (`selector.sources.evaluate`); annotations of both; and the prompt files of
+        `selector.detector`, where the network sees its scores.
 Writes: <cache>/<dataset>/<split>/selector/: best.safetensors; training.json, the finished marker, with the
         history and the threshold of best J&F; checkpoint.pt, from which a killed training goes on to the same
         bytes; curve.jsonl and tensorboard/. With --name or --seed, the same in selector/<name>-<seed>/: another
@@ -26,7 +27,7 @@ from stages.datasets import open_split
 from stages.metrics.boundary import bound_radius
 from stages.metrics.clips import from_rles
 from stages.metrics.scene import compare
-from stages.selectors import training_folder
+from stages.selectors import trained_detector, training_folder
 
 if TYPE_CHECKING:
     from stages.selectors.session import Part
@@ -94,7 +95,8 @@ def open_part(job: Job, name: str, sources: Sequence[Source]) -> "Part":
 
     dataset, split = name.split("/")
     reader = open_split(job.config, dataset, split)
-    return Part(name, reader, Layout.of(job.config, dataset, split), sources, job.limit)
+    detector = trained_detector(job.settings.selector)
+    return Part(name, reader, Layout.of(job.config, dataset, split), sources, job.limit, detector)
 
 
 def j_and_f(predicted_T: Sequence[Rle], truth_T: Sequence[Rle], size: tuple[int, int]) -> tuple[float, float]:

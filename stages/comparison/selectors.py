@@ -24,6 +24,7 @@ import numpy as np
 from stages.comparison.contenders import Contender, Method, Verdict
 from stages.comparison.video import View
 from stages.core.config.loading import dataset_of
+from stages.core.config.sections import Detector
 from stages.core.records import Source, TrackId
 from stages.core.run.cli import Job
 from stages.core.state.cache import CacheError, read_stamp, remedy
@@ -171,7 +172,7 @@ def _in_place(job: Job, path: Path, selector: Selector) -> Method:
 
     def method(view: View) -> list[Verdict]:
         sources = [source for source, _, _ in view.tracks.sources]
-        inputs = read_inputs(job.layout, [view.video], sources)
+        inputs = read_inputs(job.layout, [view.video], sources, header.seen_detector)
         header.check_weights(inputs.weights, path, f"{job.dataset}/{job.split}, video {view.video.id}")
         choices = score_video(selector, view.tracks, job.settings.run.batches.tokens)
         return [Verdict(np.array([c.score for c in choices[e.id]], np.float64)) for e in view.video.expressions]
@@ -209,7 +210,9 @@ def _check_inputs(path: Path, stage: Stage, view: View) -> None:
         current = ingredients.get("scores") == upstream(layout, SCORE_TRACKS, view.video.id)
     else:
         sources = [source for source, _, _ in view.tracks.sources]
-        current = ingredients.get("inputs") == dict(read_inputs(layout, [view.video], sources).fingerprints)
+        detector = ingredients.get("detector")
+        seen = None if detector is None else Detector.model_validate(detector)
+        current = ingredients.get("inputs") == dict(read_inputs(layout, [view.video], sources, seen).fingerprints)
     if not current:
         raise CacheError(f"{path}: was made from other files than there are now; {remedy(stage.name)}")
 

@@ -1,11 +1,14 @@
-"""Track selectors: functions of cached object tokens and text features that give one logit per track."""
+"""Track selectors: functions of what is cached of tracks and of text features, that give one logit per track."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 from stages.core.config.file import Config
-from stages.core.config.loading import dataset_of
+from stages.core.config.loading import dataset_of, settings_of
+from stages.core.config.sections import Detector
+from stages.core.config.sections import Selector as SelectorSection
 from stages.core.state.graph import TRAIN_SELECTOR, Layout
+from stages.core.tables import SELECTORS
 from stages.selectors.selector import Selector
 
 BEST = "best.safetensors"
@@ -54,6 +57,27 @@ def finished_selector(config: Config, dataset: str) -> Path:
             f"{path}: no finished selector; run `python -m stages.train_selector --dataset {trained_on} --split {split}`"
         )
     return path
+
+
+def trained_detector(selector: SelectorSection, name: str | None = None) -> Detector | None:
+    """The detector whose scores an architecture (default: the configured one) is trained with; None = of none."""
+    kind = SELECTORS[name or selector.name]
+    network = kind.network_of(selector[kind.name])
+    return selector.detector if kind.needs_detections(network, kind.taken(selector.inputs)) else None
+
+
+def scoring_detector(config: Config, dataset: str) -> Detector | None:
+    """The detector whose scores a data set's selector sees; None where it sees none, or cannot be read (yet)."""
+    from stages.selectors.checkpoint import read_header
+
+    choice = dataset_of(config, dataset).selector
+    if choice.weights is None:
+        assert choice.train is not None  # the config's models ensure this
+        return trained_detector(settings_of(config, choice.train.split("/")[0]).selector)
+    try:
+        return read_header(Path(choice.weights)).seen_detector
+    except ValueError:  # score_tracks says what is wrong with it
+        return None
 
 
 def training_folder(config: Config, dataset: str, split: str) -> Path:

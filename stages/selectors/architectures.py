@@ -44,11 +44,15 @@ class Architecture:
             raise ValueError(f"selector {name!r} takes no input {', '.join(sorted(unknown))}; train it again")
         return cls(name, kind.network.model_validate(model), Tda.model_validate(tda), kind.taken(inputs))
 
+    @property
+    def needs_detections(self) -> bool:
+        """Whether its network reads what a detector said about the tracks."""
+        return SELECTORS[self.name].needs_detections(self.model, self.inputs)
+
     def build(self, token_dim: int, text_dim: int, seed: int | None = None) -> Network:
         """A new network; the same seed gives the same weights."""
         if seed is not None:
             torch.manual_seed(seed)
-        kind = SELECTORS[self.name]
-        network: Network = kind.build(token_dim, text_dim, self.model, self.tda, self.inputs)
-        network.needs_detections = kind.needs_detections(self.model, self.inputs)
+        network: Network = SELECTORS[self.name].build(token_dim, text_dim, self.model, self.tda, self.inputs)
+        network.needs_detections = self.needs_detections
         return network

@@ -199,9 +199,9 @@ def chunks(sizes: Sequence[tuple[int, int, int]], max_tokens: int) -> list[list[
     return batches
 
 
-def within(length_M: Tensor, n: int) -> Tensor:
-    """(M, n) bool: True within each row's length."""
-    return torch.arange(n, device=length_M.device)[None] < length_M[:, None]
+def within(length: Tensor, n: int) -> Tensor:
+    """Lengths of any shape (…) → (…, n) bool: True within each length."""
+    return torch.arange(n, device=length.device) < length[..., None]
 
 
 def _used_rows(samples: Sequence[Sample]) -> dict[TrackFeatures, NDArray[np.integer]]:

@@ -1,27 +1,31 @@
 """A selector's file: safetensors with a header that says what it is and what it was trained for.
 
 The header is one metadata entry, "referee", of canonical JSON (the library keeps no order among
-several entries): {"kind", "version", "name", "model", "tda", "token_dim", "text_dim", "weights", "threshold",
-"training"}. So the file alone is enough to score, and to decide, on another machine.
+several entries): {"kind", "version", "name", "model", "tda", "inputs", "detector", "token_dim", "text_dim", "weights",
+"threshold", "training"}. So the file alone is enough to score, and to decide, on another machine.
+
+To read a header imports no torch: the workflow does it to know what a selector sees.
 """
 
 import hashlib
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
 
+from stages.core.config.sections import Detector
 from stages.core.digests import canonical_json
 from stages.core.state.cache import atomic_path
-from stages.selectors.architectures import Architecture
-from stages.selectors.network import Network
+
+if TYPE_CHECKING:
+    from stages.selectors.architectures import Architecture
+    from stages.selectors.network import Network
 
 log = logging.getLogger(__name__)
 ENTRY, KIND, VERSION = "referee", "selector", 2
@@ -35,9 +39,12 @@ class Header:
     Attributes:
         name, model, tda: the architecture, its section of the config, and selector.tda.
         token_dim, text_dim: C of an object token, D of the text features.
-        weights: role → id of the models whose tokens and features it was trained on: sam2 and text; or IMPORTED.
+        weights: role → id of the models whose tokens and features it was trained on: sam2, text, and those of the
+            detector it sees; or IMPORTED.
         threshold: probability above which a track is chosen, as calibrated on the validation split.
         training: fingerprint of the training that made it; or IMPORTED.
+        inputs: those of selector.inputs that it takes.
+        detector: the section of the detector whose scores it sees; None = of none.
     """
 
     name: str
@@ -48,19 +55,31 @@ class Header:
     weights: Mapping[str, str]
     threshold: float
     training: str
+    inputs: list[str] = field(default_factory=list)
+    detector: Mapping[str, Any] | None = None
 
     @classmethod
     def of(
         cls,
-        architecture: Architecture,
+        architecture: "Architecture",
         token_dim: int,
         text_dim: int,
         weights: Mapping[str, str],
         threshold: float,
         training: str,
+        detector: Detector | None = None,
     ) -> "Header":
         model, tda = (section.model_dump(mode="json") for section in (architecture.model, architecture.tda))
-        return cls(architecture.name, model, tda, token_dim, text_dim, dict(weights), threshold, training)
+        seen = None if detector is None else detector.model_dump(mode="json")
+        sizes = (token_dim, text_dim)
+        return cls(
+            architecture.name, model, tda, *sizes, dict(weights), threshold, training, list(architecture.inputs), seen
+        )
+
+    @property
+    def seen_detector(self) -> Detector | None:
+        """The detector whose scores it sees."""
+        return None if self.detector is None else Detector.model_validate(self.detector)
 
     def check_weights(self, weights: Mapping[str, str], path: Path, where: str) -> None:
         """Raises ValueError where tokens or features of `where` come from other weights than it was trained on."""
@@ -81,8 +100,10 @@ def _warn_unchecked(path: Path) -> None:
     log.warning("%s: imported: which sam2 and text weights it was trained with is not known, and not checked", path)
 
 
-def save_selector(path: Path, model: Network, header: Header) -> None:
+def save_selector(path: Path, model: "Network", header: Header) -> None:
     """Writes a selector's file atomically; equal weights and headers give equal bytes."""
+    from safetensors.torch import save
+
     entry = canonical_json({"kind": KIND, "version": VERSION, **asdict(header)})
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     with atomic_path(path) as temporary:
@@ -95,7 +116,7 @@ def read_header(path: Path) -> Header:
         ValueError: the file is missing, damaged, or not a selector of this version.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             entry = (file.metadata() or {}).get(ENTRY)
     except FileNotFoundError as error:
         raise ValueError(f"{path}: no such selector; run stages.train_selector or set selector.weights") from error
@@ -118,15 +139,20 @@ def selector_id(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def load_model(path: Path) -> tuple[Network, Header]:
+def load_model(path: Path) -> tuple["Network", Header]:
     """The model in evaluation mode, loaded strictly.
 
     Raises:
         ValueError: as `read_header`, another architecture, or tensors that do not fit it.
     """
+    from safetensors.torch import load_file
+
+    from stages.selectors.architectures import Architecture
+
     header = read_header(path)
     try:
-        model = Architecture.parse(header.name, header.model, header.tda).build(header.token_dim, header.text_dim)
+        architecture = Architecture.parse(header.name, header.model, header.tda, header.inputs)
+        model = architecture.build(header.token_dim, header.text_dim)
         model.load_state_dict(load_file(path))
     except (ValidationError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"{path}: its tensors do not fit its header ({error}); train it again") from error

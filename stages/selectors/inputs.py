@@ -1,18 +1,20 @@
-"""What a selector is trained on: fingerprints of track and text files, and the weights behind them."""
+"""What a selector is trained on: fingerprints of track, text and prompt files, and the weights behind them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages.core.config.sections import Detector
 from stages.core.digests import digest
 from stages.core.records import Source, Video
 from stages.core.state.cache import CacheError, Stamp, read_stamp, remedy
-from stages.core.state.graph import BUILD_TRACKS, ENCODE_TEXT, Layout
+from stages.core.state.graph import BUILD_TRACKS, ENCODE_TEXT, GENERATE_PROMPTS, Layout
+from stages.core.tables import SOURCES
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Fingerprints by file, and role → id of the weights that made tokens (sam2) and features (text)."""
+    """Fingerprints by file, and role → id of the weights that made tokens (sam2), features (text) and detections."""
 
     fingerprints: Mapping[str, str]
     weights: Mapping[str, str]
@@ -22,8 +24,10 @@ class Inputs:
         return digest(self.fingerprints)
 
 
-def read_inputs(layout: Layout, videos: Iterable[Video], sources: Sequence[Source]) -> Inputs:
-    """The stamps of all files that some videos are read from.
+def read_inputs(
+    layout: Layout, videos: Iterable[Video], sources: Sequence[Source], detector: Detector | None = None
+) -> Inputs:
+    """The stamps of all files that some videos are read from: their prompts only where a detector's scores are read.
 
     Raises:
         CacheError: a file is missing (the message names it and the stage that makes it), or files were
@@ -32,10 +36,11 @@ def read_inputs(layout: Layout, videos: Iterable[Video], sources: Sequence[Sourc
     fingerprints: dict[str, str] = {}
     weights: dict[str, str] = {}
     for video in videos:
-        for path, stage, role in _files(layout, video, sources):
+        for path, stage, roles in _files(layout, video, sources, detector):
             stamp = read_stamp(path, stage)
             fingerprints[str(path.relative_to(layout.cache))] = stamp.fingerprint
-            _join(weights, role, weights_id_of(stamp, role, path), path)
+            for role in roles:
+                _join(weights, role, weights_id_of(stamp, role, path), path)
     return Inputs(fingerprints, weights)
 
 
@@ -58,9 +63,17 @@ def weights_id_of(stamp: Stamp, role: str, path: Path) -> str:
     return identifier
 
 
-def _files(layout: Layout, video: Video, sources: Sequence[Source]) -> list[tuple[Path, str, str]]:
-    tracks = [(layout.file(BUILD_TRACKS, video.id, source), BUILD_TRACKS.name, "sam2") for source in sources]
-    return [*tracks, (layout.file(ENCODE_TEXT, video.id), ENCODE_TEXT.name, "text")]
+def _files(
+    layout: Layout, video: Video, sources: Sequence[Source], detector: Detector | None
+) -> list[tuple[Path, str, tuple[str, ...]]]:
+    """Each file, the stage that makes it, and the roles of the models behind it."""
+    files: list[tuple[Path, str, tuple[str, ...]]] = []
+    files += [(layout.file(BUILD_TRACKS, video.id, source), BUILD_TRACKS.name, ("sam2",)) for source in sources]
+    files.append((layout.file(ENCODE_TEXT, video.id), ENCODE_TEXT.name, ("text",)))
+    if detector is not None:
+        prompts = layout.file(GENERATE_PROMPTS, video.id, detector.source)
+        files.append((prompts, GENERATE_PROMPTS.name, SOURCES[detector.source].roles))
+    return files
 
 
 def _join(weights: dict[str, str], role: str, identifier: str, where: Path | str) -> None:

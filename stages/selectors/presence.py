@@ -23,6 +23,7 @@ def track_features(sources: Sequence[Columns], size: tuple[int, int]) -> TrackFe
         size: (height, width) of the masks.
     """
     height, width = size
+    boxes_MT4 = np.concatenate([columns["bbox"] for columns in sources]).astype(np.float32)
     prompted = [_prompted(columns) for columns in sources]
     presence = [
         measured_presence(columns["score"].astype(np.float32), prompted_NT)
@@ -34,8 +35,7 @@ def track_features(sources: Sequence[Columns], size: tuple[int, int]) -> TrackFe
         area_MT=np.concatenate([columns["area"] for columns in sources]).astype(np.float32)
         / np.float32(height * width),
         prompted_MT=np.concatenate(prompted),
-        boxes_MT4=np.concatenate([columns["bbox"] for columns in sources]).astype(np.float32)
-        / np.array([width, height, width, height], np.float32),
+        boxes_MT4=(boxes_MT4 / np.array([width, height, width, height], np.float32)).astype(np.float32),
     )
 
 

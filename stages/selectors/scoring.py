@@ -1,6 +1,7 @@
 """Scoring with a trained selector."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stages.core.config.sections import Detector
 from stages.core.state.choices import Candidate
 from stages.selectors.batch import Sample, TrackFeatures, chunks, collate
 from stages.selectors.checkpoint import load_model
@@ -28,6 +30,10 @@ class TrainedSelector:
     @property
     def threshold(self) -> float:
         return self.header.threshold
+
+    @property
+    def detector(self) -> Detector | None:
+        return self.header.seen_detector
 
     def score(self, tokens_NTC: Array, words_WD: Array) -> Array:
         tokens, words = (as_float32(array) for array in (tokens_NTC, words_WD))
@@ -78,6 +84,7 @@ def logits_of(
 def score_video(selector: Selector, tracks: VideoTracks, tokens_per_pass: int) -> dict[str, list[Candidate]]:
     """Expression id → its candidates, in the order of the sources and then of the tracks."""
     expressions = tracks.video.expressions
+    tracks = replace(tracks, detector=selector.detector)
     samples = tracks.samples(range(len(expressions)), positive_iou=None)
     return {
         expression.id: [_candidate(tracks, row, score) for row, score in zip(sample.rows_N, scores_N, strict=True)]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import torch
 
+    from stages.core.config.sections import Detector
     from stages.selectors.batch import Sample
 
 Array = TypeVar("Array", NDArray[Any], "torch.Tensor")
@@ -22,6 +23,11 @@ class Selector(Protocol):
 
     @property
     def threshold(self) -> float: ...
+
+    @property
+    def detector(self) -> "Detector | None":
+        """The detector whose scores it sees; None = of none."""
+        ...
 
     def score(self, tokens_NTC: Array, words_WD: Array) -> Array:
         """One float32 logit per track, (N,), for one expression; no tracks give no logits.

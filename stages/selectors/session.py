@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.core.config.sections import Selector, SelectorTraining
+from stages.core.config.sections import Detector, Selector, SelectorTraining
 from stages.core.records import Source, Split, Video
 from stages.core.run.cli import Job
 from stages.core.state.cache import CacheError, Stamp, State, inspect, write_json
 from stages.core.state.graph import Layout
 from stages.core.state.text_file import read_text
-from stages.selectors import BEST, MARKER
+from stages.selectors import BEST, MARKER, trained_detector
 from stages.selectors.architectures import Architecture
 from stages.selectors.checkpoint import Header
 from stages.selectors.inputs import Inputs, join_all, read_inputs
@@ -38,13 +38,20 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Part:
-    """The training or the validation split: `name` is <dataset>/<split>, `sources` its track sources."""
+    """The training or the validation split.
+
+    Attributes:
+        name: <dataset>/<split>.
+        sources: of its tracks.
+        detector: whose scores are read with them; None = of none.
+    """
 
     name: str
     split: Split
     layout: Layout
     sources: Sequence[Source]
     limit: int | None
+    detector: Detector | None
 
     def videos(self) -> list[Video]:
         """The videos without a defect; a defect is logged as an error.
@@ -61,10 +68,10 @@ class Part:
         return [video for video in videos if not video.defect]
 
     def inputs(self) -> Inputs:
-        return read_inputs(self.layout, self.videos(), self.sources)
+        return read_inputs(self.layout, self.videos(), self.sources, self.detector)
 
     def open(self) -> list[VideoTracks]:
-        return [open_video(self.layout, video, self.sources) for video in self.videos()]
+        return [open_video(self.layout, video, self.sources, self.detector) for video in self.videos()]
 
     def store(self, videos: Sequence[VideoTracks], config: SelectorTraining, *, needs_seen: bool) -> Store:
         return Store(videos, config, self.split.annotations if needs_seen else None)
@@ -171,7 +178,9 @@ def new_model(
     architecture = Architecture.of(config)
     token_dim, text_dim = videos[0].sources[0][2].shape[2], _text_dim(videos)
     model = architecture.build(token_dim, text_dim, config.training.seed).to(device)
-    return model, Header.of(architecture, token_dim, text_dim, inputs.weights, PLAIN_THRESHOLD, stamp.fingerprint)
+    sizes, detector = (token_dim, text_dim), trained_detector(config)
+    header = Header.of(architecture, *sizes, inputs.weights, PLAIN_THRESHOLD, stamp.fingerprint, detector)
+    return model, header
 
 
 def join_inputs(train: Part, validation: Part) -> Inputs:

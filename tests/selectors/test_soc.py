@@ -17,7 +17,8 @@ from stages.core.config.sections import Tda
 from stages.selectors.architectures import Architecture
 from stages.selectors.batch import Batch, Sample, collate
 from stages.selectors.soc.losses import contrast, contrastive, gate_loss
-from stages.selectors.soc.model import SHARPNESS, WALK, Soc, fuse, match_entropy, running_mean, token_shares, walk
+from stages.selectors.soc.model import Soc, match_entropy, running_mean
+from stages.selectors.soc.query_fusion import SHARPNESS, WALK, fuse, token_shares, walk
 
 TOLERANCE = {"atol": 1e-5, "rtol": 1e-5}
 

@@ -52,6 +52,7 @@ rule score_tracks:
         tracks=candidate_tracks,
         text=lambda wildcards: verified(wildcards, "encode_text"),
         selector=selector,
+        detections=seen_detections,
     output:
         touch(SHARD.replace("{task}", "score_tracks")),
     log:

@@ -6,6 +6,7 @@ of an object token, L text width, D width of soc.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -14,9 +15,12 @@ from torch import Tensor, nn
 from stages.core.config.sections import Selector, Tda
 from stages.selectors.attention import VisibleAttention
 from stages.selectors.batch import Batch
+from stages.selectors.course_input import CourseInput
+from stages.selectors.detector_input import DetectorInput
 from stages.selectors.network import Losses, Network, Output
 from stages.selectors.soc.blocks import Attend, FeedForward
 from stages.selectors.soc.losses import soc_losses
+from stages.selectors.soc.query_fusion import fuse
 from stages.selectors.soc.settings import SocModel
 from stages.selectors.tda import aggregate, masked_softmax
 from stages.training.arithmetic import no_autocast
@@ -27,7 +31,6 @@ CERTAINTY = 1.0  # one minus the normalised entropy of the mask's pixels, which 
 LONGEST_WAVE = 10000.0
 MATCH_TEMPERATURE, MATCH_SCALE = 0.1, 5.0
 CHANGE_SHARE, CERTAINTY_SHARE = 0.5, 1.0  # the second is λ
-SHARPNESS, WALK = 5.0, 0.5  # the second is w
 
 
 class Soc(Network):
@@ -59,13 +62,19 @@ class Soc(Network):
         self.video_slots = VideoSlots(config)
         self.read_slots = Attend(config)
         self.score = nn.Sequential(nn.Linear(3 * config.dim, config.dim), nn.ReLU(), nn.Linear(config.dim, 1))
+        # last: with them, the other parameters are drawn as without
+        self.course = CourseInput(config.dim) if "course" in inputs else None
+        self.detector = DetectorInput() if "detector" in inputs else None
 
     def forward(self, batch: Batch) -> Output:
         """Logits (B, N), pooled tracks r and expression e in one space, and the visibility gate."""
         visible_BNT = batch.scenes_of(batch.visible_MT)[batch.scene_B] & batch.track_mask_BN[..., None]
         presence_BNT = batch.scenes_of(batch.presence_MT)[batch.scene_B]
         n, t = visible_BNT.shape[1:]
-        f_BKD = batch.scenes_of(self.embed_tracks(batch))[batch.scene_B].flatten(1, 2)
+        f_VNTD = batch.scenes_of(self.embed_tracks(batch))
+        if self.course is not None:
+            f_VNTD = f_VNTD + self.course(batch)
+        f_BKD = f_VNTD[batch.scene_B].flatten(1, 2)
         visible_BK = visible_BNT.flatten(1)
         words_BWD = self.embed_words(batch.words_BWD)
         v_BKD, expression_BD, proxy_BD = self.proxy_fusion(f_BKD, words_BWD, visible_BK, batch.word_mask_BW)
@@ -76,7 +85,10 @@ class Soc(Network):
         every_BQ = visible_BK.new_ones(slots_BQD.shape[:2])
         g_BNTD = self.read_slots(g_BKD, slots_BQD, every_BQ).unflatten(1, (n, t))
         with no_autocast(g_BNTD):
-            return self._decide(g_BNTD, expression_BD, weight_BNT, gate_BNT, visible_BNT, batch.track_mask_BN)
+            output = self._decide(g_BNTD, expression_BD, weight_BNT, gate_BNT, visible_BNT, batch.track_mask_BN)
+            if self.detector is None:
+                return output
+            return replace(output, logits_BN=output.logits_BN + self.detector(batch))
 
     def loss_weights(self, config: Selector) -> Mapping[str, float]:
         return {"bce": 1.0, "contrastive": config.own.contrastive_weight, "gate": config.own.gate_weight}
@@ -266,35 +278,3 @@ class VideoSlots(nn.Module):
             u_BQD = gather(u_BQD, tokens_BKD, visible_BK)
             u_BQD = feed_forward(relate(u_BQD, u_BQD, all_BQ))
         return u_BQD
-
-
-def fuse(slots_BQD: Tensor, tokens_BKD: Tensor, visible_BK: Tensor) -> Tensor:
-    """x' = (1 − w)(I − w²A)⁻¹(x + w Zᵀy), in float32 (B, Q, D); slots unchanged where no token is visible.
-
-    Z is the softmax over tokens y of 5·cos(y, x), A = ZᵀẐ its walk to the tokens and back. Constants are preserved:
-    slots and tokens of one value keep it.
-    """
-    with no_autocast(slots_BQD):
-        x_BQD, y_BKD = slots_BQD.to(_full(slots_BQD)), tokens_BKD.to(_full(slots_BQD))
-        share_BQK = token_shares(x_BQD, y_BKD, visible_BK)
-        walk_BQQ = walk(share_BQK)
-        identity_QQ = torch.eye(walk_BQQ.shape[-1], dtype=x_BQD.dtype, device=x_BQD.device)
-        start_BQD = x_BQD + WALK * share_BQK @ y_BKD
-        fused_BQD = (1 - WALK) * torch.linalg.solve(identity_QQ - WALK**2 * walk_BQQ, start_BQD)
-        return torch.where(visible_BK.any(1)[:, None, None], fused_BQD, x_BQD)
-
-
-def token_shares(x_BQD: Tensor, y_BKD: Tensor, visible_BK: Tensor) -> Tensor:
-    """Zᵀ (B, Q, K): how a slot spreads over the visible tokens; rows sum to 1."""
-    cosine_BQK = F.normalize(x_BQD, dim=-1) @ F.normalize(y_BKD, dim=-1).transpose(1, 2)
-    return masked_softmax(SHARPNESS * cosine_BQK, visible_BK[:, None])
-
-
-def walk(share_BQK: Tensor) -> Tensor:
-    """A (B, Q, Q): from a slot to its tokens, and from each to the slots that share it; rows sum to 1."""
-    smallest = torch.finfo(share_BQK.dtype).tiny  # tokens that no slot shares: 0/0
-    return share_BQK @ (share_BQK / share_BQK.sum(1, keepdim=True).clamp(min=smallest)).transpose(1, 2)
-
-
-def _full(x: Tensor) -> torch.dtype:
-    return torch.promote_types(x.dtype, torch.float32)

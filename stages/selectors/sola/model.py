@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from stages.core.config.sections import Selector, Tda
 from stages.selectors.attention import Attention
 from stages.selectors.batch import Batch, within
+from stages.selectors.course_input import CourseInput
+from stages.selectors.detector_input import DetectorInput
 from stages.selectors.network import Losses, Network, Output
 from stages.selectors.sola.losses import selection_losses
 from stages.selectors.sola.settings import SolaModel
@@ -51,6 +53,9 @@ class Sola(Network):
         )
         self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(1, text_dim // 2))
         self.negative_token = nn.Embedding(config.n_negatives, text_dim)
+        # last: with them, the published parameters are drawn as without
+        self.course = CourseInput(token_dim) if "course" in inputs else None
+        self.detector = DetectorInput() if "detector" in inputs else None
 
     def forward(self, batch: Batch) -> Output:
         """Logits (B, N), and the pooled track tokens z (B, N, D)."""
@@ -70,7 +75,10 @@ class Sola(Network):
             z_BND = _pool(x_BNSD, torch.einsum("bnsd,bd->bns", x_BNSD, mean_BD), mask_BNS)
             if self.tda.alpha:
                 z_BND = aggregate(z_BND, x_BNSD, self._visible(batch, mask_BNS), self.tda)
-            return Output(torch.einsum("bnd,bd->bn", z_BND, mean_BD), z_BND)
+            logits_BN = torch.einsum("bnd,bd->bn", z_BND, mean_BD)
+            if self.detector is not None:
+                logits_BN = logits_BN + self.detector(batch)
+            return Output(logits_BN, z_BND)
 
     def loss_weights(self, config: Selector) -> Mapping[str, float]:
         return {"bce": 1.0, "alignment": config.own.alignment_weight}
@@ -81,9 +89,15 @@ class Sola(Network):
 
     def _encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The motion of the tracks of every scene (V, N, S, D), zero at padding, and the mask (V, N, S)."""
-        x_MSD, steps_M = self.short_motion_encoder(batch.tokens_MTC, batch.frames_M)
-        mask_VNS = batch.scenes_of(within(steps_M, x_MSD.shape[1])) & batch.track_mask_VN[..., None]
-        return batch.scenes_of(x_MSD) * mask_VNS[..., None], mask_VNS
+        if self.course is None:
+            x_MSD, steps_M = self.short_motion_encoder(batch.tokens_MTC, batch.frames_M)
+            x_VNSD, steps_VN = batch.scenes_of(x_MSD), batch.scenes_of(steps_M)
+        else:  # courses are relative to the other tracks of a scene
+            x_VNTC = batch.scenes_of(batch.tokens_MTC) + self.course(batch)
+            x_MSD, steps_M = self.short_motion_encoder(x_VNTC.flatten(0, 1), batch.scenes_of(batch.frames_M).flatten())
+            x_VNSD, steps_VN = (x.unflatten(0, batch.tracks_VN.shape) for x in (x_MSD, steps_M))
+        mask_VNS = within(steps_VN, x_VNSD.shape[2]) & batch.track_mask_VN[..., None]
+        return x_VNSD * mask_VNS[..., None], mask_VNS
 
     def _with_negatives(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Words followed by the negatives, zero at padded words, and the mask of both."""
