@@ -67,7 +67,7 @@ def sample_sentences(rng: Generator, scene: Scene, number: tuple[int, int] = (4,
     Args:
         number: fewest and most that are drawn; a scene that allows few descriptions gives fewer.
     """
-    pools = _Table(Judge(scene)).pools()
+    pools = Table(Judge(scene)).pools()
     if joined := _joined(rng, pools):
         pools["several"]["and"] = joined
     n = int(rng.integers(number[0], number[1] + 1))
@@ -93,11 +93,11 @@ Meant = tuple[tuple[Description, ...], tuple[int, ...]]
 
 def _draw(rng: Generator, pool: Mapping[str, list[Meant]]) -> Meant:
     """A clause, then one of the descriptions that use it: clauses that fit many objects are not drawn more often."""
-    options = pool[_weighted(rng, list(pool), [_weight_of(clause) for clause in pool])]
+    options = pool[_weighted(rng, list(pool), [weight_of(clause) for clause in pool])]
     return _weighted(rng, options, [_weight(parts) for parts, _ in options])
 
 
-def _weight_of(clause: str) -> float:
+def weight_of(clause: str) -> float:
     """Positions at the start or end and speeds fit nearly every scene, so they are drawn less often."""
     return 0.3 if clause.endswith(tuple(EDGES_OF_TIME)) or clause in FASTEST else 1.0
 
@@ -115,7 +115,7 @@ def _weighted(rng: Generator, options: Sequence[Option], weights: Sequence[float
     return options[int(np.searchsorted(edges, rng.random() * edges[-1], side="right"))]
 
 
-class _Table:
+class Table:
     """What every look with every clause refers to: one bit per object, −1 where it is unclear."""
 
     def __init__(self, judge: Judge) -> None:
@@ -162,7 +162,7 @@ class _Table:
         pools: dict[str, dict[str, list[Meant]]] = {kind: {} for kind in KINDS}
         for i, c in np.argwhere(self._says_enough()):
             clause, landmark = self.columns[c]
-            looks, referred = self.looks[i], _members(int(self.codes_LC[i, c]))
+            looks, referred = self.looks[i], objects_of(int(self.codes_LC[i, c]))
             if landmark is not None and int(self.codes_LC[i, 0]) in (0, 1 << landmark):
                 continue  # "the square left of the red square" where there is no other square
             meant = Description(looks, clause, None if landmark is None else self.landmarks[landmark])
@@ -217,7 +217,7 @@ def word(rng: Generator, parts: tuple[Description, ...], n_referred: int) -> str
     if len(parts) == 2:
         return " and ".join(word(rng, (part,), 1) for part in parts)
     (part,) = parts
-    singular, plural = _any(rng, wordings_of(part.clause))
+    singular, plural = any_of(rng, wordings_of(part.clause))
     landmark = f"the {_noun(rng, part.landmark, plural=False)}" if part.landmark else ""
     many = n_referred > 1 or not singular
     noun = _noun(rng, part.looks, plural=many)
@@ -243,13 +243,13 @@ def wordings_of(clause: str | None) -> Wordings:
 
 def _noun(rng: Generator, looks: Looks, *, plural: bool) -> str:
     """ "small red striped star" """
-    noun = looks.shape or _any(rng, NOUNS)
+    noun = looks.shape or any_of(rng, NOUNS)
     noun += "" if not plural else "es" if noun.endswith("ss") else "s"
     adjectives = (looks.size, looks.colour, looks.texture)
-    return " ".join([*(_any(rng, LOOKS_WORDS.get(one, (one,))) for one in adjectives if one), noun])
+    return " ".join([*(any_of(rng, LOOKS_WORDS.get(one, (one,))) for one in adjectives if one), noun])
 
 
-def _any(rng: Generator, options: Sequence[Option]) -> Option:
+def any_of(rng: Generator, options: Sequence[Option]) -> Option:
     return options[int(rng.integers(len(options)))]
 
 
@@ -259,5 +259,5 @@ def _codes(truths: NDArray[np.uint8]) -> NDArray[np.int64]:
     return np.where((truths == 1).any(-1), UNCLEAR_CODE, bits)
 
 
-def _members(code: int) -> tuple[int, ...]:
+def objects_of(code: int) -> tuple[int, ...]:
     return tuple(i for i in range(code.bit_length()) if code >> i & 1)

@@ -2,7 +2,7 @@
 
     <root>/shapes.json                         what it was made with; it exists when all else does
     <root>/<split>/JPEGImages/<video>/*.jpg
-    <root>/<split>/meta_expressions.json       also "kind" and "motion" of every expression
+    <root>/<split>/meta_expressions.json       also "kind" and "motion" of every expression, and "statements" of train
     <root>/<split>/mask_dict.json              not of valid, nor the next
     <root>/<split>/scenes.json                 what was drawn: for probes and training, never for evaluation
 
@@ -33,12 +33,14 @@ from stages.worlds.shapes.clip import Clip, draw_clip
 from stages.worlds.shapes.grammar import Sentence, sample_sentences
 from stages.worlds.shapes.sample import sample_scene
 from stages.worlds.shapes.scene import Float, Generator, Scene, Size
+from stages.worlds.shapes.statements import sample_statements
 
 log = logging.getLogger(__name__)
 
-VERSION = 3  # of the generator: raise it when the same parameters give other clips
+VERSION = 4  # of the generator: raise it when the same parameters give other clips
 STAMP = "shapes.json"
 TWIN = ".shapes.json"  # a copy: Snakemake deletes the first, a declared output, before it calls us
+WITH_STATEMENTS = ("train",)
 WITHOUT_TRUTH = ("valid",)  # as in MeViS, whose ground truth of this split is kept on a server
 SIZES: tuple[Size, ...] = ((128, 128), (128, 160))
 FRAMES = (16, 40)
@@ -133,13 +135,13 @@ def _mapped(make: Any, count: int, n_jobs: int) -> Iterator[Made]:
 def _make_video(images: Path, split: str, seed: int, number: int) -> Made:
     video = f"{split}_{number:04d}"
     scene, sentences = make_scene(seed, video)
+    statements = make_statements(seed, video, scene, sentences) if split in WITH_STATEMENTS else []
     clip = draw_clip(stream(seed, f"{video}/pixels"), scene)
     _write_frames(images / video, clip.frames_THW3)
     first, with_truth = number * MASKS_PER_VIDEO, split not in WITHOUT_TRUTH
     rles = {str(first + i): [_rle(mask) for mask in masks_THW] for i, masks_THW in enumerate(clip.masks_NTHW)}
-    return Made(
-        video, _entry(number, scene, sentences, first if with_truth else None), rles, scene_record(clip, sentences)
-    )
+    entry = _entry(number, scene, sentences, statements, first if with_truth else None)
+    return Made(video, entry, rles, scene_record(clip, sentences))
 
 
 def make_scene(seed: int, video: str) -> tuple[Scene, list[Sentence]]:
@@ -151,6 +153,14 @@ def make_scene(seed: int, video: str) -> tuple[Scene, list[Sentence]]:
         sentences = sample_sentences(rng, scene, number)
         if len(sentences) >= FEWEST_SENTENCES:
             return scene, sentences
+
+
+def make_statements(seed: int, video: str, scene: Scene, sentences: list[Sentence]) -> list[Sentence]:
+    """Statements about a video, true ones of what its sentences refer to: tracks are labelled by nothing else."""
+    rng = stream(seed, f"{video}/statements")
+    elsewhere = sample_scene(rng, _n_frames(rng), SIZES[int(rng.integers(len(SIZES)))])
+    about = {i for sentence in sentences for i in sentence.referred}
+    return sample_statements(rng, scene, elsewhere, about=about)
 
 
 def _n_frames(rng: Generator) -> int:
@@ -188,15 +198,23 @@ def scene_record(clip: Clip, sentences: list[Sentence]) -> dict[str, Any]:
     return {"objects": objects, "walls": walls, "camera": _listed(clip.scene.camera_T2), "meanings": meanings}
 
 
-def _entry(number: int, scene: Scene, sentences: list[Sentence], first: int | None) -> dict[str, Any]:
+def _entry(
+    number: int, scene: Scene, sentences: list[Sentence], statements: list[Sentence], first: int | None
+) -> dict[str, Any]:
     """A video's entry in the index; `first` is the annotation id of its first object, None without truth."""
-    expressions: dict[str, dict[str, Any]] = {str(i): {"exp": sentence.text} for i, sentence in enumerate(sentences)}
-    if first is not None:
-        for expression, sentence in zip(expressions.values(), sentences):
-            expression |= {"obj_id": [*sentence.referred], "anno_id": [first + i for i in sentence.referred]}
-            expression |= {"kind": sentence.kind, "motion": sentence.motion}
     frames = [f"{t:05d}" for t in range(scene.n_frames)]
-    return {"vid_id": number, "frames": frames, "expressions": expressions}
+    expressions = {str(i): _said(sentence, first) for i, sentence in enumerate(sentences)}
+    entry = {"vid_id": number, "frames": frames, "expressions": expressions}
+    if statements:
+        entry["statements"] = {f"s{i}": _said(statement, first) for i, statement in enumerate(statements)}
+    return entry
+
+
+def _said(sentence: Sentence, first: int | None) -> dict[str, Any]:
+    if first is None:
+        return {"exp": sentence.text}
+    referred = {"obj_id": [*sentence.referred], "anno_id": [first + i for i in sentence.referred]}
+    return {"exp": sentence.text, **referred, "kind": sentence.kind, "motion": sentence.motion}
 
 
 def _rle(mask_HW: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, Any] | None:
