@@ -1,23 +1,22 @@
 """The replies of a model to one video's questions, kept while its evidence file is written, so that nothing is asked twice.
 
-.<video>.asked.json beside the evidence file: {"replies": [{"key": …, "log_odds": …, "mass": …}, …]} and the stamp of the
-file that is being made. A key is the digest of everything that a reply depends on, so replies may also come from another
-file: what an older evidence file says of its numbers serves as well.
+.<video>.asked.json beside the evidence file: {"replies": [{"key": …, "scores": […], "mass": …, …}, …]} and the stamp of
+the file that is being made. A key is the digest of everything that a reply depends on, so replies may also come from
+another file: what an older evidence file says of its numbers serves as well.
 """
 
 import logging
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from stages.core.digests import digest
 from stages.core.state.cache import CacheError, Stamp, read_json, write_json
-from stages.core.state.evidence_file import asked_path
+from stages.core.state.evidence_file import asked_path, read_evidence
 from stages.core.state.graph import GATHER_EVIDENCE
 from stages.core.state.temporary import remove_leftovers
-from stages.evidence.questions import Judge, Question, Reply
+from stages.evidence.questions import Judge, Picture, Question, Reply
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +34,10 @@ class Answer:
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "Answer":
         """Raises KeyError, TypeError or ValueError where `raw` is not one."""
-        reply = Reply(float(raw["log_odds"]), float(raw["mass"]))
-        if not _is_finite(reply):
-            raise ValueError(f"the reply {reply} is not finite")
+        scores, bounded = tuple(map(float, raw["scores"])), tuple(map(int, raw["bounded"]))
+        reply = Reply(scores, float(raw["mass"]), raw["kind"], bounded)
+        if len(scores) < 2 or not reply.is_finite:
+            raise ValueError(f"the reply {reply} weighs fewer than two options, or is not finite")
         return cls(str(raw["key"]), reply)
 
 
@@ -47,7 +47,7 @@ class Asked:
     Args:
         path: the evidence file that is being made.
         stamp: of that file.
-        identity: what a reply depends on beside the question: weights id, prompt version, precision.
+        identity: what a reply depends on beside the question: weights id, prompt version, precision, backend.
         per_pass: questions asked together; what is known is written after each such pass.
         known: replies by key that need not be asked for.
     """
@@ -57,40 +57,48 @@ class Asked:
     ) -> None:
         self.path, self.stamp, self.identity, self.per_pass = asked_path(path), stamp, identity, per_pass
         remove_leftovers(self.path)
-        self.known = {**known, **_load(self.path)}
+        self.known = {**known, **kept_in(self.path)}
 
     def ask(self, judge: Judge, questions: Sequence[Question]) -> list[Answer]:
-        """The answers, in order of the questions.
+        """The answers, in order of the questions; equal questions are asked once.
 
-        Passes are cut from the whole list, not from what is missing: a resumed run asks the same batches
-        as an uninterrupted one, and gets the same numbers.
+        Passes are cut from what is missing and are answered in order, so a resumed run asks the same passes as an
+        uninterrupted one, and gets the same numbers.
 
         Raises:
             ValueError: a reply of the judge is not finite; nothing of that pass is kept.
         """
         keys = [self.key(question) for question in questions]
-        for start in range(0, len(questions), self.per_pass):
-            batch = slice(start, start + self.per_pass)
-            if any(key not in self.known for key in keys[batch]):
-                self._pass(judge, questions[batch], keys[batch])
+        fresh = {key: question for key, question in zip(keys, questions, strict=True) if key not in self.known}
+        missing = list(fresh.items())
+        for start in range(0, len(missing), self.per_pass):
+            self._pass(judge, dict(missing[start : start + self.per_pass]))
         return [Answer(key, self.known[key]) for key in keys]
 
     def key(self, question: Question) -> str:
         """The digest of everything that the reply depends on."""
-        return digest([self.identity, [picture.digest for picture in question.pictures], question.text])
+        return key_of(question, self.identity)
 
-    def _pass(self, judge: Judge, questions: Sequence[Question], keys: Sequence[str]) -> None:
-        replies = judge.log_odds(questions)
+    def _pass(self, judge: Judge, questions: Mapping[str, Question]) -> None:
+        replies = judge.answer(list(questions.values()))
         assert len(replies) == len(questions)
-        for reply, question in zip(replies, questions, strict=True):
-            if not _is_finite(reply):
-                raise ValueError(f"{self.path}: the reply to {question.text!r} is {reply}; it is not kept")
-        self.known |= dict(zip(keys, replies, strict=True))
+        for reply, question in zip(replies, questions.values(), strict=True):
+            assert len(reply.scores) == len(question.options)
+            if not reply.is_finite:
+                raise ValueError(f"{self.path}: the reply to {question.asked[-1]!r} is {reply}; it is not kept")
+        self.known |= dict(zip(questions, replies, strict=True))
         kept = [Answer(key, reply).to_json() for key, reply in sorted(self.known.items())]
         write_json(self.path, {"replies": kept}, self.stamp)
 
 
-def _load(path: Path) -> dict[str, Reply]:
+def key_of(question: Question, identity: Mapping[str, Any]) -> str:
+    """The digest of a question and of who is asked."""
+    parts = [{"picture": part.digest} if isinstance(part, Picture) else part for part in question.parts]
+    return digest([identity, parts, question.options])
+
+
+def kept_in(path: Path) -> dict[str, Reply]:
+    """The replies that a job has left in a file of `Asked`, by key; none where it is missing or damaged."""
     if not path.exists():
         return {}
     try:
@@ -102,5 +110,27 @@ def _load(path: Path) -> dict[str, Reply]:
     return {answer.key: answer.reply for answer in answers}
 
 
-def _is_finite(reply: Reply) -> bool:
-    return math.isfinite(reply.log_odds) and math.isfinite(reply.mass)
+def replies_in(path: Path) -> dict[str, Reply]:
+    """The replies that a finished evidence file gives as the provenance of its numbers, by key.
+
+    The file may be stale: a reply whose key is asked for again is still right. One that cannot be used gives none.
+    """
+    try:
+        evidence = read_evidence(path).values()
+        said = [known.provenance for known in evidence] + [t.provenance for known in evidence for t in known.tracks]
+        answers = [Answer.from_json(raw) for provenance in said for raw in _answers_in(provenance)]
+    except (CacheError, KeyError, TypeError, ValueError):  # missing, damaged, or of another kind
+        return {}
+    return {answer.key: answer.reply for answer in answers}
+
+
+def _answers_in(value: Any) -> Iterator[Mapping[str, Any]]:
+    """What `Answer.to_json` gave, wherever it stands."""
+    if isinstance(value, Mapping) and value.keys() >= {"key", "scores", "mass"}:
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _answers_in(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _answers_in(inner)

@@ -4,38 +4,15 @@ Every candidate is asked about twice, once so that yes speaks for it and once so
 difference of the log-odds cancels a model's liking for either word.
 """
 
+from collections.abc import Sequence
+
 # Raise it with any change of the words below or of the views: replies are kept by it.
-PROMPT_VERSION = 1
+PROMPT_VERSION = 2
 
-INTRODUCTION = (
-    "These {n_images} images are frames of one video, in order of time. Some objects are outlined, and each "
-    "carries the same number in every image it is seen in.\n"
-    "A description of one or more objects of the video: “{text}”\n"
-)
-SINGLE = (
-    "This image is a frame of a video. Some objects are outlined and numbered.\n"
-    "A description of one or more objects of the video: “{text}”\n"
-)
-FOR = "Is object {number} one that the description refers to? Answer with yes or no only."
-AGAINST = "Is object {number} one that the description does not refer to? Answer with yes or no only."
-
-
-def ask(text: str, number: int, n_images: int) -> tuple[str, str]:
-    """The two questions about one candidate: yes speaks for it, yes speaks against it.
-
-    Args:
-        text: the expression.
-        number: what the candidate carries in the images.
-        n_images: pictures before the question.
-    """
-    opening = (INTRODUCTION if n_images > 1 else SINGLE).format(n_images=n_images, text=text)
-    return opening + FOR.format(number=number), opening + AGAINST.format(number=number)
-
-
-# Of candidates that are shown as blocks (stages/evidence/views/compose.py). The description stands at the very end, and
+# What is shown stands before the question (stages/evidence/views/compose.py). The description stands at the very end, and
 # every word begins with a blank: questions about one candidate differ in the description alone.
-FOR_BLOCK = " is object {number} what these words describe, yes or no: {text}"
-AGAINST_BLOCK = " is object {number} something that these words do not describe, yes or no: {text}"
+FOR_BLOCK = " does object {number} fit these words, yes or no: {text}"
+AGAINST_BLOCK = " does object {number} not fit these words, yes or no: {text}"
 # A description that says nothing: what a model answers to it is its liking for a word or for a candidate.
 CONTENT_FREE = "something"
 
@@ -48,3 +25,34 @@ def ask_of_block(text: str, number: int) -> tuple[str, str]:
         number: what the candidate is called in its block.
     """
     return FOR_BLOCK.format(number=number, text=text), AGAINST_BLOCK.format(number=number, text=text)
+
+
+# Which of the candidates that are shown together. The answers are their numbers and `NONE`.
+NONE = "none"
+CHOOSE = " which object do these words describe, {numbers} or none: {text}"
+
+
+def choose(text: str, numbers: Sequence[str]) -> str:
+    """The question that all candidates are answers to."""
+    return CHOOSE.format(numbers=" ".join(numbers), text=text)
+
+
+# Whether there is anything that an expression refers to, asked of the video as a whole.
+EXISTS = " is there an object that these words describe, yes or no: {text}"
+ABSENT = " is there no object that these words describe, yes or no: {text}"
+# A "no" must name what contradicts the description; the answers are the numbers of these, the last of which takes it back.
+CONTRADICTIONS = ("looks", "motion", "place", "relation", "nothing")
+AUDIT = (
+    " no object was found that these words describe. what contradicts them: 1 how objects look, 2 how they move, 3 where"
+    " they are, 4 how they stand to each other, or 5 nothing: {text}"
+)
+
+
+def ask_existence(text: str) -> tuple[str, str]:
+    """The two questions about existence: yes says that there is something, yes says that there is nothing."""
+    return EXISTS.format(text=text), ABSENT.format(text=text)
+
+
+def ask_contradiction(text: str) -> str:
+    """The question after a "no"; its answers are 1 … len(CONTRADICTIONS)."""
+    return AUDIT.format(text=text)

@@ -14,7 +14,7 @@ from support.project import CONFIG
 
 from stages import gather_evidence, rerank_tracks
 from stages.core.config.file import Config
-from stages.core.config.loading import load_config
+from stages.core.config.loading import load_config, merge
 from stages.core.media import masks
 from stages.core.run.cli import Job
 from stages.core.state.cache import Stamp, write_json
@@ -22,6 +22,7 @@ from stages.core.state.choices import Candidate, read_choices, write_choices
 from stages.core.state.graph import BUILD_TRACKS, EXTRACT_FRAMES, RERANK_TRACKS, SCORE_TRACKS, Layout
 from stages.core.state.track_file import write_tracks
 from stages.core.state.weights import RECORD_STAGE, RECORD_VERSION, record_path
+from stages.evidence.asked import key_of
 from stages.evidence.backends import transformers
 from stages.evidence.questions import Judge, Question, Reply
 
@@ -37,17 +38,32 @@ def picture(seed: int, size: tuple[int, int] = (96, 128)) -> np.ndarray:
 
 
 class Counting:
-    """A real judge that keeps what it is asked, and refuses to be asked twice."""
+    """A real judge that keeps what it is asked, and refuses to be asked twice.
+
+    Attributes:
+        asked: the words that a question ends with → its reply; with its key where other questions end with them too.
+    """
 
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
         self.asked: dict[str, Reply] = {}
+        self.keys: set[str] = set()
 
-    def log_odds(self, questions: Sequence[Question]) -> list[Reply]:
-        texts = [question.text for question in questions]
-        assert not self.asked.keys() & texts and len(set(texts)) == len(texts), "asked twice"
-        self.asked |= zip(texts, replies := self.judge.log_odds(questions), strict=True)
+    def answer(self, questions: Sequence[Question]) -> list[Reply]:
+        keys = [key_of(question, {}) for question in questions]
+        assert not self.keys & set(keys) and len(set(keys)) == len(keys), "asked twice"
+        self.keys |= set(keys)
+        replies = self.judge.answer(questions)
+        for question, key, reply in zip(questions, keys, replies, strict=True):
+            words = words_of(question)
+            self.asked[f"{words} [{key}]" if words in self.asked else words] = reply
         return replies
+
+
+def words_of(question: Question) -> str:
+    """The words that a question ends with."""
+    assert isinstance(question.asked[-1], str)
+    return question.asked[-1]
 
 
 # ---------------------------------------------------------------- the split
@@ -125,7 +141,7 @@ def make_config(root: Path, over: Mapping[str, Any] | None = None, **judge: Any)
     """The config of the split: `over` changes the data set's settings, `judge` keys of its evidence `judge`."""
     settings: dict[str, Any] = {
         "run": {"device": "cpu", "batches": {"questions": 3}},
-        "evidence": {"judge": {"frame_side": 96, "keyframes": 2, **judge}},
+        "evidence": {"judge": merge({"frame_side": 96, "frames": {"count": 2}, "same_iou": 1.0}, judge)},
         "rerank": {"evidence": ["judge"], "weights": {"judge": 0.5}},
     }
     overlay = {

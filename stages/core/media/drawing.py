@@ -31,6 +31,7 @@ COLOURS: tuple[Colour, ...] = (
 )
 BLACK: Colour = (0, 0, 0)
 WHITE: Colour = (255, 255, 255)
+MIN_DIGIT = 12  # pixels: smaller digits are not read
 SMALL = 480  # pixels of the longest side up to which a picture is enlarged to be drawn on
 
 
@@ -97,13 +98,16 @@ def _resized(rle: Rle, size: tuple[int, int]) -> Bool:
     return np.asarray(mask)
 
 
-def draw_numbered(frame_HW3: Image3, rles: Sequence[Rle], numbers: Sequence[int], width: int) -> Image3:
+def draw_numbered(
+    frame_HW3: Image3, rles: Sequence[Rle], numbers: Sequence[int], width: int, badge: float = 1.0
+) -> Image3:
     """Outlines every mask in its number's colour and puts a badge with the number well inside it.
 
     Args:
         rles: masks of the frame's size; empty ones (object not visible) get neither outline nor badge.
         numbers: one per mask.
         width: of the outlines in pixels; badges scale with the frame.
+        badge: how much larger than usual the badges are, for pictures that are to be shrunk.
 
     Raises:
         ValueError: a mask is not of the frame's size, or numbers and masks differ in number.
@@ -117,8 +121,13 @@ def draw_numbered(frame_HW3: Image3, rles: Sequence[Rle], numbers: Sequence[int]
     taken_HW = np.zeros(frame_HW3.shape[:2], bool)
     for mask_HW, number in visible:
         if mask_HW.any():
-            image_HW3 = _badge(image_HW3, mask_HW, number, taken_HW)
+            image_HW3 = _badge(image_HW3, mask_HW, number, taken_HW, badge)
     return image_HW3
+
+
+def badge_size(size: Sequence[int]) -> int:
+    """Height in pixels of the digits that are drawn on a frame of `size` = (height, width)."""
+    return max(MIN_DIGIT, min(size) // 20)
 
 
 def interior_point(mask_HW: Bool) -> tuple[int, int]:
@@ -134,10 +143,10 @@ def interior_point(mask_HW: Bool) -> tuple[int, int]:
     return int(x) - 1, int(y) - 1
 
 
-def _badge(image_HW3: Image3, mask_HW: Bool, number: int, taken_HW: Bool) -> Image3:
+def _badge(image_HW3: Image3, mask_HW: Bool, number: int, taken_HW: Bool, scale: float) -> Image3:
     """Draws the number on its colour; keeps off the badges in `taken_HW` where the mask leaves room, and enters itself."""
     height, width = mask_HW.shape
-    size = max(12, min(height, width) // 20)
+    size = round(badge_size(mask_HW.shape) * scale)
     free_HW = mask_HW & ~taken_HW
     x, y = interior_point(free_HW if free_HW.any() else mask_HW)
     colour, text = colour_of(number), str(number)

@@ -45,7 +45,9 @@ def compose(views: Sequence[View], scene: Scene, frames: Sequence[int], first: i
         in_context = [part for view, block in zip(views, of_views, strict=True) if view.in_context for part in block]
         if in_context:
             context += _titled(number, in_context)
-    return Composition(joined(context), tuple(joined(_titled(k, sum(of, ()))) for k, of in zip(numbers, blocks)))
+    return Composition(
+        joined(context), tuple(joined(_titled(k, sum(of, ())) if any(of) else ()) for k, of in zip(numbers, blocks))
+    )
 
 
 def _titled(number: int, block: Iterable[object]) -> list[object]:

@@ -1,27 +1,53 @@
-"""Candidates as numbers: whole frames at display size, each candidate outlined and numbered on them.
+"""View `numbered`: whole frames, shared by all candidates; each is outlined and numbered on them."""
 
-Frames are brought to display size first and drawn on afterwards, so that outlines and numbers are as
-legible in a large video as in a small one.
-"""
-
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.core.media import masks as rle
+from stages.evidence.questions import Parts, Picture
+from stages.evidence.views.display import Image, display_size, resize_frame, resize_mask
+from stages.evidence.views.scene import Scene
 
-Image = NDArray[np.uint8]
 OUTLINE_SHARE = 1 / 256  # width of an outline, of the image's longest side
+EXPLANATION = (
+    " the {n} images are frames of one video, in order of time. objects are outlined, and each carries its number"
+    " wherever it is seen."
+)
 
 
-def draw_outlined(frame_HW3: Image, masks: Mapping[int, NDArray[np.bool_]], side: int) -> Image:
+@dataclass(frozen=True)
+class Numbered:
+    """The settings of the view: the longest side of its pictures in pixels."""
+
+    side: int
+    in_context: bool = True
+
+    def shared(self, scene: Scene, frames: Sequence[int]) -> Parts:
+        pictures = [Picture(draw_outlined(scene.frame(t), masks_at(scene, t), self.side)) for t in frames]
+        return (*pictures, EXPLANATION.format(n=len(pictures)))
+
+    def block(self, scene: Scene, n: int, number: int, frames: Sequence[int]) -> Parts:
+        return ()
+
+
+def masks_at(scene: Scene, t: int) -> dict[int, NDArray[np.bool_]]:
+    """Number → mask of the candidates that can be seen in a frame."""
+    return {n + 1: scene.mask(n, t) for n in range(len(scene)) if scene.visible_NT[n, t]}
+
+
+def draw_outlined(
+    frame_HW3: Image, masks: Mapping[int, NDArray[np.bool_]], side: int, width: float = 1.0, badge: float = 1.0
+) -> Image:
     """One image for the MLLM.
 
     Args:
         frame_HW3: RGB uint8.
         masks: number → (H, W) bool mask of the frame's size; empty ones are left out.
         side: longest side of the result in pixels; the aspect is kept.
+        width, badge: how much wider than usual the outlines and how much larger the numbers are.
 
     Returns:
         (H', W', 3) RGB uint8 with the numbered outlines.
@@ -31,30 +57,5 @@ def draw_outlined(frame_HW3: Image, masks: Mapping[int, NDArray[np.bool_]], side
     shown = {number: mask_HW for number, mask_HW in masks.items() if mask_HW.any()}
     size = display_size(frame_HW3.shape[:2], side)
     drawn = [rle.encode(resize_mask(mask_HW, size)) for mask_HW in shown.values()]
-    return draw_numbered(resize_frame(frame_HW3, size), drawn, list(shown), max(1, round(side * OUTLINE_SHARE)))
-
-
-def display_size(size: tuple[int, ...], side: int) -> tuple[int, int]:
-    """(height, width) with the longest side `side` and the aspect of `size`, at least 1 pixel each."""
-    height, width = size
-    scale = side / max(height, width)
-    return max(1, round(height * scale)), max(1, round(width * scale))
-
-
-def resize_frame(frame_HW3: Image, size: tuple[int, int]) -> Image:
-    """Area average when shrinking, bicubic when enlarging."""
-    import cv2
-
-    shrinks = size[0] < frame_HW3.shape[0]
-    return cv2.resize(frame_HW3, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-
-
-def resize_mask(mask_HW: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """The pixels covered by half or more; a mask too thin for that keeps every pixel it touches."""
-    import cv2
-
-    shrinks = size[0] < mask_HW.shape[0]
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    cover_HW = cv2.resize(mask_HW.astype(np.float32), size[::-1], interpolation=interpolation)
-    covered_HW = cover_HW >= 0.5
-    return covered_HW if covered_HW.any() else cover_HW > 0
+    pixels = max(1, round(side * OUTLINE_SHARE * width))
+    return draw_numbered(resize_frame(frame_HW3, size), drawn, list(shown), pixels, badge)

@@ -1,0 +1,61 @@
+"""What kinds of evidence that ask an MLLM have in common: what it is shown, and who it is."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from stages.core.backends import Backed
+from stages.core.config.section import Positive, Unit
+from stages.evidence.frames.settings import FrameSettings
+from stages.evidence.views.table import VIEWS
+
+
+class AskingSettings(Backed):
+    """What the model is shown, and how its replies become a number."""
+
+    views: list[str] = Field(
+        description="How candidates are shown, one way or several together: plain, numbered, highlight, trail, card, facts"
+    )
+    frames: FrameSettings = Field(description="Which frames are shown")
+    max_candidates: Positive | None = Field(
+        description="Best candidates by the selector's score; null = all, and scores are not read"
+    )
+    same_iou: Unit = Field(
+        description="Tracks that share more than this over all frames are one candidate; 1 = each is its own"
+    )
+    frame_side: Positive = Field(description="Longest side in pixels of whole frames")
+    card_side: Annotated[int, Field(ge=2)] = Field(description="Side in pixels of a candidate's picture of crops")
+    both_polarities: bool = Field(
+        description="Ask once so that yes speaks for it and once so that it speaks against it, and average"
+    )
+    calibrate: bool = Field(description="Subtract what is replied to a description that says nothing")
+
+    @field_validator("views")
+    @classmethod
+    def _known_once(cls, views: list[str]) -> list[str]:
+        if unknown := [name for name in views if name not in VIEWS]:
+            raise ValueError(f"no view {unknown[0]!r}; there are {', '.join(VIEWS)}")
+        if len(set(views)) < len(views):
+            raise ValueError(f"{views} names a view twice")
+        return views
+
+    @model_validator(mode="after")
+    def _packed_frames_are_shown(self) -> "AskingSettings":
+        if self.frames.mode == "packed" and "numbered" not in self.views:
+            raise ValueError("frames: mode packed shows whole frames; add numbered to views, or take another mode")
+        return self
+
+
+class JudgeSettings(AskingSettings):
+    """Settings of kind `judge`."""
+
+    ask: Literal["yes_no", "choose"] = Field(
+        description="yes_no = about each candidate; choose = which of all that are shown, or none, in one question"
+    )
+
+    @field_validator("views")
+    @classmethod
+    def _shows_candidates(cls, views: list[str]) -> list[str]:
+        if not views:
+            raise ValueError("needs at least one view")
+        return views
