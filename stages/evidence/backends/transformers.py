@@ -7,7 +7,8 @@ Legend: B questions, V vocabulary.
 
 import inspect
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,16 @@ from stages.core.config.section import Precision, Section
 from stages.core.run.batches import Batches
 from stages.core.state.weights import Weights
 from stages.evidence.backends.chat import Chats, OptionTokens
-from stages.evidence.questions import Question, Reply
+from stages.evidence.backends.prefix import Joined, PrefixPasses, Unshareable, context_key
+from stages.evidence.questions import Parts, Picture, Question, Reply
 
 if TYPE_CHECKING:
     import torch
 
 log = logging.getLogger(__name__)
 ROLE = "mllm"
+# How far an answer from a shared context may be from that of a whole pass, in nat. In bfloat16 any other batch is as far.
+TOLERANCE = {"torch.float32": 1e-3, "torch.bfloat16": 0.3}
 # One of each row must be there for a model to load.
 FILES = (
     ("config.json",),
@@ -39,7 +43,12 @@ class TransformersSettings(Section):
 
 
 class LocalJudge:
-    """Implements `stages.evidence.questions.Judge`. Made by `load_judge`."""
+    """Implements `stages.evidence.questions.Judge`. Made by `load_judge`.
+
+    Attributes:
+        sharing: whether neighbours with one context share its encoding; false once a pass has shown that this model
+            cannot.
+    """
 
     def __init__(self, model: Any, processor: Any, where: str, batches: Batches) -> None:
         self.model, self.processor, self.where, self.batches = model, processor, where, batches
@@ -47,14 +56,22 @@ class LocalJudge:
         self.tokens = OptionTokens(processor.tokenizer, where)
         takes = inspect.signature(model.forward).parameters
         self.extra = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
+        self.prefixes = PrefixPasses(model, self.chats, self.extra)
+        self.sharing = "past_key_values" in takes
+        self._checked: set[tuple[bool, bool]] = set()
 
     def answer(self, questions: Sequence[Question]) -> list[Reply]:
-        """As many questions in one forward pass as `batches` allows.
+        """As many questions in one forward pass as `batches` allows. How they are cut into passes depends on the
+        questions alone, not on what was asked before.
 
         Raises:
             ValueError: the model's logits are not finite; an option is not one token of the model.
         """
-        return [reply for _, replies in self.batches.run(questions, self.whole_pass) for reply in replies]
+        replies: list[Reply] = []
+        for shared, together in cut(questions):
+            compute = self.shared_pass if shared else self.whole_pass
+            replies += [reply for _, part in self.batches.run(together, compute) for reply in part]
+        return replies
 
     def whole_pass(self, questions: Sequence[Question]) -> list[Reply]:
         """All questions in one forward pass, each from its first token on."""
@@ -66,6 +83,40 @@ class LocalJudge:
                 :, -1
             ]  # left-padded: −1 is the answer
             return self._replies(questions, logits_BV)
+
+    def shared_pass(self, questions: Sequence[Question]) -> list[Reply]:
+        """Questions of one context in one forward pass, from where the context ends; whole where that cannot be."""
+        import torch
+
+        if self.sharing:
+            try:
+                with torch.inference_mode():
+                    replies = self._replies(questions, self.prefixes.logits(questions))
+                self._check(questions[0], replies[0])
+                return replies
+            except Joined:
+                pass
+            except Unshareable as error:
+                self._share_no_more(str(error))
+            except (AttributeError, NotImplementedError, TypeError) as error:  # of a cache or model of another make
+                self._share_no_more(repr(error))
+        return self.whole_pass(questions)
+
+    def _check(self, question: Question, shared: Reply) -> None:
+        """The first answers of every sort are compared with those of a whole pass."""
+        sort = has_picture(question.context), has_picture(question.asked)
+        if sort in self._checked:
+            return
+        [whole] = self.whole_pass([question])
+        apart = max(abs(a - b) for a, b in zip(shared.scores, whole.scores, strict=True))
+        if apart > TOLERANCE[str(self.model.dtype)]:
+            raise Unshareable(f"answers from the shared encoding of a context are {apart:.2g} nat off")
+        self._checked.add(sort)
+
+    def _share_no_more(self, reason: str) -> None:
+        log.warning("%s: every question is encoded from its beginning, which takes longer: %s", self.where, reason)
+        self.sharing = False
+        self.prefixes.forget()
 
     def _replies(self, questions: Sequence[Question], logits_BV: "torch.Tensor") -> list[Reply]:
         import torch
@@ -82,6 +133,23 @@ class LocalJudge:
 
         scores = torch.stack([log_chance_V[ids].logsumexp(0) for ids in self.tokens.of(question.options)])
         return Reply(tuple(scores.tolist()), scores.logsumexp(0).exp().item())
+
+
+def has_picture(parts: Parts) -> bool:
+    return any(isinstance(part, Picture) for part in parts)
+
+
+def cut(questions: Sequence[Question]) -> Iterator[tuple[bool, list[Question]]]:
+    """(whether they share a context, neighbours that are answered together), in order.
+
+    A question that shares its context with no neighbour goes through the model with others of that kind.
+    """
+    runs = [list(run) for _, run in groupby(questions, lambda question: context_key(question.context))]
+    for shared, group in groupby(runs, lambda run: len(run) > 1 and len(run[0].context) > 0):
+        if shared:
+            yield from ((True, run) for run in group)
+        else:
+            yield False, [question for run in group for question in run]
 
 
 def load_judge(folder: Path, device: str, precision: Precision, batches: Batches) -> LocalJudge:
