@@ -33,7 +33,8 @@ WORDS = (
 # What the views and questions of stage two say besides (stages/evidence); the text encoder's tokenizer does not have them,
 # because its weights are trained with those above alone.
 QWEN_WORDS = (
-    "x y h gone eight crops time picture height its centre times described describe description something these words what never "
+    "x y h gone fit eight crops time picture height its centre times described describe description something these words "
+    "what never "
     "always starts ends overall inside late pauses hidden hardly seen returns outermost faster slower than moves then back "
     "left right up down still circle curve approaches parts overtaken passed by in front after before at on a "
     "for while vanishes appears bounces leaves same kind none whole shown shows card facts first one candidate candidates "

@@ -1,0 +1,37 @@
+"""Start values without which numbers and names stay unread for a long time."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stages.micro.tokenizer import COORDINATES
+
+FREQUENCIES = 12
+SCALE, SPREAD = 0.03, 0.04
+TIED_HEADS = 1  # of each layer
+
+
+def prepare(model: Any, tokenizer: Any) -> None:
+    """Coordinates begin as smooth scales; one head of each layer looks for what is alike."""
+    language = model.model.language_model
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for axis in COORDINATES:
+            first = tokenizer.convert_tokens_to_ids(f"{axis}0")
+            language.embed_tokens.weight[first : first + 100] = smooth_scale(
+                100, language.embed_tokens.weight.shape[1], generator
+            )
+        for layer in language.layers:
+            rows = TIED_HEADS * layer.self_attn.head_dim
+            layer.self_attn.k_proj.weight[:rows] = layer.self_attn.q_proj.weight[:rows]
+
+
+def smooth_scale(count: int, hidden: int, generator: torch.Generator) -> Tensor:
+    """(count, hidden): a ramp and waves of falling amplitude, in random directions: near numbers are near vectors."""
+    u_N1 = torch.linspace(0, 1, count)[:, None]
+    waves_F = 0.5 * torch.arange(1, FREQUENCIES + 1)
+    angles_NF = u_N1 * waves_F * torch.pi
+    basis_NK = torch.cat([angles_NF.sin() / waves_F, angles_NF.cos() / waves_F, 4 * (u_N1 - 0.5)], 1)
+    directions_KD = torch.randn(basis_NK.shape[1], hidden, generator=generator)
+    return SCALE * basis_NK @ directions_KD + SPREAD * torch.randn(hidden, generator=generator)
