@@ -70,6 +70,7 @@ def _fill(folder: Path, make: Callable[[int], Record], wanted: Any, total: int |
     import cv2
     import torch
 
+    os.nice(5)  # training comes first
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)

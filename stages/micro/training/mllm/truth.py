@@ -53,7 +53,7 @@ def looks_of(things: Sequence[Thing], shares_NO: NDArray[np.floating]) -> NDArra
     """(N, 4) indices among ASPECT_WORDS; UNKNOWN for what is no object, and for the size of what grows or shrinks."""
     looks_N4 = np.full((len(shares_NO), len(ASPECT_WORDS)), UNKNOWN, np.int8)
     for row_4, share_O in zip(looks_N4, shares_NO):
-        if not len(things) or share_O.max() < SAME:
+        if not len(things) or share_O.max() <= OTHER:
             continue
         thing = things[int(share_O.argmax())]
         row_4[:] = [words.index(getattr(thing, aspect)) for aspect, words in ASPECT_WORDS.items()]
