@@ -63,7 +63,9 @@ def trained_detector(selector: SelectorSection, name: str | None = None) -> Dete
     """The detector whose scores an architecture (default: the configured one) is trained with; None = of none."""
     kind = SELECTORS[name or selector.name]
     network = kind.network_of(selector[kind.name])
-    return selector.detector if kind.needs_detections(network, kind.taken(selector.inputs)) else None
+    if not kind.needs_detections(network, kind.taken(selector.inputs)):
+        return None
+    return Detector.model_validate(selector.detector.model_dump())
 
 
 def scoring_detector(config: Config, dataset: str) -> Detector | None:

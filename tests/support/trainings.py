@@ -5,6 +5,7 @@ vectors of the kind it names. So a selector can learn it, and what it learns is 
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,22 @@ from stages.core.media import masks
 from stages.core.records import Source, Video
 from stages.core.run.cli import Job
 from stages.core.state.cache import Stamp
-from stages.core.state.graph import BUILD_TRACKS, ENCODE_TEXT, Layout
+from stages.core.state.graph import BUILD_TRACKS, ENCODE_TEXT, GENERATE_PROMPTS, Layout
+from stages.core.state.prompt_file import Prompt, write_prompts
 from stages.core.state.text_file import TextFeatures, write_text
 from stages.core.state.track_file import Labels, write_tracks
 from stages.core.tables import SOURCES
 from stages.datasets import open_split
 
 SIZE, C, D, KINDS = (24, 32), 16, 32, 4
-SAM2, TEXT = "5a2" * 5 + "0", "7e87" * 4
+SAM2, TEXT, DETECTOR = "5a2" * 5 + "0", "7e87" * 4, "d1d0" * 4
 MODEL = {"hidden_dim": 32, "n_heads": 4, "n_negatives": 4}
 SOC = {"dim": 32, "ffn_dim": 64, "n_heads": 4, "n_proxies": 4, "n_slots": 3, "dropout": 0.0, "attention_dropout": 0.0}
 
 
-def toy_config(folder: Path, model: dict[str, Any] | None = None, name: str = "sola", **training: Any) -> Config:
+def toy_config(
+    folder: Path, model: dict[str, Any] | None = None, name: str = "sola", inputs: Sequence[str] = (), **training: Any
+) -> Config:
     rate = training.pop("learning_rate", 3e-3)
     schedule = {"epochs": 3, "patience": None, "batch_size": 3, "expressions_per_video": 8, "plateau_patience": 3}
     values = {**schedule, **training}
@@ -49,6 +53,7 @@ def toy_config(folder: Path, model: dict[str, Any] | None = None, name: str = "s
             "run": {"device": "cpu", "threads": 1},
             "selector": {
                 "name": name,
+                "inputs": list(inputs),
                 "sola": {**MODEL, **(model or {}), "learning_rate": rate},
                 "soc": {**SOC, "learning_rate": rate},
                 "training": values,
@@ -133,14 +138,24 @@ def features(text: str) -> TextFeatures:
 
 
 def write_toy_tracks(
-    layout: Layout, video: Video, source: Source, *, sam2: str = SAM2, seed: int = 0, empty: bool = False
+    layout: Layout,
+    video: Video,
+    source: Source,
+    *,
+    sam2: str = SAM2,
+    seed: int = 0,
+    empty: bool = False,
+    alike: bool = False,
 ) -> None:
-    """One track an object: for every expression, but of `gdino` for the expressions that name its kind only."""
+    """One track an object: for every expression, but of `gdino` for the expressions that name its kind only.
+
+    With `alike`, tokens are noise: they do not tell what kind an object is of.
+    """
     split_seed = 0 if layout.split == "train" else 1
     kinds = [] if empty else kinds_of(int(video.id[1:]), split_seed)
     n, t = len(kinds), len(video.frames)
     rng = np.random.default_rng([seed, split_seed, int(video.id[1:]), list(SOURCES).index(source)])
-    tokens_NTC = vectors(C)[kinds][:, None] + 0.05 * rng.normal(size=(n, t, C))
+    tokens_NTC = (not alike) * vectors(C)[kinds][:, None] + 0.05 * rng.normal(size=(n, t, C))
     own = [
         np.array([i for i in range(n) if source != "gdino" or str(kinds[i]) in e.text], np.int32)
         for e in video.expressions
@@ -161,3 +176,17 @@ def write_toy_tracks(
     )
     stamp = Stamp(BUILD_TRACKS.name, BUILD_TRACKS.version, {"weights": {"sam2": sam2}, "seed": seed})
     write_tracks(layout.file(BUILD_TRACKS, video.id, source), stamp, tracks, rles_NT)
+
+
+def write_toy_prompts(layout: Layout, video: Video, *, detector: str = DETECTOR, seed: int = 0) -> None:
+    """What a detector found for each expression: the objects of the kinds it names, and less surely the first object."""
+    kinds = kinds_of(int(video.id[1:]), 0 if layout.split == "train" else 1)
+    prompts = []
+    for e, expression in enumerate(video.expressions):
+        for i, kind in enumerate(kinds):
+            if i == 0 or str(kind) in expression.text:
+                score = 0.9 if str(kind) in expression.text else 0.3
+                prompts.append(Prompt(0, masks.encode(square(i, 0)), (0, 0, 1, 1), e, box_score=score))
+    ingredients = {"weights": {"sam2": SAM2, "grounding_dino": detector}, "seed": seed}
+    stamp = Stamp(GENERATE_PROMPTS.name, GENERATE_PROMPTS.version, ingredients)
+    write_prompts(layout.file(GENERATE_PROMPTS, video.id, "gdino"), stamp, prompts, SIZE)
