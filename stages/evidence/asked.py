@@ -16,7 +16,7 @@ from stages.core.state.cache import CacheError, Stamp, read_json, write_json
 from stages.core.state.evidence_file import asked_path, read_evidence
 from stages.core.state.graph import GATHER_EVIDENCE
 from stages.core.state.temporary import remove_leftovers
-from stages.evidence.questions import Judge, Picture, Question, Reply
+from stages.evidence.questions import Judge, PartlyAnswered, Picture, Question, Reply
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,8 @@ class Asked:
         uninterrupted one, and gets the same numbers.
 
         Raises:
-            ValueError: a reply of the judge is not finite; nothing of that pass is kept.
+            ValueError: a reply of the judge is not finite: nothing of that pass is kept; or some are missing: what came
+                is kept.
         """
         keys = [self.key(question) for question in questions]
         fresh = {key: question for key, question in zip(keys, questions, strict=True) if key not in self.known}
@@ -80,13 +81,21 @@ class Asked:
         return key_of(question, self.identity)
 
     def _pass(self, judge: Judge, questions: Mapping[str, Question]) -> None:
-        replies = judge.answer(list(questions.values()))
+        try:
+            replies = judge.answer(list(questions.values()))
+        except PartlyAnswered as error:
+            keys = list(questions)
+            self._keep({keys[index]: reply for index, reply in error.replies.items()})
+            raise
         assert len(replies) == len(questions)
         for reply, question in zip(replies, questions.values(), strict=True):
             assert len(reply.scores) == len(question.options)
             if not reply.is_finite:
                 raise ValueError(f"{self.path}: the reply to {question.asked[-1]!r} is {reply}; it is not kept")
-        self.known |= dict(zip(questions, replies, strict=True))
+        self._keep(dict(zip(questions, replies, strict=True)))
+
+    def _keep(self, replies: Mapping[str, Reply]) -> None:
+        self.known |= replies
         kept = [Answer(key, reply).to_json() for key, reply in sorted(self.known.items())]
         write_json(self.path, {"replies": kept}, self.stamp)
 

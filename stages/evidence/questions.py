@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, Protocol
@@ -92,6 +92,18 @@ class Reply:
         return all(map(math.isfinite, (*self.scores, self.mass)))
 
 
+class PartlyAnswered(ValueError):
+    """Some questions failed for good, after others had been answered.
+
+    Attributes:
+        replies: index of a question → its reply; they need not be asked for again.
+    """
+
+    def __init__(self, reason: str, replies: Mapping[int, Reply]) -> None:
+        super().__init__(reason)
+        self.replies = replies
+
+
 class Judge(Protocol):
     """A model that answers questions; the same question gives the same reply."""
 
@@ -99,6 +111,6 @@ class Judge(Protocol):
         """One reply per question, in their order. Neighbours with the same `context` object share its encoding.
 
         Raises:
-            ValueError: the model's answer is not finite.
+            ValueError: the model's answer is not finite, or there is none; PartlyAnswered where there are others.
         """
         ...
