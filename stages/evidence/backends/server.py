@@ -38,7 +38,7 @@ class ServerJudge:
     def __init__(self, server: Server) -> None:
         self.server, self.key = server, key_of(server)
         self.top: int | None = None  # tokens that are asked for; 0 = answers come in words; None = not known yet
-        for name in ("httpx", "httpx2", "openai"):  # a line per request otherwise
+        for name in ("httpcore2", "httpx2", "openai"):  # lines per request otherwise
             logging.getLogger(name).setLevel(logging.WARNING)
 
     def answer(self, questions: Sequence[Question]) -> list[Reply]:
