@@ -8,7 +8,8 @@ Why:    gathering may need a GPU and money, deciding takes seconds: rerank_track
         often as needed. Kinds of evidence: stages/evidence/kinds/__init__.py.
 """
 
-from collections.abc import Mapping, Sequence
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from stages.core.state.weights import weights_ids
 from stages.core.tables import EVIDENCE
 from stages.datasets import open_split
 from stages.evidence.candidates import subject
+from stages.evidence.judging.plan import Bill, draw_up
 
 
 def run(job: Job, name: str) -> None:
@@ -32,16 +34,13 @@ def run(job: Job, name: str) -> None:
     Raises:
         ValueError: `evidence` has no such name.
     """
-    if name not in job.settings.evidence:
-        raise ValueError(f"no {name!r} in `evidence`{nearest(name, job.settings.evidence)}")
-    job = replace(job, evidence=name)
+    job = _named(job, name)
     settings = job.settings.evidence[name]
-    kind = EVIDENCE[settings.kind]
-    weights = weights_ids(job.config, job.dataset, GATHER_EVIDENCE, name)
+    kind, of_video = EVIDENCE[settings.kind], _ingredients(job, name)
 
     def ingredients(video: Video) -> Mapping[str, Any]:
         drop_asked(job.layout.file(GATHER_EVIDENCE, video.id, name))
-        return {**subject(job, name, video), "weights": weights, **kind.ingredients(job, settings, video)}
+        return of_video(video)
 
     def make_worker(device: str) -> Worker:
         gather = kind.load(job, settings, device)
@@ -55,10 +54,46 @@ def run(job: Job, name: str) -> None:
     run_shard(job, GATHER_EVIDENCE, open_split(job.config, job.dataset, job.split).videos(), ingredients, make_worker)
 
 
+def dry_run(job: Job, name: str) -> Bill:
+    """What `run` would ask, in numbers. Nothing is asked, no model is loaded, no file is written.
+
+    Raises:
+        ValueError: `evidence` has no such name.
+    """
+    job = _named(job, name)
+    videos = open_split(job.config, job.dataset, job.split).videos()
+    return draw_up(job, videos, lambda video: _ingredients(job, name)(video))
+
+
+def _named(job: Job, name: str) -> Job:
+    if name not in job.settings.evidence:
+        raise ValueError(f"no {name!r} in `evidence`{nearest(name, job.settings.evidence)}")
+    return replace(job, evidence=name)
+
+
+def _ingredients(job: Job, name: str) -> Callable[[Video], Mapping[str, Any]]:
+    """What the evidence on a video depends on beside the config."""
+    settings = job.settings.evidence[name]
+    weights = weights_ids(job.config, job.dataset, GATHER_EVIDENCE, name)
+    of_kind = EVIDENCE[settings.kind].ingredients
+    return lambda video: {**subject(job, name, video), "weights": weights, **of_kind(job, settings, video)}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = stage_parser(__doc__)
     parser.add_argument("--name", required=True, help="what to gather: a name of the config's section `evidence`")
-    return execute(parser, argv, lambda arguments: run(parse_job(arguments), arguments.name))
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print what would be asked and what it costs; ask nothing"
+    )
+
+    def act(arguments: Namespace) -> None:
+        job = parse_job(arguments)
+        if not arguments.dry_run:
+            run(job, arguments.name)
+            return
+        print("\n".join(dry_run(job, arguments.name).lines()))
+
+    return execute(parser, argv, act)
 
 
 if __name__ == "__main__":

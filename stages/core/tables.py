@@ -5,6 +5,7 @@
 | SOURCES | where prompts come from | stages/prompting/sources.py |
 | SELECTORS | networks that choose tracks | stages/selectors/kinds.py |
 | EVIDENCE | what can be known about a track and an expression | stages/evidence/kinds/__init__.py |
+| RULES | which of a sentence's objects are probable enough | stages/evidence/fusion/rules.py |
 | FORMATS | layouts of data sets on disk | stages/datasets/formats.py |
 
 Everything else derives from these values: sections of the config, stages of the graph, roles of models, flags,
@@ -199,6 +200,8 @@ class EvidenceKind:
         ingredients: (job, settings, video) → what it depends on beside scores or tracks, weights and settings.
         load: (job, settings, device) → what gathers a video's evidence. Imports its models itself.
         tasks: settings → what must be complete for the split beside scores or tracks, as "generate_prompts-gdino".
+        plan: (job, settings, video) → what is asked about it (stages.evidence.judging.plan.Plan), without a model; None
+            = it asks nothing.
     """
 
     name: str
@@ -208,9 +211,32 @@ class EvidenceKind:
     ingredients: Callable[["Job", Any, "Video"], Mapping[str, Any]]
     load: Callable[["Job", Any, str], Gather]
     tasks: Callable[[Any], tuple[str, ...]] = lambda _: ()
+    plan: Callable[["Job", Any, "Video"], Any] | None = None
 
     def check(self) -> None:
         check_settings("evidence kind", self.name, self.settings)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule that says which of a sentence's objects are probable enough.
+
+    Attributes:
+        name: what `rerank.rule.kind` says.
+        settings: the model of its section `rerank.rule.<name>`, numbers all; a key of `grid` may be "auto".
+        grid: key → the values among which a fitted fusion finds the best; the others are fixed by the config.
+        choose: (stages.evidence.fusion.rules.Objects, parameters by name) → (G,) bool, which are chosen.
+    """
+
+    name: str
+    settings: type[Section]
+    grid: Mapping[str, Sequence[float]] = field(hash=False)
+    choose: Callable[[Any, Mapping[str, float]], Any]
+
+    def check(self) -> None:
+        check_settings("rule", self.name, self.settings)
+        if unknown := self.grid.keys() - self.settings.model_fields.keys():
+            raise ValueError(f"rule {self.name!r}: its settings have no {sorted(unknown)}, which its grid names")
 
 
 @dataclass(frozen=True)
@@ -248,4 +274,5 @@ def check_settings(what: str, name: str, settings: object) -> None:
 SOURCES = Table[PromptSource]("prompt source", "stages.prompting.sources:LISTED")
 SELECTORS = Table[SelectorKind]("selector", "stages.selectors.kinds:LISTED")
 EVIDENCE = Table[EvidenceKind]("evidence kind", "stages.evidence.kinds:LISTED")
+RULES = Table[Rule]("rule", "stages.evidence.fusion.rules:LISTED")
 FORMATS = Table[Format]("format", "stages.datasets.formats:LISTED")

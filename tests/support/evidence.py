@@ -31,6 +31,8 @@ VIDEOS = ("v", "empty")  # of the second no track was found
 CAPTIONS = {"0": "the red square", "1": "the square that moves to the left", "2": "nothing like it"}
 SCORES = {"grid": [1.5, -0.4, 0.2], "gdino": [1.0]}  # gdino's track serves expression 0 only
 REAL_LOAD = transformers.load_judge
+# What the judge of the config is shown, unless a test says otherwise.
+SHOWN = {"views": ["numbered"], "frame_side": 96, "frames": {"count": 2}, "same_iou": 1.0, "max_candidates": 8}
 
 
 def picture(seed: int, size: tuple[int, int] = (96, 128)) -> np.ndarray:
@@ -141,7 +143,7 @@ def make_config(root: Path, over: Mapping[str, Any] | None = None, **judge: Any)
     """The config of the split: `over` changes the data set's settings, `judge` keys of its evidence `judge`."""
     settings: dict[str, Any] = {
         "run": {"device": "cpu", "batches": {"questions": 3}},
-        "evidence": {"judge": merge({"frame_side": 96, "frames": {"count": 2}, "same_iou": 1.0}, judge)},
+        "evidence": {"judge": merge(SHOWN, judge)},
         "rerank": {"evidence": ["judge"], "weights": {"judge": 0.5}},
     }
     overlay = {

@@ -6,7 +6,7 @@ liking for a word, a number or a candidate, and is subtracted.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from stages.evidence.asked import Answer, Asked
@@ -67,16 +67,16 @@ def with_free(questions: Questions, free: Questions) -> dict[str, Question]:
 
 
 def ask_all(asked: Asked, judge: Judge, questions: Sequence[Questions]) -> list[dict[str, Answer]]:
-    """The answers to all questions of a video, those with the same context one after the other."""
-    flat = in_order([question for each in questions for question in each.values()])
-    answers = dict(zip(map(id, flat), asked.ask(judge, flat), strict=True))
+    """The answers to several sets of questions."""
+    ordered = flat(questions)
+    answers = dict(zip(map(id, ordered), asked.ask(judge, ordered), strict=True))
     return [{way: answers[id(question)] for way, question in each.items()} for each in questions]
 
 
-def in_order(questions: Iterable[Question]) -> list[Question]:
-    """Questions with the same context side by side, contexts in the order of their first questions."""
+def flat(questions: Sequence[Questions]) -> list[Question]:
+    """All questions, those with the same context side by side, contexts in the order of their first questions."""
     by_context: dict[int, list[Question]] = {}
-    for question in questions:
+    for question in (question for each in questions for question in each.values()):
         by_context.setdefault(id(question.context), []).append(question)
     return [question for group in by_context.values() for question in group]
 

@@ -33,6 +33,8 @@ class AskingSettings(Backed):
     @field_validator("views")
     @classmethod
     def _known_once(cls, views: list[str]) -> list[str]:
+        if not views:
+            raise ValueError("needs at least one view")
         if unknown := [name for name in views if name not in VIEWS]:
             raise ValueError(f"no view {unknown[0]!r}; there are {', '.join(VIEWS)}")
         if len(set(views)) < len(views):
@@ -45,6 +47,11 @@ class AskingSettings(Backed):
             raise ValueError("frames: mode packed shows whole frames; add numbered to views, or take another mode")
         return self
 
+    @property
+    def all_at_once(self) -> bool:
+        """Whether a question is about all candidates that are shown together."""
+        raise NotImplementedError
+
 
 class JudgeSettings(AskingSettings):
     """Settings of kind `judge`."""
@@ -53,9 +60,22 @@ class JudgeSettings(AskingSettings):
         description="yes_no = about each candidate; choose = which of all that are shown, or none, in one question"
     )
 
-    @field_validator("views")
-    @classmethod
-    def _shows_candidates(cls, views: list[str]) -> list[str]:
-        if not views:
-            raise ValueError("needs at least one view")
-        return views
+    @property
+    def all_at_once(self) -> bool:
+        return self.ask == "choose"
+
+    @model_validator(mode="after")
+    def _candidates_are_shown(self) -> "JudgeSettings":
+        if self.views == ["plain"]:
+            raise ValueError("views: plain shows no candidate; add one of the others")
+        return self
+
+
+class ExistsSettings(AskingSettings):
+    """Settings of kind `exists`."""
+
+    audit: bool = Field(description='A "no" counts as far as a second question names what contradicts the description')
+
+    @property
+    def all_at_once(self) -> bool:
+        return True

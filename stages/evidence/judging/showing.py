@@ -4,8 +4,8 @@ Legend: N candidates, T frames.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,8 +99,13 @@ class Showing:
 
 
 def views_of(settings: AskingSettings) -> list[View]:
-    """The views in the order of the config; packed frames are numbered ones in another arrangement."""
+    """The views in the order of the config; packed frames are numbered ones in another arrangement.
+
+    For questions about all candidates at once the blocks of all of them are shown before it.
+    """
     views = {name: VIEWS[name](settings.frame_side, settings.card_side) for name in settings.views}
     if settings.frames.mode == "packed":
         views["numbered"] = Packed(settings.frame_side, settings.frames.count, settings.frames.grid)
-    return list(views.values())
+    if not settings.all_at_once:
+        return list(views.values())
+    return [replace(cast(Any, view), in_context=True) for view in views.values()]

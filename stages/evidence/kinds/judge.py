@@ -18,15 +18,16 @@ from stages.evidence.judging.asker import Asker, Subject, uses_scores
 from stages.evidence.judging.asking import (
     CHOICE,
     Item,
-    Questions,
     about_each,
     calibrated,
+    flat,
     pooled,
     which_of,
     yes_log_odds,
 )
 from stages.evidence.judging.candidates import Candidate, contexts_of
 from stages.evidence.judging.model import how_asked
+from stages.evidence.judging.plan import Plan
 from stages.evidence.judging.settings import JudgeSettings
 
 # Item → the answers to its questions.
@@ -107,8 +108,10 @@ class Judging:
     def __call__(self, video: Video, path: Path, stamp: Stamp) -> VideoEvidence:
         subject, asked = Subject(self.job, self.settings, video), self.asker.begin(path, stamp)
         items = items_of(self.settings, subject, video)
-        flat = [item for of_expression in items.values() for item in of_expression]
-        answers = dict(zip(map(id, flat), self.asker.ask(asked, video, [item.questions for item in flat]), strict=True))
+        every = [item for of_expression in items.values() for item in of_expression]
+        answers = dict(
+            zip(map(id, every), self.asker.ask(asked, video, [item.questions for item in every]), strict=True)
+        )
         names = subject.view.frames.names
         return {
             e: evidence_of(subject.candidates[e], [(item, answers[id(item)]) for item in of_expression], names)
@@ -124,9 +127,9 @@ def _load(job: Job, settings: JudgeSettings, device: str) -> Gather:
     return Judging(job, settings, device)
 
 
-def _plan(job: Job, settings: JudgeSettings, video: Video) -> list[Questions]:
+def _plan(job: Job, settings: JudgeSettings, video: Video) -> Plan:
     items = items_of(settings, Subject(job, settings, video), video)
-    return [item.questions for of_expression in items.values() for item in of_expression]
+    return Plan(flat([item.questions for of_expression in items.values() for item in of_expression]))
 
 
 KIND = EvidenceKind(
@@ -136,4 +139,5 @@ KIND = EvidenceKind(
     uses_scores=uses_scores,
     ingredients=_ingredients,
     load=_load,
+    plan=_plan,
 )

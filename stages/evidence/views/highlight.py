@@ -37,7 +37,7 @@ def frames_of(scene: Scene, n: int, frames: Sequence[int]) -> list[int]:
     seen = [t for t in frames if scene.visible_NT[n, t]]
     if seen or not scene.visible_NT[n].any():
         return seen
-    return [int(np.where(scene.visible_NT[n], scene.area_NT[n], -1).argmax())]
+    return [int(np.where(scene.visible_NT[n], scene.area_NT[n], 0).argmax())]
 
 
 def draw_highlighted(frame_HW3: Image, mask_HW: NDArray[np.bool_], side: int) -> Image:
