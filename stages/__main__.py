@@ -29,6 +29,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "train-selector": "stages.train_selector",
         "score-tracks": "stages.score_tracks",
         "gather-evidence": "stages.gather_evidence",
+        "fit-fusion": "stages.fit_fusion",
         "rerank-tracks": "stages.rerank_tracks",
         "evaluate": "stages.evaluate",
         "render-predictions": "stages.render_predictions",

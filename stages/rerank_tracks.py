@@ -1,67 +1,119 @@
 """Decides which tracks every expression refers to: the selector's scores and the evidence, weighed.
 
-Reads:  scores/<video>.json, and evidence/<name>/<video>.json for each name in `rerank.evidence`.
-Writes: <cache>/<dataset>/<split>/decisions/<video>.json: the candidates with their evidence, final score and decision;
-        possibly none is chosen (no target).
-Why:    evidence is gathered once, at a cost; deciding takes no model and no device, so another weight or threshold
-        decides anew in seconds.
+Reads:  scores/<video>.json, and evidence/<name>/<video>.json for each name in `rerank.evidence`; tracks, where
+        near-duplicates are to count once; with `rerank.fusion: fitted`, fusion.json of the split it was fitted to.
+Writes: <cache>/<dataset>/<split>/decisions/<video>.json: the candidates with their evidence, final score and decision,
+        and why; possibly none is chosen (no target).
+Why:    evidence is gathered once, at a cost; deciding takes no model and no device, so another weight, threshold or
+        rule decides anew in seconds.
 """
 
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from stages.core.records import TrackId, Video
+from stages.core.config.loading import fitting_split
+from stages.core.records import Video
 from stages.core.run.cli import Job, run_stage
 from stages.core.run.runner import run_shard
-from stages.core.state.cache import Stamp
+from stages.core.state.cache import CacheError, Stamp, read_stamp
 from stages.core.state.choices import read_scores, read_threshold, write_choices
-from stages.core.state.evidence_file import ExpressionEvidence, read_evidence
-from stages.core.state.fingerprints import upstream
-from stages.core.state.graph import GATHER_EVIDENCE, RERANK_TRACKS, SCORE_TRACKS
+from stages.core.state.graph import FIT_FUSION, RERANK_TRACKS, SCORE_TRACKS, Layout
 from stages.datasets import open_split
 from stages.evidence.candidates import current_evidence
-from stages.evidence.fusion import decide
 
-NOTHING = 1.0  # no probability is above it: what has no word is answered with nothing
+if TYPE_CHECKING:
+    from stages.evidence.fusion.file import FusionFile
 
 
 def run(job: Job) -> None:
-    videos = open_split(job.config, job.dataset, job.split).videos()
-    run_shard(job, RERANK_TRACKS, videos, partial(ingredients, job), lambda _: partial(decide_video, job))
-
-
-def ingredients(job: Job, video: Video) -> Mapping[str, Any]:
-    """What a video's decisions depend on: the scores, and the evidence that was gathered for them.
+    """Brings the decisions on the job's shard to their finished state.
 
     Raises:
-        CacheError: a file is missing, or evidence was gathered for other scores or tracks.
+        ValueError: a fitted fusion is asked for on the split it was fitted to, or there is none.
     """
-    scores = upstream(job.layout, SCORE_TRACKS, video.id)
+    fitted = read_fitted(job) if job.settings.rerank.fusion == "fitted" else None
+    videos = open_split(job.config, job.dataset, job.split).videos()
+    run_shard(
+        job, RERANK_TRACKS, videos, partial(ingredients, job, fitted), lambda _: partial(decide_video, job, fitted)
+    )
+
+
+def read_fitted(job: Job) -> "FusionFile":
+    """The fusion that decides.
+
+    Raises:
+        ValueError: it was fitted to the split that is to be decided, or by another config.
+    """
+    from stages.evidence.fusion.file import read_fusion
+
+    place = fitting_split(job.config, job.dataset)
+    path = Layout.of(job.config, *place.split("/")).fusion
+    own = f"{job.dataset}/{job.split}"
+    if place == own:
+        raise ValueError(_refusal(own))
+    fitted, rerank = read_fusion(path), job.settings.rerank
+    if fitted.fitted_on == own:
+        raise ValueError(_refusal(own))
+    asked = (tuple(sorted(rerank.evidence)), rerank.rule.kind, rerank.same_iou)
+    if asked != (fitted.evidence, fitted.fusion.rule, fitted.fusion.same_iou):
+        raise CacheError(
+            f"{path}: was fitted to evidence {list(fitted.evidence)}, rule {fitted.fusion.rule}, same_iou "
+            f"{fitted.fusion.same_iou}; the config says {list(asked[0])}, {asked[1]}, {asked[2]}: {_remedy(place)}"
+        )
+    return fitted
+
+
+def ingredients(job: Job, fitted: "FusionFile | None", video: Video) -> Mapping[str, Any]:
+    """What a video's decisions depend on: the scores, the evidence that was gathered for them, the fitted fusion.
+
+    Raises:
+        CacheError: a file is missing, evidence was gathered for other scores or tracks, or the fusion was fitted to the
+            scores of another selector.
+    """
+    scores = read_stamp(job.layout.file(SCORE_TRACKS, video.id), SCORE_TRACKS.name)
     evidence = {name: current_evidence(job, name, video) for name in job.settings.rerank.evidence}
-    return {"scores": scores, "evidence": evidence}
-
-
-def decide_video(job: Job, video: Video, path: Path, stamp: Stamp) -> None:
-    """Writes the decisions on one video."""
-    scores, configured = job.layout.file(SCORE_TRACKS, video.id), job.settings.selector.threshold
-    threshold = read_threshold(scores) if configured == "auto" else configured
-    weights = {name: job.settings.rerank.weights[name] for name in job.settings.rerank.evidence}
-    gathered = {name: read_evidence(job.layout.file(GATHER_EVIDENCE, video.id, name)) for name in weights}
-    choices = read_scores(job.layout, video)
-    decided = {
-        e.id: decide(choices[e.id], _about(gathered, e.id), weights, threshold if e.has_word else NOTHING)
-        for e in video.expressions
+    if fitted is None:
+        return {"scores": scores.fingerprint, "evidence": evidence}
+    place = fitting_split(job.config, job.dataset)
+    path = Layout.of(job.config, *place.split("/")).fusion
+    if fitted.selector != scores.ingredients.get("selector"):
+        raise CacheError(f"{path}: was fitted to the scores of another selector; {_remedy(place)}")
+    return {
+        "scores": scores.fingerprint,
+        "evidence": evidence,
+        "fusion": read_stamp(path, FIT_FUSION.name).fingerprint,
     }
-    write_choices(path, stamp, decided, threshold, weights=weights)
 
 
-def _about(
-    gathered: Mapping[str, Mapping[str, ExpressionEvidence]], expression: str
-) -> dict[str, dict[TrackId, float]]:
-    """Name → track → log-odds, of the evidence that knows something of an expression."""
-    return {name: known[expression].log_odds for name, known in gathered.items() if expression in known}
+def decide_video(job: Job, fitted: "FusionFile | None", video: Video, path: Path, stamp: Stamp) -> None:
+    """Writes the decisions on one video."""
+    from stages.evidence.fusion.decide import decide
+    from stages.evidence.fusion.fixed import LOW, fixed_fusion
+    from stages.evidence.fusion.reading import decided, read_gathered, reasons, sentences_of
+
+    rerank, configured = job.settings.rerank, job.settings.selector.threshold
+    threshold = read_threshold(job.layout.file(SCORE_TRACKS, video.id)) if configured == "auto" else configured
+    fusion = fixed_fusion(rerank, threshold) if fitted is None else fitted.fusion
+    choices = read_scores(job.layout, video)
+    gathered = read_gathered(job.layout, video, rerank.evidence)
+    sentences = sentences_of(job.layout, video, choices, gathered, overlaps=fusion.same_iou is not None)
+    answers = {s.expression: decided(choices[s.expression], s, decide(fusion, s)) for s in sentences}
+    why = reasons(fusion, None if fitted is None else fitted.fitted_on, sentences)
+    write_choices(path, stamp, answers, fusion.parameters.get(LOW, threshold), why=why)
+
+
+def _refusal(own: str) -> str:
+    return (
+        f"{own}: the fusion is fitted to this split, so its decisions here would be flattered; decide on another split, "
+        "or set rerank.fit_on (or rerank.fusion: fixed)"
+    )
+
+
+def _remedy(place: str) -> str:
+    dataset, split = place.split("/")
+    return f"run `python -m stages.fit_fusion --dataset {dataset} --split {split}` again"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

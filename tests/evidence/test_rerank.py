@@ -9,21 +9,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from support.evidence import decide as rerank
 from support.evidence import gather, job_of, layout_of, make_config, weighed, write_project, write_scores
 from support.project import ROOT
 
 from stages import rerank_tracks
-from stages.core.records import TrackId
 from stages.core.run import runner
 from stages.core.state.cache import Stamp, read_json, read_stamp, write_json
-from stages.core.state.choices import Candidate
 from stages.core.state.evidence_file import read_evidence
 from stages.core.state.fingerprints import upstream
 from stages.core.state.graph import GATHER_EVIDENCE, RERANK_TRACKS, SCORE_TRACKS
-from stages.evidence.fusion import decide
 from stages.micro.mllm import build_random_mllm
 
 ALONE = {"rerank": {"evidence": []}}
@@ -55,44 +50,6 @@ def reason(root: Path) -> str:
     return str(json.loads(record.read_text(encoding="utf-8"))["error"])
 
 
-# ---------------------------------------------------------------- the fusion
-
-
-@given(
-    scores=st.lists(st.floats(-1e3, 1e3), max_size=6),
-    log_odds=st.floats(-100, 100),
-    threshold=st.floats(0, 1),
-)
-def test_without_weight_the_selector_decides_bit_for_bit(scores, log_odds, threshold):
-    candidates = [Candidate("grid", n, score) for n, score in enumerate(scores)]
-    known = {"judge": {TrackId("grid", n): log_odds for n in range(0, len(scores), 2)}}
-    plain, unweighed = decide(candidates, {}, {}, threshold), decide(candidates, known, {"judge": 0.0}, threshold)
-    assert [c.chosen for c in plain] == [c.chosen for c in unweighed]
-    assert [c.final for c in unweighed] == scores and [c.final for c in plain] == scores
-
-
-def test_evidence_moves_the_decision_and_none_may_be_chosen():
-    candidates = [Candidate("grid", 0, 0.5), Candidate("gdino", 0, -0.5), Candidate("grid", 1, 0.5)]
-    known = {"judge": {TrackId("grid", 0): -4.0, TrackId("gdino", 0): 4.0}, "other": {TrackId("grid", 0): 1.0}}
-    decided = decide(candidates, known, {"judge": 0.25, "other": 2.0}, 0.5)
-    assert [(c.evidence, c.final, c.chosen) for c in decided] == [
-        ({"judge": -4.0, "other": 1.0}, 1.5, True),
-        ({"judge": 4.0}, 0.5, True),
-        ({}, 0.5, True),
-    ]
-    decided = decide(candidates, {"judge": known["judge"]}, {"judge": 0.25}, 0.5)
-    assert [(c.final, c.chosen) for c in decided] == [(-0.5, False), (0.5, True), (0.5, True)]
-    assert not any(c.chosen for c in decide(candidates, {}, {}, 0.9))
-
-
-@given(st.permutations(["a", "b", "c"]))
-def test_the_order_of_names_does_not_matter_to_the_last_bit(names):
-    values = {"a": 0.1, "b": 1e16, "c": -1e16}
-    known = {name: {TrackId("grid", 0): values[name]} for name in names}
-    [decided] = decide([Candidate("grid", 0, 0.3)], known, dict.fromkeys(names, 1.0), 0.5)
-    assert decided.final == 0.3 + 0.1 + 1e16 - 1e16
-
-
 # ---------------------------------------------------------------- the stage
 
 
@@ -108,7 +65,9 @@ def test_the_stage_weighs_what_was_gathered(project):
             assert c.final == c.score + sum(0.5 * x for x in expected.values())
             assert c.chosen == (1 / (1 + math.exp(-c.final)) > 0.5)
     document = read_json(layout.file(RERANK_TRACKS, "v"), RERANK_TRACKS.name, RERANK_TRACKS.version)
-    assert document["weights"] == {"judge": 0.5} and document["threshold"] == 0.5
+    assert document["threshold"] == 0.5 and document["why"]["weights"] == {"score": 1.0, "evidence.judge": 0.5}
+    assert document["why"]["rule"] == {"kind": "threshold", "low": 0.5} and document["why"]["fitted_on"] is None
+    assert document["why"]["expressions"]["0"] == {"number": 1, "existence": {}}
     assert document["stamp"]["ingredients"]["evidence"] == {
         "judge": upstream(layout, GATHER_EVIDENCE, "v", "judge"),
     }

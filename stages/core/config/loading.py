@@ -65,6 +65,16 @@ def dataset_of(config: Config, dataset: str) -> Dataset:
     return config.datasets[dataset]
 
 
+def fitting_split(config: Config, dataset: str) -> str:
+    """<dataset>/<split> that a data set's fusion is fitted to; raises ConfigError where the config names none."""
+    place = settings_of(config, dataset).rerank.fit_on or dataset_of(config, dataset).selector.validate_on
+    if place is None:
+        raise ConfigError(f"rerank.fit_on and datasets.{dataset}.selector.validate_on are null: name a split to fit to")
+    own, _, split = place.partition("/")
+    check_split(config, own, split)
+    return place
+
+
 def variant(config: Config, dataset: str, selector: str, seed: int) -> Config:
     """The config with another architecture and training seed of a data set's selector, over all that it says."""
     raw = config.model_dump(mode="json")
@@ -170,7 +180,15 @@ def _resolve(config: Config, dataset: str) -> Settings:
     for overrides, where in layers:
         raw = merge(raw, overrides)
         _validate(model, raw, where)
-    return model.model_validate(raw)
+    return _validate(model, _with_own_training(raw), f"selector.{raw['selector']['name']}.training")
+
+
+def _with_own_training(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with what the chosen architecture trains with in other ways than `selector.training` says."""
+    own = raw["selector"][raw["selector"]["name"]].get("training") or {}
+    if "seed" in own:
+        raise ConfigError(f"selector.{raw['selector']['name']}.training.seed: the seed is given in selector.training")
+    return merge(raw, {"selector": {"training": own}})
 
 
 def _validate(model: type[M], raw: Mapping[str, Any], where: str) -> M:

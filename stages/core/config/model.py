@@ -15,8 +15,18 @@ from pydantic import Discriminator, Field, Tag, create_model
 from stages.core.backends import BACKENDS, Backed, Backend
 from stages.core.config.file import Config, Dataset, GroundingDinoModel, Model, Models, Preset, Sam2Model
 from stages.core.config.section import Parts, Positive, Section
-from stages.core.config.sections import Detector, Selector, SelectorSources, Settings, Tracks
-from stages.core.tables import EVIDENCE, FORMATS, SELECTORS, SOURCES, EvidenceKind, PromptSource, SelectorKind
+from stages.core.config.sections import Detector, Rerank, RuleChoice, Selector, SelectorSources, Settings, Tracks
+from stages.core.tables import (
+    EVIDENCE,
+    FORMATS,
+    RULES,
+    SELECTORS,
+    SOURCES,
+    EvidenceKind,
+    PromptSource,
+    Rule,
+    SelectorKind,
+)
 
 # Roles of models that stages load whatever the tables hold, and what is said of a role's model beside `Model`.
 STAGE_ROLES = ("sam2", "text")
@@ -46,6 +56,7 @@ class Described:
     selectors: tuple[SelectorKind, ...]
     kinds: tuple[EvidenceKind, ...]
     backends: tuple[Backend, ...]
+    rules: tuple[Rule, ...]
     formats: tuple[str, ...]
 
     @classmethod
@@ -55,6 +66,7 @@ class Described:
             tuple(SELECTORS.values()),
             tuple(EVIDENCE.values()),
             tuple(BACKENDS.values()),
+            tuple(RULES.values()),
             tuple(FORMATS),
         )
 
@@ -95,11 +107,16 @@ def _settings_fields(described: Described) -> dict[str, Any]:
         ),
         **{kind.name: _part(kind.settings) for kind in described.selectors},
     }
+    rule = {
+        "kind": _narrowed(RuleChoice, "kind", _one_of(rule.name for rule in described.rules)),
+        **{rule.name: _part(rule.settings) for rule in described.rules},
+    }
     return {
         "prompts": (_extended(Parts, prompts, "Prompts"), ...),
         "tracks": (_extended(Tracks, {"max_tracks": (_extended(Parts, caps, "MaxTracks"), ...)}), ...),
         "selector": (_extended(Selector, selector), ...),
         "evidence": _narrowed(Settings, "evidence", _named(_entry(described.kinds, described.backends))),
+        "rerank": (_extended(Rerank, {"rule": (_extended(RuleChoice, rule), ...)}), ...),
     }
 
 

@@ -132,7 +132,13 @@ class SelectorTraining(Section):
         "Only data sets that have them (see docs/shapes.md) are changed by it"
     )
     weight_decay: NonNegative = Field(description="Weight decay of AdamW")
-    plateau_factor: Unit = Field(description="Learning rate is multiplied by this on a plateau of the validation loss")
+    schedule: Literal["plateau", "linear"] = Field(
+        description="The learning rate: plateau = falls where the validation loss does; linear = straight to almost zero "
+        "over the second half of the epochs"
+    )
+    plateau_factor: Unit = Field(
+        description="plateau: the learning rate is multiplied by this where the validation loss no longer falls"
+    )
     plateau_patience: Annotated[int, Field(ge=0)] = Field(description="Epochs without improvement before that")
     clip_norm: PositiveFloat = Field(description="Gradient norm is clipped to this")
     precision: Precision = Field(description="Arithmetic on a GPU; the CPU trains in float32")
@@ -167,9 +173,39 @@ class Selector(Parts):
         return self[self.name]
 
 
+class RuleChoice(Parts):
+    """Its parts are the rules' own sections; only the chosen one's is looked at."""
+
+    kind: str = Field(description="The rule; its own section is rerank.rule.<kind>")
+
+    @property
+    def own(self) -> Any:
+        """The section of the chosen rule."""
+        return self[self.kind]
+
+
 class Rerank(Section):
     evidence: list[str] = Field(description="Names of `evidence` that decide beside the selector; none = it alone")
-    weights: dict[str, float] = Field(description="Name → weight of its log-odds; the selector's score weighs 1")
+    fusion: Literal["fixed", "fitted"] = Field(
+        description="Where weights come from: fixed = from here, the selector's score weighs 1; fitted = from labelled "
+        "tracks of another split (referee fit-fusion)"
+    )
+    weights: dict[str, float] = Field(description="fixed: name → weight of its log-odds of tracks")
+    existence_weights: dict[str, float] = Field(
+        description="fixed: name → weight of its log-odds that there is such an object at all; left out = 0"
+    )
+    fit_on: str | None = Field(
+        description="fitted: <dataset>/<split> that the fusion is fitted to, never the one that is decided; null = "
+        "selector.validate_on of the data set"
+    )
+    behind_best: bool = Field(
+        description="fitted: whether a value's distance from the best of its sentence is weighed too"
+    )
+    same_iou: Unit | None = Field(
+        description="Tracks that share more than this as tubes are one object: judged by the mean of their log-odds, and "
+        "counted once; null = every track is an object"
+    )
+    rule: RuleChoice
 
 
 class Evaluate(Section):
@@ -223,11 +259,12 @@ class Settings(Section):
                 raise ValueError(
                     f"evidence: {name!r} is not a valid name; a name has lower-case letters, digits and '_'"
                 )
-        for name in (*self.rerank.evidence, *self.rerank.weights):
+        rerank = self.rerank
+        for name in (*rerank.evidence, *rerank.weights, *rerank.existence_weights):
             if name not in self.evidence:
                 raise ValueError(f"rerank: no {name!r} in `evidence`; there are {sorted(self.evidence)}")
-        for name in self.rerank.evidence:
-            if name not in self.rerank.weights:
+        for name in rerank.evidence if rerank.fusion == "fixed" else ():
+            if name not in rerank.weights and name not in rerank.existence_weights:
                 raise ValueError(f"rerank.weights: {name} has no weight; give one, or take it out of rerank.evidence")
         if len(set(self.rerank.evidence)) < len(self.rerank.evidence):
             raise ValueError(f"rerank.evidence: {self.rerank.evidence} names one of them twice")

@@ -2,8 +2,8 @@
 
 Two JSON files per video. scores/<video>.json (score_tracks): {"expressions": {id: [candidate, …]}, "threshold": the
 probability above which the selector recommends to choose a track}; decisions/<video>.json (rerank_tracks): the same
-with `evidence`, `final` and `chosen` filled in, the threshold that was applied, and "weights": {name of evidence: weight}
-of what was weighed beside the scores.
+with `evidence`, `final` and `chosen` filled in, the probability below which nothing is chosen, and "why": how the
+decisions were made (stages/evidence/fusion/reading.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -54,11 +54,11 @@ def write_choices(
     choices: Choices,
     threshold: float | None = None,
     history: Mapping[str, Any] | None = None,
-    weights: Mapping[str, float] | None = None,
+    why: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes a file of scores or decisions; decisions of another system have neither threshold nor weights."""
+    """Writes a file of scores or decisions; decisions of another system have neither threshold nor reasons."""
     document = {expression: [asdict(c) for c in candidates] for expression, candidates in choices.items()}
-    beside = {"threshold": threshold, "weights": weights}
+    beside = {"threshold": threshold, "why": why}
     present = {name: value for name, value in beside.items() if value is not None}
     write_json(path, {"expressions": document, **present}, stamp, history)
 

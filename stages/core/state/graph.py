@@ -88,6 +88,10 @@ TRAIN_SELECTOR = Stage(
 )
 SCORE_TRACKS = Stage("score_tracks", "scores", ".json", 3, ("selector.sources.evaluate",), device=True)
 GATHER_EVIDENCE = Stage("gather_evidence", "evidence", ".json", 1, ("evidence.{branch}",), per="evidence", device=None)
+FUSION_KEYS = ("rerank.evidence", "rerank.behind_best", "rerank.same_iou", "rerank.rule")
+FIT_FUSION = Stage(
+    "fit_fusion", "fusion", ".json", 1, (*FUSION_KEYS, "selector.training.positive_iou", "evaluate.boundary_ratio")
+)
 RERANK_TRACKS = Stage("rerank_tracks", "decisions", ".json", 2, ("rerank", "selector.threshold"))
 EVALUATE = Stage("evaluate", "evaluation", ".json", 3, ("evaluate",))
 RENDER_PREDICTIONS = Stage("render_predictions", "render", ".json", 2, ("render",))
@@ -102,6 +106,7 @@ STAGES: Mapping[str, Stage] = {
         TRAIN_SELECTOR,
         SCORE_TRACKS,
         GATHER_EVIDENCE,
+        FIT_FUSION,
         RERANK_TRACKS,
         EVALUATE,
         RENDER_PREDICTIONS,
@@ -137,6 +142,11 @@ class Layout:
     def variant(self, selector: str, seed: int) -> Path:
         """The folder of a training on this split with another architecture or seed than the config's."""
         return self.folder(TRAIN_SELECTOR) / f"{selector}-{seed}"
+
+    @property
+    def fusion(self) -> Path:
+        """The fusion that was fitted to this split."""
+        return self.root / f"{FIT_FUSION.folder}{FIT_FUSION.suffix}"
 
     def frames(self, video: str) -> Path:
         """The folder that holds exactly the frames of a video, extracted or linked."""
