@@ -1,7 +1,8 @@
 """The training of a selector: steps over packed sentences, validation after every epoch, the best one kept.
 
-AdamW, ReduceLROnPlateau on the validation loss, clipped gradients (arXiv 2412.01136). The best epoch is
-the one of highest validation J&F; ties go to the one of lower loss, then the earlier.
+AdamW and clipped gradients; the learning rate falls on a plateau of the validation loss (arXiv 2412.01136), or
+straight to zero over the second half of the epochs. The best epoch is the one of highest validation J&F; ties go to
+the one of lower loss, then the earlier.
 """
 
 import json
@@ -35,6 +36,7 @@ from stages.training.processes import World
 from stages.training.task import Part, Task
 
 log = logging.getLogger(__name__)
+WARM_UP, LEAST_SHARE = 100, 0.02  # steps, and the share of the learning rate at the end, of schedule "linear"
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,9 @@ class SelectorTask(Task):
         """
         passes = self._passes_of(clock)
         n_samples = sum(len(expressions) for _, expressions in self._steps_of(clock.epoch)[clock.epoch_step])
+        if self.training.schedule == "linear":
+            for group in self.optimiser.param_groups:
+                group["lr"] = self.config.own.learning_rate * linear_share(clock.step, progress)
         seed_torch(self.training.seed, clock.epoch, clock.epoch_step, self.world.rank)  # of dropout
         sums = accumulate(self.model, passes, n_samples, self.config, self.device)
         self.world.add_up([*self.world.gradients(list(self.model.parameters())), sums])
@@ -168,7 +173,8 @@ class SelectorTask(Task):
             "train": self._mean_losses(),
             "validation": asdict(validation),
         }
-        self.scheduler.step(validation.loss)
+        if self.training.schedule == "plateau":
+            self.scheduler.step(validation.loss)
         epochs = self.epochs
         if epochs.best is None or _rank(entry) > _rank(epochs.best):
             epochs.best = entry
@@ -235,6 +241,11 @@ def accumulate(model: Network, passes: Sequence[Batch], n_samples: int, config: 
         (losses.total_B.sum() / n_samples).backward()
         sums += torch.stack([losses.parts[name].detach().sum() for name in names])
     return sums
+
+
+def linear_share(step: int, progress: float) -> float:
+    """The share of the learning rate after so many steps: warm-up, one half as it is, then straight to almost zero."""
+    return min(1.0, (step + 1) / WARM_UP) * max(LEAST_SHARE, min(1.0, 2 * (1 - progress)))
 
 
 def _rank(entry: Mapping[str, Any]) -> tuple[float, float]:
