@@ -24,27 +24,28 @@ def camera_path(scene: Scene) -> NDArray[np.float64]:
     scale = min(1.0, LONGEST / max(height, width))
     shape = (max(8, round(height * scale)), max(8, round(width * scale)))
     path_T2 = np.zeros((scene.n_frames, 2))
-    before_HW, start, points_P12 = None, 0, None
+    before_HW, start = None, 0
+    origin_P12 = points_P12 = np.zeros((0, 1, 2), np.float32)
     for t in range(scene.n_frames):
         grey_HW = cv2.cvtColor(scene.frame(t), cv2.COLOR_RGB2GRAY)
         if shape != scene.size:
             grey_HW = cv2.resize(grey_HW, shape[::-1], interpolation=cv2.INTER_AREA)
-        if before_HW is not None and points_P12 is not None and len(points_P12) >= FEWEST:
+        if before_HW is not None and len(points_P12) >= FEWEST:
             origin_P12, points_P12 = _follow(before_HW, grey_HW, origin_P12, points_P12)
             if len(points_P12) >= FEWEST:
                 path_T2[t] = path_T2[start] - np.median((points_P12 - origin_P12)[:, 0], axis=0)
             else:
-                path_T2[t], points_P12 = path_T2[t - 1], None
+                path_T2[t], points_P12 = path_T2[t - 1], points_P12[:0]
         elif t:
             path_T2[t] = path_T2[t - 1]
-        if points_P12 is None or len(points_P12) < FEWEST or t - start >= SEGMENT:
+        if len(points_P12) < FEWEST or t - start >= SEGMENT:
             start, points_P12 = t, _corners(scene, t, grey_HW, scale)
             origin_P12 = points_P12
         before_HW = grey_HW
     return path_T2 / scale
 
 
-def _corners(scene: Scene, t: int, grey_HW: NDArray[np.uint8], scale: float) -> "NDArray[np.float32] | None":
+def _corners(scene: Scene, t: int, grey_HW: NDArray[np.uint8], scale: float) -> NDArray[np.float32]:
     import cv2
 
     background_HW = np.full(grey_HW.shape, 255, np.uint8)
@@ -52,7 +53,7 @@ def _corners(scene: Scene, t: int, grey_HW: NDArray[np.uint8], scale: float) -> 
         if (x1 - x0) * (y1 - y0) < LARGEST_SHARE * grey_HW.size:
             background_HW[max(0, int(y0) - 3) : int(y1) + 4, max(0, int(x0) - 3) : int(x1) + 4] = 0
     found = cv2.goodFeaturesToTrack(grey_HW, CORNERS, 0.01, 5, mask=background_HW)
-    return None if found is None else np.asarray(found, np.float32)
+    return np.zeros((0, 1, 2), np.float32) if found is None else np.asarray(found, np.float32)
 
 
 def _follow(

@@ -9,7 +9,7 @@ Legend: N candidates.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from stages.evidence.questions import Parts
+from stages.evidence.questions import Part, Parts
 from stages.evidence.views.scene import Scene
 from stages.evidence.views.view import View
 
@@ -50,17 +50,17 @@ def compose(views: Sequence[View], scene: Scene, frames: Sequence[int], first: i
     )
 
 
-def _titled(number: int, block: Iterable[object]) -> list[object]:
+def _titled(number: int, block: Iterable[Part]) -> list[Part]:
     """The number stands before and after its block: what is read last knows whose it was."""
     return [f" object {number}:", *block, f" is {number}."]
 
 
-def joined(parts: Iterable[object]) -> Parts:
+def joined(parts: Iterable[Part]) -> Parts:
     """The same parts with neighbouring words as one."""
-    merged: list[object] = []
+    merged: list[Part] = []
     for part in parts:
-        if isinstance(part, str) and merged and isinstance(merged[-1], str):
-            merged[-1] += part
+        if isinstance(part, str) and merged and isinstance(before := merged[-1], str):
+            merged[-1] = before + part
         elif part != "":
             merged.append(part)
-    return tuple(merged)  # type: ignore[arg-type]
+    return tuple(merged)

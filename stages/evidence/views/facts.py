@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 
 from stages.evidence.questions import Parts
-from stages.evidence.views.course import MOVED, Course, courses_of, direction
+from stages.evidence.views.course import MOVED, Course, Floats, courses_of, direction
 from stages.evidence.views.pairs import relations
 from stages.evidence.views.scene import Scene
 
@@ -194,7 +194,7 @@ def _places(n: int, course: Course, courses: Sequence[Course | None]) -> list[Ph
     return phrases
 
 
-def _part(point_2: np.ndarray, width: float, height: float) -> str:  # type: ignore[type-arg]
+def _part(point_2: Floats, width: float, height: float) -> str:
     x, y = point_2[0] / width, point_2[1] / height
     column = "left" if x < 0.36 else "right" if x > 0.64 else ""
     row = "top" if y < 0.36 else "bottom" if y > 0.64 else ""
@@ -207,7 +207,7 @@ def _outermost(n: int, course: Course, courses: Sequence[Course | None]) -> list
     mine_2 = means[n]
     others = [mean for m, mean in enumerate(means) if m != n and mean is not None]
     assert mine_2 is not None
-    key: dict[str, Callable[[np.ndarray], float]] = {  # type: ignore[type-arg]
+    key: dict[str, Callable[[Floats], float]] = {
         "left": lambda v: float(-v[0]),
         "right": lambda v: float(v[0]),
         "top": lambda v: float(-v[1]),

@@ -48,7 +48,8 @@ class Scene:
     @cached_property
     def centre_NT2(self) -> NDArray[np.float32]:
         """Centres of the boxes in pixels."""
-        return (self.boxes_NT4[..., :2] + self.boxes_NT4[..., 2:]) / 2
+        centre_NT2: NDArray[np.float32] = (self.boxes_NT4[..., :2] + self.boxes_NT4[..., 2:]) * np.float32(0.5)
+        return centre_NT2
 
     @cached_property
     def extent_NT2(self) -> NDArray[np.float32]:

@@ -87,7 +87,8 @@ def true_tracks(clip: Clip) -> Candidates:
     area_NT = np.count_nonzero(masks_NTHW, axis=(2, 3))
     n, n_frames = area_NT.shape
     boxes_NT4 = np.zeros((n, n_frames, 4), np.float32)
-    for low, high, seen_NTL in ((0, 2, masks_NTHW.any(2)), (1, 3, masks_NTHW.any(3))):
+    for low, high, across in ((0, 2, 2), (1, 3, 3)):
+        seen_NTL = np.asarray(masks_NTHW.any(across))
         boxes_NT4[..., low] = seen_NTL.argmax(-1)
         boxes_NT4[..., high] = seen_NTL.shape[-1] - seen_NTL[..., ::-1].argmax(-1)
     boxes_NT4[area_NT == 0] = 0

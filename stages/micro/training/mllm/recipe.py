@@ -23,14 +23,16 @@ class Recipe:
     betas: tuple[float, float] = (0.9, 0.98)
     clip_norm: float = 1.0
     ema_decay: float = 0.99
-    vision_until: float = 0.15  # looks from single cards: the vision tower alone
-    nouns_until: float = 0.25  # noun phrases about a candidate on its own
-    moves_until: float = 0.29  # also where it is and which way it goes, from the numbers of its card
+    vision_until: float = 0.05  # looks from single cards: the vision tower alone
+    nouns_until: float = 0.17  # noun phrases about a candidate on its own
+    moves_until: float = 0.21  # also where it is and which way it goes, from the numbers of its card
     cards: int = 96  # per step of the first stage
     clips: int = 8  # per step of the others
     candidates: int = 6  # asked about per clip
     questions: int = 10  # per candidate
     tracks_from: float = 0.45  # from here on half of the clips are tracks, where any are given
+    against_from: float = 0.4  # from here on candidates are also asked about with yes against them: flipping comes last
+    against: float = 0.4  # their share
     mixes: tuple[float, float, float] = (0.75, 0.2, 0.05)  # shares of the views in MIXES
     nouns: tuple[float, float] = (0.3, 0.1)  # share of noun phrases, at the start and at the end of the last stage
     statements: tuple[float, float] = (0.6, 0.3)  # share of statements; the rest are sentences
@@ -57,6 +59,10 @@ class Recipe:
         done = max(0.0, (progress - self.moves_until) / (1 - self.moves_until))
         done = min(1.0, 2 * done)
         return _between(self.nouns, done), _between(self.statements, done)
+
+    def against_share(self, progress: float) -> float:
+        """Of candidates that are asked about with yes against them: none at first, since nothing is learnt from both at once."""
+        return self.against if progress >= self.against_from else 0.0
 
 
 def _between(ends: tuple[float, float], done: float) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
@@ -33,6 +34,7 @@ from stages.micro.training.sentences import ASPECT_WORDS
 from stages.training.clock import Clock
 from stages.training.descent import Descent
 
+Cards = NDArray[np.uint8]  # (V, S, S, 3)
 JUNK_WEIGHT = 0.35  # of a candidate without an object, when some are chosen to be asked about
 
 
@@ -110,19 +112,17 @@ class MllmTraining(Descent):
         loss, right = looks_loss(logits, looks_V4)
         return loss, {"vision.loss": float(loss.detach()), **{f"vision.{name}": value for name, value in right.items()}}
 
-    def _batch(
-        self, rng: np.random.Generator, step: int, progress: float, stage: str
-    ) -> "tuple[Items, list[np.ndarray]]":  # type: ignore[type-arg]
+    def _batch(self, rng: np.random.Generator, step: int, progress: float, stage: str) -> "tuple[Items, list[Cards]]":
         """The items of a step, and the cards that they show."""
         recipe = self.recipe
         if stage != "all":
-            return self._alone(rng, step, stage)
+            return self._alone(rng, step, progress, stage)
         views = MIXES[int(rng.choice(len(MIXES), p=recipe.mixes))]
         records = self._alike(rng, step, progress)
         count = min(recipe.candidates, *(len(record) for record in records))
         nouns, statements = recipe.shares(progress)
         longest = int(rng.choice(recipe.longest, p=recipe.longest_shares))
-        items, cards = Items(rng), []
+        items, cards = Items(rng, recipe.against_share(progress)), []
         for record in records:
             weights_N = np.where(record.looks_N4[:, 1] == UNKNOWN, JUNK_WEIGHT, 1.0)
             chosen = rng.choice(len(record), count, replace=False, p=weights_N / weights_N.sum())
@@ -138,11 +138,11 @@ class MllmTraining(Descent):
             cards.append(record.cards_NSS3)
         return items, cards
 
-    def _alone(self, rng: np.random.Generator, step: int, stage: str) -> "tuple[Items, list[np.ndarray]]":  # type: ignore[type-arg]
+    def _alone(self, rng: np.random.Generator, step: int, progress: float, stage: str) -> "tuple[Items, list[Cards]]":
         """Candidates on their own, by their cards."""
         recipe = self.recipe
         window = self._window(step)
-        items, cards = Items(rng), []
+        items, cards = Items(rng, recipe.against_share(progress)), []
         for _ in range(recipe.clips * 4):
             record = window[int(rng.integers(len(window)))]
             known = np.flatnonzero(record.looks_N4[:, 1] != UNKNOWN)
@@ -173,8 +173,8 @@ class MllmTraining(Descent):
     def _answers(
         self,
         items: "Items",
-        cards: "list[np.ndarray]",
-        stage: str,  # type: ignore[type-arg]
+        cards: list[Cards],
+        stage: str,
     ) -> tuple[Tensor, dict[str, float]]:
         packed, true_R, for_R = items.pack(self.words, cards)
         shown = np.concatenate(cards) if items.shows else cards[0][:1]
@@ -202,10 +202,10 @@ class MllmTraining(Descent):
 
 
 class Items:
-    """Contexts with the candidates and questions asked behind them; half of the candidates are asked with yes against them."""
+    """Contexts with the candidates and questions asked behind them; of a share of the candidates yes speaks against them."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
-        self.rng = rng
+    def __init__(self, rng: np.random.Generator, against: float = 0.5) -> None:
+        self.rng, self.against = rng, against
         self.contexts: list[Parts] = []
         self.abouts: list[Sequence[tuple[Parts, int]]] = []
         self.asked: list[Sequence[Sequence[Asked]]] = []
@@ -219,9 +219,10 @@ class Items:
     def shows(self) -> bool:
         return any(not isinstance(part, str) for of in self.abouts for parts, _ in of for part in parts)
 
-    def pack(self, words: Words, cards: "list[np.ndarray]") -> "tuple[packing.Packed, Tensor, Tensor]":  # type: ignore[type-arg]
+    def pack(self, words: Words, cards: list[Cards]) -> "tuple[packing.Packed, Tensor, Tensor]":
         """The row, and for each question whether its text is true and whether yes speaks for it."""
-        place_of, start = {}, 0
+        place_of: dict[int, int] = {}
+        start = 0
         for cards_NSS3 in cards:
             place_of |= {card.__array_interface__["data"][0]: start + n for n, card in enumerate(cards_NSS3)}
             start += len(cards_NSS3)
@@ -229,12 +230,12 @@ class Items:
         abouts, true, speaks_for = [], [], []
         for context, of, asked in zip(contexts, self.abouts, self.asked):
             pieces = []
-            for (parts, number), texts in zip(of, asked):
-                for_it = bool(self.rng.random() < 0.5)
+            for (parts, number), said in zip(of, asked):
+                for_it = bool(self.rng.random() >= self.against)
                 opening = TEMPLATES[0 if for_it else 1].format(number=number, text="").rstrip()
                 pieces.append(piece_of(words, joined((*parts, opening)), context.end, place_of))
-                true += [one.true for one in texts]
-                speaks_for += [for_it] * len(texts)
+                true += [one.true for one in said]
+                speaks_for += [for_it] * len(said)
             abouts.append(pieces)
         texts = [[[f" {one.text}" for one in of] for of in asked] for asked in self.asked]
         return pack(words, contexts, abouts, texts), torch.tensor(true), torch.tensor(speaks_for)
