@@ -41,7 +41,9 @@ class Architecture:
         """
         kind = SELECTORS[name]
         if unknown := set(inputs) - set(kind.inputs):
-            raise ValueError(f"selector {name!r} takes no input {', '.join(map(repr, sorted(unknown)))}; train it again")
+            raise ValueError(
+                f"selector {name!r} takes no input {', '.join(map(repr, sorted(unknown)))}; train it again"
+            )
         return cls(name, kind.network.model_validate(model), Tda.model_validate(tda), kind.taken(inputs))
 
     @property

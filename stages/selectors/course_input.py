@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from stages.selectors.batch import Batch, within
 
+COURSE = "course"  # its name in selector.inputs
 N_FEATURES, HIDDEN = 11, 64
 SPEED = 50.0  # objects cross a frame in about so many frames: makes speeds as large as places
 WINDOW = 5  # frames that a speed is averaged over: boxes of masks tremble

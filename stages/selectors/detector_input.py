@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from stages.selectors.batch import Batch
 from stages.selectors.course_input import zero_linear
 
+DETECTOR = "detector"  # its name in selector.inputs
 HIDDEN = 16
 
 

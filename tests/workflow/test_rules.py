@@ -1,6 +1,7 @@
 """What every rule says of itself: memory, time, devices, a log, a benchmark; and that no profile forgets a rule."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,15 @@ from snakemake.api import SnakemakeApi
 from snakemake.iocontainers import Wildcards
 from snakemake.settings.types import OutputSettings, ResourceSettings
 from support.project import ROOT
+from support.samples import MODELS, C, D
 
-from stages.core.config.loading import load_config, settings_of
+from stages.core.config.loading import load_config, merge, settings_of
 from stages.core.config.model import roles
-from stages.core.config.sections import Settings
+from stages.core.config.sections import Detector, Settings, Tda
 from stages.core.state.graph import STAGES
 from stages.core.tables import SELECTORS, SOURCES
+from stages.selectors.architectures import Architecture
+from stages.selectors.checkpoint import IMPORTED, Header, save_selector
 
 PROFILES = ROOT / "workflow/profiles"
 MAKES_NOTHING = {"help"}
@@ -26,8 +30,15 @@ STAGE_OF = {"train_variant": "train_selector"}
 @pytest.fixture(scope="module")
 def rules(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """The rules of the Snakefile by name, as Snakemake reads them with the project's config."""
-    place = tmp_path_factory.mktemp("rules")
-    (place / "config.yaml").symlink_to(ROOT / "config.yaml")
+    with read_rules(tmp_path_factory.mktemp("rules"), {}) as found:
+        yield found
+
+
+@contextmanager
+def read_rules(place: Path, over: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The rules with the project's config and what is merged over it."""
+    config = merge(yaml.safe_load((ROOT / "config.yaml").read_text()), over)
+    (place / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     with SnakemakeApi(OutputSettings()) as api:
         workflow = api.workflow(ResourceSettings(cores=8), snakefile=ROOT / "Snakefile", workdir=place)
         yield {rule.name: rule for rule in workflow._workflow.rules}
@@ -41,6 +52,13 @@ def resources(rule: Any, attempt: int = 1, **wildcards: str) -> dict[str, Any]:
     """What a job of the rule asks for."""
     values = {"dataset": "mevis", "split": "valid_u", "pid": "0", "n": "4", **wildcards}
     return dict(rule.expand_resources(Wildcards(fromdict=values), [], attempt).items())
+
+
+def inputs(rule: Any, **wildcards: str) -> set[str]:
+    """The files a job of the rule waits for, below the cache's folder."""
+    values = {"dataset": "mevis", "split": "valid_u", "pid": "0", "n": "4", **wildcards}
+    files = rule.expand_input(Wildcards(fromdict=values))[0]
+    return {str(file).removeprefix("results/cache/") for file in files}
 
 
 def wildcards_of(name: str) -> list[dict[str, str]]:
@@ -85,6 +103,32 @@ def test_devices_are_those_of_the_graph(rules: dict[str, Any]) -> None:
             branch = wildcards.get("source") or wildcards.get("evidence")
             assert asked == stage.gpus(own, branch), (name, wildcards)
     assert set(STAGES) <= set(rules)
+
+
+def test_a_detector_is_waited_for_where_a_selector_sees_its_scores(rules: dict[str, Any], tmp_path: Path) -> None:
+    prompts = {split: f"mevis/{split}/done/generate_prompts-gdino.json" for split in ("train", "valid_u")}
+    train = {"split": "train", "name": "soc", "seed": "1"}
+    plain = [inputs(rules["score_tracks"]), inputs(rules["train_selector"], **train)]
+    assert not set(prompts.values()) & set.union(*plain)
+    only_grid = {"sources": {"train": ["gt"], "evaluate": ["grid"]}}
+    with read_rules(tmp_path, {"selector": {"inputs": ["detector"], **only_grid}}) as seeing:
+        assert prompts["valid_u"] in inputs(seeing["score_tracks"])
+        for name in ("train_selector", "train_variant"):
+            assert set(prompts.values()) <= inputs(seeing[name], **train), name
+        assert prompts["valid_u"] in inputs(seeing["compare"])
+
+
+@pytest.mark.parametrize("seen", [(), ("detector",)])
+def test_a_given_selector_says_itself_what_it_sees(tmp_path: Path, seen: tuple[str, ...]) -> None:
+    architecture = Architecture("soc", MODELS["soc"], Tda(alpha=0, temperature=1), seen)
+    detector = Detector(source="gdino", match_iou=0.5) if seen else None
+    header = Header.of(architecture, C, D, {"sam2": IMPORTED, "text": IMPORTED}, 0.5, IMPORTED, detector)
+    save_selector(tmp_path / "given.safetensors", architecture.build(C, D), header)
+    given = {"weights": str(tmp_path / "given.safetensors"), "train": None}
+    over = {"selector": {"sources": {"evaluate": ["grid"]}}, "datasets": {"mevis": {"selector": given}}}
+    with read_rules(tmp_path, over) as found:
+        waits = "mevis/valid_u/done/generate_prompts-gdino.json" in inputs(found["score_tracks"])
+    assert waits == bool(seen)
 
 
 def test_a_profile_that_names_rules_names_every_rule_that_may_ask_for_a_device(rules: dict[str, Any]) -> None:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from stages.core.config.sections import Selector, Tda
 from stages.selectors.attention import VisibleAttention
 from stages.selectors.batch import Batch
-from stages.selectors.course_input import CourseInput
-from stages.selectors.detector_input import DetectorInput
+from stages.selectors.course_input import COURSE, CourseInput
+from stages.selectors.detector_input import DETECTOR, DetectorInput
 from stages.selectors.network import Losses, Network, Output
 from stages.selectors.soc.blocks import Attend, FeedForward
 from stages.selectors.soc.losses import soc_losses
@@ -63,8 +63,8 @@ class Soc(Network):
         self.read_slots = Attend(config)
         self.score = nn.Sequential(nn.Linear(3 * config.dim, config.dim), nn.ReLU(), nn.Linear(config.dim, 1))
         # last: with them, the other parameters are drawn as without
-        self.course = CourseInput(config.dim) if "course" in inputs else None
-        self.detector = DetectorInput() if "detector" in inputs else None
+        self.course = CourseInput(config.dim) if COURSE in inputs else None
+        self.detector = DetectorInput() if DETECTOR in inputs else None
 
     def forward(self, batch: Batch) -> Output:
         """Logits (B, N), pooled tracks r and expression e in one space, and the visibility gate."""

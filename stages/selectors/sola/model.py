@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from stages.core.config.sections import Selector, Tda
 from stages.selectors.attention import Attention
 from stages.selectors.batch import Batch, within
-from stages.selectors.course_input import CourseInput
-from stages.selectors.detector_input import DetectorInput
+from stages.selectors.course_input import COURSE, CourseInput
+from stages.selectors.detector_input import DETECTOR, DetectorInput
 from stages.selectors.network import Losses, Network, Output
 from stages.selectors.sola.losses import selection_losses
 from stages.selectors.sola.settings import SolaModel
@@ -54,8 +54,8 @@ class Sola(Network):
         self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(1, text_dim // 2))
         self.negative_token = nn.Embedding(config.n_negatives, text_dim)
         # last: with them, the published parameters are drawn as without
-        self.course = CourseInput(token_dim) if "course" in inputs else None
-        self.detector = DetectorInput() if "detector" in inputs else None
+        self.course = CourseInput(token_dim) if COURSE in inputs else None
+        self.detector = DetectorInput() if DETECTOR in inputs else None
 
     def forward(self, batch: Batch) -> Output:
         """Logits (B, N), and the pooled track tokens z (B, N, D)."""
