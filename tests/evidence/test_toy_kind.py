@@ -104,9 +104,9 @@ def test_a_kind_that_is_not_listed_is_refused_at_load(project):
 @pytest.mark.parametrize(
     ("entry", "reason"),
     [
-        ({"kind": "sise", "usual": 1.0}, "evidence.small: kind: one of detector, judge, size"),
-        ({"usual": 1.0}, "evidence.small: kind: one of detector, judge, size"),
-        ({"kind": "size"}, r"evidence\.small\.size\.usual: missing"),
+        ({"kind": "sise", "usual": 1.0}, "evidence.small: kind: one of .*judge.*, size"),
+        ({"usual": 1.0}, "evidence.small: kind: one of .*judge.*, size"),
+        ({"kind": "size"}, r"evidence\.small\.usual: missing"),
         ({"kind": "size", "usual": 1.0, "keyframes": 4}, "keyframes: unknown key"),
         ({"kind": "size", "usual": True}, "needs a number"),
     ],
@@ -123,5 +123,5 @@ def test_a_name_that_no_folder_can_have_is_refused_at_load(project, name):
 
 
 def test_a_weight_of_no_evidence_is_refused_at_load(project):
-    with pytest.raises(ConfigError, match=r"rerank: no 'juge' in `evidence`; there are \['detector', 'judge'\]"):
+    with pytest.raises(ConfigError, match=r"rerank: no 'juge' in `evidence`; there are \[.*'judge'"):
         make_config(project, {"rerank": {"weights": {"juge": 1.0}}})
