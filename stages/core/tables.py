@@ -200,6 +200,7 @@ class EvidenceKind:
         ingredients: (job, settings, video) → what it depends on beside scores or tracks, weights and settings.
         load: (job, settings, device) → what gathers a video's evidence. Imports its models itself.
         tasks: settings → what must be complete for the split beside scores or tracks, as "generate_prompts-gdino".
+        fitted_to: settings → the same of the split that fusions are fitted to.
         plan: (job, settings, video) → what is asked about it (stages.evidence.judging.plan.Plan), without a model; None
             = it asks nothing.
     """
@@ -211,6 +212,7 @@ class EvidenceKind:
     ingredients: Callable[["Job", Any, "Video"], Mapping[str, Any]]
     load: Callable[["Job", Any, str], Gather]
     tasks: Callable[[Any], tuple[str, ...]] = lambda _: ()
+    fitted_to: Callable[[Any], tuple[str, ...]] = lambda _: ()
     plan: Callable[["Job", Any, "Video"], Any] | None = None
 
     def check(self) -> None:

@@ -7,6 +7,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from stages.core.config.loading import (
+    fitting_split,
     parse_config,
     section_digest,
     settings_of,
@@ -75,6 +76,7 @@ NEEDS = {
     "train_selector": (64000, 1440),
     "score_tracks": (16000, 120),
     "gather_evidence": (32000, 480),
+    "fit_fusion": (16000, 120),
     "rerank_tracks": (8000, 60),
     "evaluate": (16000, 240),
     "render_predictions": (16000, 480),
@@ -260,15 +262,26 @@ def judged(wildcards):
         about = ["score_tracks"]
     else:
         about = tracks(own.selector.sources.evaluate)
-    return verified(wildcards, *dict.fromkeys([*about, *kind.tasks(entry)]))
+    files = verified(wildcards, *dict.fromkeys([*about, *kind.tasks(entry)]))
+    if elsewhere := kind.fitted_to(entry):
+        files += verified_elsewhere(
+            fitting_split(CONFIG, wildcards.dataset), *elsewhere
+        )
+    return files
 
 
 def gathered(wildcards):
-    """The evidence that decides beside the selector."""
+    """Scores, and the evidence that decides beside them."""
     names = settings(wildcards).rerank.evidence
-    return verified(
-        wildcards, *(STAGES["gather_evidence"].task(name) for name in names)
-    )
+    evidence = [STAGES["gather_evidence"].task(name) for name in names]
+    return verified(wildcards, "score_tracks", *evidence)
+
+
+def fusion(wildcards):
+    """The fusion that decides, fitted to another split; none where the config gives its weights."""
+    if settings(wildcards).rerank.fusion == "fixed":
+        return []
+    return verified_elsewhere(fitting_split(CONFIG, wildcards.dataset), "fit_fusion")
 
 
 def selector(wildcards):

@@ -23,10 +23,34 @@ rule gather_evidence:
         f"python -m stages.gather_evidence {SHARDED_JOB} --name {{wildcards.evidence}} {LOGGED}"
 
 
+# Not sharded: one job, of seconds.
+rule fit_fusion:
+    input:
+        gathered,
+    output:
+        touch(VERIFIED.replace("{task}", "fit_fusion")),
+    log:
+        f"{LOGS}/fit_fusion.log",
+    benchmark:
+        f"{LOGS}/fit_fusion.jsonl"
+    conda:
+        "../../envs/referee.yaml"
+    threads: threads_of
+    resources:
+        **needs("fit_fusion", "fit_fusion"),
+    params:
+        config=reads("fit_fusion"),
+    shell:
+        f"python -m stages.fit_fusion {JOB} {LOGGED}"
+
+
+ruleorder: fit_fusion > collect
+
+
 rule rerank_tracks:
     input:
-        scores=lambda wildcards: verified(wildcards, "score_tracks"),
-        evidence=gathered,
+        gathered=gathered,
+        fusion=fusion,
     output:
         touch(SHARD.replace("{task}", "rerank_tracks")),
     log:

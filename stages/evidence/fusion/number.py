@@ -54,12 +54,16 @@ ENDS |= {"beside", "behind", "between", "among", "across", "along", "around", "i
 ENDS |= {"inside", "outside", "against", "for", "not", "next", "closest", "nearest", "after", "before", "up", "down"}
 ONE_DOES, SOME_DO = {"is", "was", "has", "does", "isn't", "doesn't"}, {"are", "were", "have", "do", "aren't", "don't"}
 ENDS |= ONE_DOES | SOME_DO | {",", ";", ":", "."}
+ENGLISH = ARTICLES | ENDS | COUNTS.keys()
 NOUNS_IN_ING = {"thing", "king", "ring", "string", "wing", "building", "painting", "duckling", "ceiling", "something"}
 
 
 def number_of(text: str) -> int | None:
-    """The number of objects that a sentence asks for; None = unknown."""
-    numbers = [_number(phrase) for phrase in _joined(re.findall(r"[\w'-]+|[,;:.]", text.lower()))]
+    """The number of objects that a sentence asks for; None = unknown, as in every sentence that is not English."""
+    words = re.findall(r"[\w'-]+|[,;:.]", text.lower())
+    if not any(word in ENGLISH or word.isdecimal() or _is_participle(word) for word in words):
+        return None
+    numbers = [_number(phrase) for phrase in _joined(words)]
     known = [number for number in numbers if number is not None]
     return sum(known) if len(known) == len(numbers) and known else None
 

@@ -64,9 +64,10 @@ def sentences_of(
 
 def inputs_of(sentences: Sequence[Sentence], behind: bool) -> Inputs:
     """Score and all evidence that says something of some sentence: of its tracks, or of existence."""
-    names = list(dict.fromkeys(name for sentence in sentences for name in sentence.evidence))
-    evidence = [name for name in names if any(not np.isnan(s.evidence[name]).all() for s in sentences if len(s))]
-    existence = [name for name in names if any(not math.isnan(s.existence[name]) for s in sentences)]
+    said = [(name, of) for sentence in sentences for name, of in sentence.evidence.items()]
+    evidence = dict.fromkeys(name for name, of in said if not np.isnan(of).all())
+    asked = [(name, of) for sentence in sentences for name, of in sentence.existence.items()]
+    existence = dict.fromkeys(name for name, of in asked if not math.isnan(of))
     return Inputs(tuple(evidence), tuple(existence), behind=behind)
 
 
