@@ -111,7 +111,7 @@ def _report(job: Job, video: Video, n_tracks: int, n_frames: int, runtime: Runti
         video.id, n_tracks, n_frames, work, work / max(total, 1e-9), runtime.counts["encodes"], runtime.counts["rounds"],
     )  # fmt: skip
     seconds = {name: round(value, 3) for name, value in sorted(runtime.seconds.items())}
-    path = job.layout.root / "runtime" / f"{BUILD_TRACKS.name}-{job.source}" / f"{video.id}.json"
+    path = job.layout.runtime(BUILD_TRACKS, video.id, job.source)
     write_json(path, {"video": video.id, "tracks": n_tracks, "frames": n_frames, **runtime.counts, "seconds": seconds})
 
 

@@ -3,11 +3,12 @@
 Reads:  scores/<video>.json where the evidence's kind uses scores, tracks otherwise; and what the kind needs: frames,
         prompts, weights.
 Writes: <cache>/<dataset>/<split>/evidence/<name>/<video>.json: log-odds per expression and track, and where each
-        number comes from (stages.core.state.evidence_file).
+        number comes from (stages.core.state.evidence_file); and what each video took, under runtime/.
 Why:    gathering may need a GPU and money, deciding takes seconds: rerank_tracks weighs what is gathered here as
         often as needed. Kinds of evidence: stages/evidence/kinds/__init__.py.
 """
 
+import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +19,7 @@ from stages.core.config.loading import nearest
 from stages.core.records import Video
 from stages.core.run.cli import Job, execute, parse_job, stage_parser
 from stages.core.run.runner import Worker, run_shard
-from stages.core.state.cache import Stamp
+from stages.core.state.cache import Stamp, write_json
 from stages.core.state.evidence_file import asked_path, drop_asked, write_evidence
 from stages.core.state.graph import GATHER_EVIDENCE
 from stages.core.state.weights import weights_ids
@@ -46,8 +47,11 @@ def run(job: Job, name: str) -> None:
         gather = kind.load(job, settings, device)
 
         def work(video: Video, path: Path, stamp: Stamp) -> None:
+            start = time.perf_counter()
             write_evidence(path, stamp, gather(video, path, stamp), job.history)
             asked_path(path).unlink(missing_ok=True)
+            taken = {"video": video.id, "seconds": round(time.perf_counter() - start, 3)}
+            write_json(job.layout.runtime(GATHER_EVIDENCE, video.id, name), taken)
 
         return work
 

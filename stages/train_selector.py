@@ -7,7 +7,8 @@ Reads:  track and text files of the training split (`selector.sources.train`) an
 Writes: <cache>/<dataset>/<split>/selector/: best.safetensors; training.json, the finished marker, with the
         history and the threshold of best J&F; checkpoint.pt, from which a killed training goes on to the same
         bytes; curve.jsonl and tensorboard/. With --name or --seed, the same in selector/<name>-<seed>/: another
-        architecture or seed beside the configured one, for stages.tools.compare.
+        architecture or seed beside the configured one, for stages.tools.compare; with --variant, other settings too, in
+        selector/<name>-<label>-<seed>/.
 Why:    everything before it is frozen, so training reads tokens and features and opens no frame.
 
 On several devices of one machine: `torchrun --nproc-per-node 4 -m stages.train_selector --dataset … --split …`.
@@ -33,11 +34,12 @@ if TYPE_CHECKING:
     from stages.selectors.session import Part
 
 
-def run(job: Job, name: str | None = None, seed: int | None = None) -> None:
+def run(job: Job, name: str | None = None, seed: int | None = None, label: str | None = None) -> None:
     """Brings the split's selector to its finished state.
 
     Args:
         name, seed: in place of selector.name and selector.training.seed; the training gets a folder of its own.
+        label: one of compare.variants, whose keys of `selector` are changed too.
 
     Raises:
         ValueError: no ground truth, no track to train on, an upstream file missing, a loss that is not finite.
@@ -47,9 +49,9 @@ def run(job: Job, name: str | None = None, seed: int | None = None) -> None:
 
     if job.n_pids != 1:
         raise ValueError(f"--n-pids {job.n_pids}: training is one job; leave the flag out")
-    varied = name is not None or seed is not None
+    varied = name is not None or seed is not None or label is not None
     if varied:
-        job = vary(job, name, seed)
+        job = vary(job, name, seed, label)
     sources = job.settings.selector.sources
     train = open_part(job, f"{job.dataset}/{job.split}", sources.train)
     validation = open_part(job, validation_of(job), sources.evaluate)
@@ -57,7 +59,7 @@ def run(job: Job, name: str | None = None, seed: int | None = None) -> None:
     stamp = stamp_of(job, TRAIN_SELECTOR, {"inputs": inputs.digest, "weights": dict(inputs.weights)})
     folder = training_folder(job.config, job.dataset, job.split)
     if varied:
-        folder = job.layout.variant(job.settings.selector.name, job.settings.selector.training.seed)
+        folder = job.layout.variant(job.settings.selector.name, job.settings.selector.training.seed, label)
     Session(job, folder, stamp, inputs).train(train, validation, j_and_f)
 
 
@@ -75,11 +77,11 @@ def check_overfit(job: Job, n_videos: int) -> int:
     return 0 if last["validation"]["f1"] >= LEARNT else 1
 
 
-def vary(job: Job, name: str | None, seed: int | None) -> Job:
-    """The job with another selector.name or selector.training.seed."""
+def vary(job: Job, name: str | None, seed: int | None, label: str | None = None) -> Job:
+    """The job with another selector.name or selector.training.seed, and what a label of compare.variants changes."""
     own = job.settings.selector
     seed = own.training.seed if seed is None else seed
-    return replace(job, config=variant(job.config, job.dataset, name or own.name, seed))
+    return replace(job, config=variant(job.config, job.dataset, name or own.name, seed, label))
 
 
 def validation_of(job: Job) -> str:
@@ -110,6 +112,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--name", help="train this architecture instead of selector.name, in a folder of its own")
     parser.add_argument("--seed", type=int, help="train with this seed instead of the config's, in a folder of its own")
     parser.add_argument(
+        "--variant",
+        metavar="LABEL",
+        help="train with what compare.variants.LABEL changes in `selector`, in a folder of its own",
+    )
+    parser.add_argument(
         "--overfit",
         type=at_least(1),
         metavar="N",
@@ -121,8 +128,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(arguments: argparse.Namespace) -> int:
     job = parse_job(arguments)
     if arguments.overfit is not None:
-        return check_overfit(vary(job, arguments.name, arguments.seed), arguments.overfit)
-    run(job, arguments.name, arguments.seed)
+        return check_overfit(vary(job, arguments.name, arguments.seed, arguments.variant), arguments.overfit)
+    run(job, arguments.name, arguments.seed, arguments.variant)
     return 0
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from stages.core.digests import digest
 from stages.core.state.cache import CacheError, Stamp, read_json, write_json
-from stages.core.state.evidence_file import asked_path, read_evidence
+from stages.core.state.evidence_file import VideoEvidence, asked_path, read_evidence
 from stages.core.state.graph import GATHER_EVIDENCE
 from stages.core.state.temporary import remove_leftovers
 from stages.evidence.questions import Judge, PartlyAnswered, Picture, Question, Reply
@@ -131,6 +131,13 @@ def replies_in(path: Path) -> dict[str, Reply]:
     except (CacheError, KeyError, TypeError, ValueError):  # missing, damaged, or of another kind
         return {}
     return {answer.key: answer.reply for answer in answers}
+
+
+def keys_in(evidence: VideoEvidence) -> set[str]:
+    """The keys of all replies that the numbers of a video's evidence came from: how many questions were answered."""
+    said = [known.provenance for known in evidence.values()]
+    said += [entry.provenance for known in evidence.values() for entry in known.tracks]
+    return {str(raw["key"]) for provenance in said for raw in _answers_in(provenance)}
 
 
 def _answers_in(value: Any) -> Iterator[Mapping[str, Any]]:

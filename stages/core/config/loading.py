@@ -16,10 +16,11 @@ from stages.core.config.file import Config, Dataset, Model, Models
 from stages.core.config.model import config_model, settings_model
 from stages.core.config.places import check_places
 from stages.core.config.section import Section, Unshown
-from stages.core.config.sections import Settings
+from stages.core.config.sections import Rerank, Settings
 from stages.core.digests import digest
 
 M = TypeVar("M", bound=BaseModel)
+LIKE = "like"  # key of an entry of `evidence`: another entry, whose keys hold where this one says nothing
 
 
 class ConfigError(ValueError):
@@ -41,7 +42,7 @@ def load_config(*files: str | Path) -> Config:
 
 def parse_config(raw: Mapping[str, Any], where: str = "config") -> Config:
     """Validates a config that is already in memory; every data set's settings are resolved once."""
-    config = _validate(config_model(), raw, where)
+    config = _validate(config_model(), written_out(raw, where), where)
     for name in config.datasets:
         settings_of(config, name)
     try:
@@ -75,12 +76,36 @@ def fitting_split(config: Config, dataset: str) -> str:
     return place
 
 
-def variant(config: Config, dataset: str, selector: str, seed: int) -> Config:
-    """The config with another architecture and training seed of a data set's selector, over all that it says."""
+def variant(config: Config, dataset: str, selector: str, seed: int, label: str | None = None) -> Config:
+    """The config with another architecture and training seed of a data set's selector, over all that it says.
+
+    Args:
+        label: one of compare.variants, whose keys are changed too; None = of none.
+    """
     raw = config.model_dump(mode="json")
-    over = {"selector": {"name": selector, "training": {"seed": seed}}}
+    known = settings_of(config, dataset).compare.variants
+    if label is not None and label not in known:
+        raise ConfigError(f"no {label!r} in compare.variants{nearest(label, known)}")
+    chosen = {"name": selector, "training": {"seed": seed}}
+    over = {"selector": chosen if label is None else merge(known[label], chosen)}
     raw["datasets"][dataset]["settings"] = merge(raw["datasets"][dataset]["settings"], over)
-    return parse_config(raw, where=f"selector {selector}, seed {seed}")
+    return parse_config(raw, where=f"selector {selector}, seed {seed}" + (f", variant {label}" if label else ""))
+
+
+def decider(settings: Settings, line: str) -> Rerank:
+    """What `rerank` says for a line of compare.decisions.
+
+    Raises:
+        ConfigError: a key or a value of the line is not one of `rerank`, or it names evidence that there is not.
+    """
+    where = f"compare.decisions.{line}"
+    raw = merge(settings.rerank.model_dump(mode="json"), settings.compare.decisions[line].reranked)
+    rerank = _validate(type(settings.rerank), raw, where)
+    try:
+        settings.check_decider(rerank, where)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return rerank
 
 
 def check_split(config: Config, dataset: str, split: str) -> None:
@@ -128,6 +153,30 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
         merged[key] = merge(merged[key], value) if both else value
     return merged
+
+
+def written_out(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The config with every entry of `evidence` that is `like` another merged over that one.
+
+    Raises:
+        ConfigError: the other is not there, or is like this one.
+    """
+    entries = raw.get("evidence")
+    if not isinstance(entries, Mapping):
+        return dict(raw)
+    return {**raw, "evidence": {name: _written_out(entries, name, (), where) for name in entries}}
+
+
+def _written_out(entries: Mapping[str, Any], name: str, before: tuple[str, ...], where: str) -> Any:
+    entry = entries[name]
+    if not isinstance(entry, Mapping) or LIKE not in entry:
+        return entry
+    other = entry[LIKE]
+    if other not in entries or other in (*before, name):
+        hint = "; it is like itself" if other in entries else nearest(str(other), entries)
+        raise ConfigError(f"{where}: evidence.{name}.{LIKE}: no {other!r} to be like{hint}")
+    own = {key: value for key, value in entry.items() if key != LIKE}
+    return merge(_written_out(entries, other, (*before, name), where), own)
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -179,8 +228,12 @@ def _resolve(config: Config, dataset: str) -> Settings:
     )
     for overrides, where in layers:
         raw = merge(raw, overrides)
-        _validate(model, raw, where)
-    return _validate(model, _with_own_training(raw), f"selector.{raw['selector']['name']}.training")
+        _validate(model, written_out(raw, where), where)
+    raw = written_out(raw, f"datasets.{dataset}.settings")
+    settings = _validate(model, _with_own_training(raw), f"selector.{raw['selector']['name']}.training")
+    for line in settings.compare.decisions:
+        decider(settings, line)
+    return settings
 
 
 def _with_own_training(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,15 @@
 import re
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+)
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")  # of what is listed in an open table, and of an entry of `evidence`
 Unit = Annotated[float, Field(ge=0, le=1)]
@@ -45,6 +53,14 @@ def _kinds(annotation: Any) -> list[Any]:
     """The plain types in an annotation."""
     inside = get_args(annotation)
     return [kind for part in inside for kind in _kinds(part)] if inside else [annotation]
+
+
+class Partial(Section):
+    """A section whose keys may be left out, which is not the same as null: what was left out is not dumped either."""
+
+    @model_serializer(mode="wrap")
+    def _as_it_was_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in handler(self).items() if name in self.model_fields_set}
 
 
 class Parts(Section):

@@ -14,6 +14,7 @@ from stages.core.config.section import (
     Device,
     FrameRate,
     NonNegative,
+    Partial,
     Parts,
     Positive,
     PositiveFloat,
@@ -212,6 +213,31 @@ class Evaluate(Section):
     boundary_ratio: Unit = Field(description="Tolerance of F as a share of the image diagonal; 0.008 is official")
 
 
+class DecisionLine(Partial):
+    """A line of the table: whose scores, which evidence, and how they decide. Keys of `rerank` that are left out are as
+    there."""
+
+    selector: str | None = Field(
+        None, description="Architecture whose trainings score; left out = selector.name; null = evidence decides alone"
+    )
+    variant: str | None = Field(
+        None, description="One of compare.variants that its trainings are of; left out = as `selector` says"
+    )
+    seeds: Positive = Field(1, description="Runs with the first so many of compare.seeds; left out = 1")
+    evidence: list[str] = Field([], description="As rerank.evidence")
+    fusion: Literal["fixed", "fitted"] = Field("fitted", description="As rerank.fusion")
+    weights: dict[str, float] = Field({}, description="As rerank.weights; names that are left out are as there")
+    existence_weights: dict[str, float] = Field({}, description="As rerank.existence_weights")
+    behind_best: bool = Field(False, description="As rerank.behind_best")
+    same_iou: Unit | None = Field(None, description="As rerank.same_iou")
+    rule: dict[str, Any] = Field({}, description="As rerank.rule; keys that are left out are as there")
+
+    @property
+    def reranked(self) -> dict[str, Any]:
+        """What it says in other ways than `rerank`."""
+        return self.model_dump(mode="json", exclude={"selector", "variant", "seeds"})
+
+
 class Compare(Section):
     selectors: list[str] = Field(description="NAME=PLACE of selectors to compare (stages/comparison/selectors.py)")
     seeds: list[int] = Field(min_length=1, description="Seeds of trained selectors and of the random baseline")
@@ -221,6 +247,22 @@ class Compare(Section):
         description="Where scores are decided: numbers; calibrated = the one a selector's training found; config = "
         "selector.threshold; best = the one that does best on the split itself"
     )
+    variants: dict[str, dict[str, Any]] = Field(
+        description="Name → keys of `selector` that trainings of that name change, as {inputs: [course]}"
+    )
+    decisions: dict[str, DecisionLine] = Field(
+        description="Name of a line → a decision from scores and evidence, made in memory (stages/comparison/decisions.py)"
+    )
+
+    @model_validator(mode="after")
+    def _variants_exist(self) -> "Compare":
+        for label in self.variants:
+            if not NAME.fullmatch(label):  # it becomes part of a folder and a wildcard of the workflow
+                raise ValueError(f"variants: {label!r}: a name has lower-case letters, digits and '_'")
+        for name, line in self.decisions.items():
+            if line.variant is not None and line.variant not in self.variants:
+                raise ValueError(f"decisions: {name}: no {line.variant!r} in compare.variants")
+        return self
 
 
 class Render(Section):
@@ -259,13 +301,16 @@ class Settings(Section):
                 raise ValueError(
                     f"evidence: {name!r} is not a valid name; a name has lower-case letters, digits and '_'"
                 )
-        rerank = self.rerank
+        self.check_decider(self.rerank, "rerank")
+        return self
+
+    def check_decider(self, rerank: Rerank, where: str) -> None:
+        """Raises ValueError where it names evidence that there is not, or that has no weight."""
         for name in (*rerank.evidence, *rerank.weights, *rerank.existence_weights):
             if name not in self.evidence:
-                raise ValueError(f"rerank: no {name!r} in `evidence`; there are {sorted(self.evidence)}")
+                raise ValueError(f"{where}: no {name!r} in `evidence`; there are {sorted(self.evidence)}")
         for name in rerank.evidence if rerank.fusion == "fixed" else ():
             if name not in rerank.weights and name not in rerank.existence_weights:
-                raise ValueError(f"rerank.weights: {name} has no weight; give one, or take it out of rerank.evidence")
-        if len(set(self.rerank.evidence)) < len(self.rerank.evidence):
-            raise ValueError(f"rerank.evidence: {self.rerank.evidence} names one of them twice")
-        return self
+                raise ValueError(f"{where}.weights: {name} has no weight; give one, or take it out of {where}.evidence")
+        if len(set(rerank.evidence)) < len(rerank.evidence):
+            raise ValueError(f"{where}.evidence: {rerank.evidence} names one of them twice")

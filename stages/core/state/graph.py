@@ -139,9 +139,14 @@ class Layout:
         """A stage's file of one video; a video id with "/" makes subfolders."""
         return self.folder(stage, branch) / f"{video}{stage.suffix}"
 
-    def variant(self, selector: str, seed: int) -> Path:
-        """The folder of a training on this split with another architecture or seed than the config's."""
-        return self.folder(TRAIN_SELECTOR) / f"{selector}-{seed}"
+    def variant(self, selector: str, seed: int, label: str | None = None) -> Path:
+        """The folder of a training on this split with another architecture or seed than the config's, and other settings
+        where there is a label (compare.variants)."""
+        return self.folder(TRAIN_SELECTOR) / "-".join([selector, *([label] if label else []), str(seed)])
+
+    def runtime(self, stage: Stage, video: str, branch: str | None = None) -> Path:
+        """What a stage took for a video, which no stage reads: a file has the same bytes however long it took."""
+        return self.root / "runtime" / stage.task(branch) / f"{video}.json"
 
     @property
     def fusion(self) -> Path:
