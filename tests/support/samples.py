@@ -3,6 +3,7 @@
 import numpy as np
 
 from stages.selectors.batch import Sample, TrackFeatures
+from stages.selectors.course.settings import CourseModel
 from stages.selectors.soc.settings import SocModel
 from stages.selectors.sola.settings import SolaModel
 
@@ -19,7 +20,21 @@ SOC = SocModel(
     dropout=0.1,
     attention_dropout=0.1,
 )
-MODELS = {"sola": SOLA, "soc": SOC}
+COURSE = CourseModel(
+    dim=24,
+    n_heads=4,
+    n_layers=2,
+    n_text_layers=1,
+    n_times=8,
+    dropout=0.1,
+    pointers=True,
+    detector=True,
+    place_noise=0.01,
+    size_noise=0.05,
+    missed=0.1,
+    detector_missed=0.5,
+)
+MODELS = {"sola": SOLA, "soc": SOC, "course": COURSE}
 
 
 def tracks(n: int, t: int, seed: int = 0, absent: float = 0.3) -> TrackFeatures:

@@ -3,7 +3,7 @@
 Published selectors see SAM2's object tokens and nothing else. A token says who an object is; where it goes it hardly
 says. Here a track begins as its course in numbers, beside a small projection of its tokens and what a detector said
 of it. In every layer it reads the sentence, then looks at the other tracks through their courses relative to its own
-("left of", "follows", "the fastest"), as the words ask.
+("left of", "follows", "the fastest"), as the words ask; near-duplicates of a track count once (duplicates.py).
 
 Legend: B samples, V scenes, N tracks, W words, D width, H heads, C channels of an object token, L text width.
 """
@@ -18,6 +18,7 @@ from stages.core.config.sections import Selector
 from stages.selectors.attention import Attention
 from stages.selectors.batch import Batch
 from stages.selectors.course.courses import OWN, PAIR, Noise, mean_tokens, read_courses
+from stages.selectors.course.duplicates import compared
 from stages.selectors.course.losses import listwise
 from stages.selectors.course.settings import CourseModel
 from stages.selectors.detector_input import detector_features
@@ -57,13 +58,13 @@ class Course(Network):
         if self.tokens is not None:
             tracks_VND = tracks_VND + batch.scenes_of(self.tokens(mean_tokens(batch)))
         words_BWD = self.words(batch.words_BWD, batch.word_mask_BW)
-        x_BND, mask_BN = tracks_VND[batch.scene_B], batch.track_mask_BN
+        x_BND, compared_BNN = tracks_VND[batch.scene_B], compared(batch)[batch.scene_B]
         if self.detector is not None:
             x_BND = x_BND + self.detector(self._detections(batch))
         for layer in self.layers:
-            x_BND = layer(x_BND, words_BWD, batch.word_mask_BW, pairs_VNND, batch.scene_B, mask_BN)
+            x_BND = layer(x_BND, words_BWD, batch.word_mask_BW, pairs_VNND, batch.scene_B, compared_BNN)
         x_BND = self.norm(x_BND).float()
-        return Output(self.score(x_BND)[..., 0] * mask_BN, x_BND)
+        return Output(self.score(x_BND)[..., 0] * batch.track_mask_BN, x_BND)
 
     def loss_weights(self, config: Selector) -> Mapping[str, float]:
         return {"bce": 1.0, "listwise": config.own.listwise_weight}
@@ -142,16 +143,16 @@ class Layer(nn.Module):
         word_mask_BW: Tensor,
         pairs_VNND: Tensor,
         scene_B: Tensor,
-        mask_BN: Tensor,
+        compared_BNN: Tensor,
     ) -> Tensor:
         x_BND = x_BND + self.read(self.word_norm(x_BND), words_BWD, words_BWD, word_mask_BW)
-        x_BND = x_BND + self.compare(self.track_norm(x_BND), pairs_VNND, scene_B, mask_BN)
+        x_BND = x_BND + self.compare(self.track_norm(x_BND), pairs_VNND, scene_B, compared_BNN)
         thought_BND: Tensor = self.think(self.last_norm(x_BND))
         return x_BND + thought_BND
 
 
 class Comparison(nn.Module):
-    """Every track attends over all tracks by a small network of itself, the other, and the other's relative course.
+    """Every track attends over itself and the other objects by a small network of itself, the other, and the other's relative course.
 
     The network gives both the weight and the value: what is fetched from another track is the relation to it, not
     the track alone.
@@ -164,12 +165,12 @@ class Comparison(nn.Module):
         self.other, self.pair = nn.Linear(dim, dim, bias=False), nn.Linear(dim, dim, bias=False)
         self.weight, self.out = nn.Linear(dim, n_heads), nn.Linear(dim, dim)
 
-    def forward(self, x_BND: Tensor, pairs_VNND: Tensor, scene_B: Tensor, mask_BN: Tensor) -> Tensor:
-        """(B, N, D); padded tracks are never attended to. Pairs are projected once per scene, not per sentence."""
+    def forward(self, x_BND: Tensor, pairs_VNND: Tensor, scene_B: Tensor, compared_BNN: Tensor) -> Tensor:
+        """(B, N, D). Pairs are projected once per scene, not per sentence."""
         pairs_BNND = self.pair(pairs_VNND)[scene_B]
         relation_BNND = F.gelu(self.own(x_BND)[:, :, None] + self.other(x_BND)[:, None] + pairs_BNND)
         lowest = torch.finfo(relation_BNND.dtype).min
-        weight_BNNH = self.weight(relation_BNND).masked_fill(~mask_BN[:, None, :, None], lowest).softmax(2)
+        weight_BNNH = self.weight(relation_BNND).masked_fill(~compared_BNN[..., None], lowest).softmax(2)
         relation_BNNHd = relation_BNND.unflatten(-1, (self.n_heads, -1))
         fetched_BNHd = (relation_BNNHd * weight_BNNH[..., None]).sum(2)
         out_BND: Tensor = self.out(fetched_BNHd.flatten(2))
