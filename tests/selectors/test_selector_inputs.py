@@ -9,6 +9,7 @@ from support.samples import MODELS, C, D, sample, tracks
 from support.trainings import selector_section
 
 from stages.core.config.sections import Tda
+from stages.core.tables import SELECTORS
 from stages.selectors.architectures import Architecture
 from stages.selectors.batch import Batch, Sample, TrackFeatures, collate
 from stages.selectors.course_input import N_FEATURES, SPEED, course_features
@@ -17,7 +18,7 @@ from stages.selectors.network import Network
 
 TOLERANCE = {"atol": 1e-5, "rtol": 1e-5}
 BOTH = ("course", "detector")
-NAMES = pytest.mark.parametrize("name", list(MODELS))
+NAMES = pytest.mark.parametrize("name", [name for name in MODELS if SELECTORS[name].inputs])
 INPUTS = pytest.mark.parametrize("inputs", [("course",), ("detector",), BOTH], ids="+".join)
 
 NEXT_DRAW = {"sola": 1528988926, "soc": 301770692}  # of the generator after either network, before it could have inputs
@@ -184,3 +185,14 @@ def test_a_detector_that_said_nothing_is_told_from_one_that_said_little() -> Non
     expected = [[0, 0, 1], [0, 0, 0], [0.5, 0.25, 1], [0, 0, 0]]
     assert detector_features(batch)[0].tolist() == expected
     assert not detector_features(batch)[1].any()
+
+
+@NAMES
+def test_bfloat16_gives_float32_scores_near_those_of_float32(name: str) -> None:
+    model, batch = trained(name, BOTH), collate([detected(4, 25, 6), detected(3, 9, 4)])
+    with torch.no_grad():
+        exact_BN = model(batch).logits_BN
+        with torch.autocast("cpu", torch.bfloat16):
+            rough_BN = model(batch).logits_BN
+    assert rough_BN.dtype == torch.float32
+    assert (rough_BN - exact_BN).abs().max() < 0.1 * exact_BN.abs().max()
