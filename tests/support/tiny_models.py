@@ -272,3 +272,21 @@ def special_tokenizer(named: dict[str, str]) -> Any:
         extra_special_tokens=named,
         model_max_length=4096,
     )
+
+
+# Rows of the embeddings of the published models.
+FULL_VOCABULARY = {"qwen3_vl": 151_936, "internvl": 151_674, "smolvlm": 49_280}
+
+
+def widen(folder: Path, vocabulary: int) -> Path:
+    """Gives a saved MLLM a vocabulary of that size; the new rows are as random as the others."""
+    from transformers import AutoModelForImageTextToText
+
+    model = AutoModelForImageTextToText.from_pretrained(folder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model.resize_token_embeddings(vocabulary, mean_resizing=False)
+        for weight in (model.get_input_embeddings().weight, model.get_output_embeddings().weight):
+            torch.nn.init.normal_(weight, std=0.2)
+    model.save_pretrained(folder)
+    return folder
