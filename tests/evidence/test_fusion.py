@@ -1,16 +1,21 @@
 """The fusion as pure functions: columns, weights, near-duplicates, rules."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import Field
 from scipy.special import expit
+from support.evidence import make_config
 
+from stages.core.config.loading import ConfigError, settings_of
+from stages.core.config.section import Section, Threshold
 from stages.core.records import TrackId
-from stages.core.tables import RULES
+from stages.core.tables import RULES, Rule
 from stages.evidence.fusion.decide import Fusion, decide
 from stages.evidence.fusion.features import Inputs, column, table_of
 from stages.evidence.fusion.rules import Objects
@@ -186,3 +191,37 @@ def test_no_rule_chooses_what_is_not_above_low_or_more_than_was_asked(probabilit
         lowest = min((probability[g] for g in picked), default=math.inf)
         assert lowest > min(parameters["low"], parameters["high"])
         assert rule != "number" or number is None or len(picked) <= number
+
+
+# ---------------------------------------------------------------- another rule
+
+
+class BestSettings(Section):
+    low: Threshold = Field(description="The best object alone, above this probability")
+
+
+def the_best_alone(objects: Objects, parameters: Mapping[str, float]) -> np.ndarray:
+    best_G = np.arange(len(objects.probability_G)) == (objects.order or [0])[0]
+    return best_G & (objects.probability_G > parameters["low"])
+
+
+BEST = Rule("best", BestSettings, grid={"low": (0.25, 0.5, 0.75)}, choose=the_best_alone)
+
+
+def test_a_rule_is_one_value(tmp_path):
+    over = {"rerank": {"rule": {"kind": "best", "best": {"low": "auto"}}}}
+    with RULES.extended_by(BEST):
+        rule = settings_of(make_config(tmp_path, over), "shapes").rerank.rule
+        assert (rule.kind, rule.own.low) == ("best", "auto")
+        fusion = Fusion(0.0, {"score": 1.0}, None, "best", {"low": 0.5})
+        assert decide(fusion, sentence([0.5, 2.0, 1.0])).chosen_N.tolist() == [False, True, False]
+    with pytest.raises(ConfigError, match="rerank"):
+        make_config(tmp_path, over)
+
+
+def test_a_rule_that_searches_what_its_settings_lack_is_refused():
+    with (
+        pytest.raises(ValueError, match=r"rule 'best': its settings have no \['ratio'\]"),
+        RULES.extended_by(Rule("best", BestSettings, grid={"ratio": (0.5,)}, choose=the_best_alone)),
+    ):
+        pass

@@ -17,11 +17,12 @@ NO_BOX = (0.0, 0.0, 1.0, 1.0)
 
 def write_split(root: Path) -> None:
     write_index(root, CAPTIONS)
+    layout = layout_of(root)
     for video in VIDEOS:
-        write_frames(layout_of(root), video)
+        write_frames(layout, video)
         for source, n in N_TRACKS[video].items():
-            write_source(layout_of(root), video, source, n)
-        write_scores(layout_of(root), video, N_TRACKS[video])
+            write_source(layout, video, source, n)
+        write_scores(layout, video, N_TRACKS[video])
 
 
 def write_detections(root: Path, first: float = 0.75) -> None:

@@ -65,7 +65,7 @@ def wildcards_of(name: str) -> list[dict[str, str]]:
     """A job of every branch of a rule's stage."""
     stage = STAGES.get(STAGE_OF.get(name, name))
     if name == "train_variant":
-        return [{"name": selector, "seed": "1"} for selector in SELECTORS]
+        return [{"name": selector, "variant": "", "seed": "1"} for selector in SELECTORS]
     if stage is None or stage.per is None:
         return [{}]
     branches = {"source": SOURCES, "evidence": own_settings().evidence}[stage.per]
@@ -116,6 +116,28 @@ def test_a_detector_is_waited_for_where_a_selector_sees_its_scores(rules: dict[s
         for name in ("train_selector", "train_variant"):
             assert set(prompts.values()) <= inputs(seeing[name], **train), name
         assert prompts["valid_u"] in inputs(seeing["compare"])
+
+
+def test_evidence_waits_for_scores_only_where_it_uses_them(tmp_path: Path) -> None:
+    judge, mean = {"max_candidates": 4}, {"kind": "average", "of": ["detector", "judge"], "weights": "fitted"}
+    named = {"judge": judge, "mean": {**mean, "drop_invalid": True, "min_mass": 0.5}}
+    with read_rules(tmp_path, {"evidence": named}) as found:
+        gather = found["gather_evidence"]
+        waits = {name: inputs(gather, split="valid", evidence=name) for name in ("detector", "judge", "mean")}
+    scored = {name for name, files in waits.items() if "mevis/valid/done/score_tracks.json" in files}
+    assert scored == {"judge"}
+    assert "mevis/valid/done/build_tracks-grid.json" in waits["detector"] & waits["mean"]
+    for split in ("valid", "valid_u"):  # weights are fitted to valid_u
+        assert f"mevis/{split}/done/gather_evidence-judge.json" in waits["mean"]
+
+
+def test_a_fusion_is_fitted_to_another_split_before_it_decides(rules: dict[str, Any], tmp_path: Path) -> None:
+    fitted = "mevis/valid_u/done/fit_fusion.json"
+    assert fitted not in inputs(rules["rerank_tracks"], split="valid")
+    with read_rules(tmp_path, {"rerank": {"evidence": ["detector"], "fusion": "fitted"}}) as found:
+        needed = {f"mevis/{{}}/done/{task}.json" for task in ("score_tracks", "gather_evidence-detector")}
+        assert {fitted, *(file.format("valid") for file in needed)} == inputs(found["rerank_tracks"], split="valid")
+        assert {file.format("valid_u") for file in needed} == inputs(found["fit_fusion"])
 
 
 @pytest.mark.parametrize("seen", [(), ("detector",)])
