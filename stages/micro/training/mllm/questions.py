@@ -22,10 +22,15 @@ ASIDE = 0.07  # from the middle: clearly on one side
 
 @dataclass(frozen=True)
 class Asked:
-    """A text, and whether it is true of the candidate."""
+    """A text, and whether it is true of the candidate.
+
+    Attributes:
+        wrong: of a noun phrase the place of its wrong word, −1 = none is wrong; None where words are not judged one by one.
+    """
 
     text: str
     true: bool
+    wrong: int | None = None
 
 
 def noun_phrase(rng: Generator, looks_4: NDArray[np.int8]) -> Asked:
@@ -36,12 +41,19 @@ def noun_phrase(rng: Generator, looks_4: NDArray[np.int8]) -> Asked:
     chosen = rng.permutation(known)[: 1 + int(rng.choice(3, p=WORDS_SHARES))]
     values = {int(i): int(looks_4[i]) for i in chosen}
     true = rng.random() < 0.5
+    wrong = int(rng.choice(list(values)))
     if not true:
-        wrong = int(rng.choice(list(values)))
         n_words = len(ASPECT_WORDS[ASPECTS[wrong]])
         values[wrong] = (values[wrong] + 1 + int(rng.integers(n_words - 1))) % n_words
     said = Looks(**{ASPECTS[i]: ASPECT_WORDS[ASPECTS[i]][value] for i, value in values.items()})
-    return Asked(_worded(rng, said), true)
+    place = -1 if true else 1 + sorted(values).index(wrong)  # behind the article, in the order of the aspects
+    return Asked(_worded(rng, said), true, place)
+
+
+def all_looks(rng: Generator, looks_4: NDArray[np.int8]) -> Asked:
+    """Everything that is known of its looks: what is there to be said."""
+    known = {name: ASPECT_WORDS[name][value] for name, value in zip(ASPECTS, looks_4) if value != UNKNOWN}
+    return Asked(_worded(rng, Looks(**known)), True, -1) if known else Asked(_worded(rng, random_looks(rng)), False)
 
 
 def place_or_way(rng: Generator, record: Record, n: int) -> Asked:

@@ -23,9 +23,9 @@ class Recipe:
     betas: tuple[float, float] = (0.9, 0.98)
     clip_norm: float = 1.0
     ema_decay: float = 0.99
-    vision_until: float = 0.05  # looks from single cards: the vision tower alone
-    nouns_until: float = 0.17  # noun phrases about a candidate on its own
-    moves_until: float = 0.21  # also where it is and which way it goes, from the numbers of its card
+    vision_until: float = 0.045  # looks from single cards: the vision tower alone
+    nouns_until: float = 0.14  # noun phrases about a candidate on its own
+    moves_until: float = 0.18  # also where it is and which way it goes, from the numbers of its card
     cards: int = 96  # per step of the first stage
     clips: int = 8  # per step of the others
     candidates: int = 6  # asked about per clip
@@ -38,7 +38,10 @@ class Recipe:
     statements: tuple[float, float] = (0.6, 0.3)  # share of statements; the rest are sentences
     longest: tuple[int, ...] = (7, 9, 12, 40)  # words of a sentence in a step, with …
     longest_shares: tuple[float, ...] = (0.25, 0.35, 0.25, 0.15)  # … these chances: short ones leave less padding
-    wording: float = 0.3  # weight of the words of true sentences as targets
+    wording: float = 0.3  # weight of the words of true sentences as targets …
+    early_wording: float = 1.0  # … and while candidates are alone
+    judged: float = 0.5  # weight of what is true, told by the words themselves …
+    early_judged: float = 2.0  # … and while candidates are alone
     window: int = 96  # scenes in use at a time
     fresh: float = 1.5  # new ones per step
     fresh_tracks: float = 0.6  # videos with tracks, over and over

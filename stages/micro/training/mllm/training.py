@@ -24,12 +24,12 @@ from stages.micro.training.mllm import packing
 from stages.micro.training.mllm.generate import endless_record
 from stages.micro.training.mllm.initialise import prepare
 from stages.micro.training.mllm.packing import TEMPLATES, Words, hidden_states, pack, piece_of
-from stages.micro.training.mllm.questions import Asked, about_candidate, noun_phrase, place_or_way
+from stages.micro.training.mllm.questions import Asked, about_candidate, all_looks, noun_phrase, place_or_way
 from stages.micro.training.mllm.recipe import MIXES, Recipe
 from stages.micro.training.mllm.records import UNKNOWN, Record
 from stages.micro.training.mllm.scenes import Scenes
 from stages.micro.training.mllm.tracked import Tracked
-from stages.micro.training.mllm.vision import LooksHeads, features_of, looks_loss
+from stages.micro.training.mllm.vision import LooksPool, TruthHead, features_of, looks_loss
 from stages.micro.training.sentences import ASPECT_WORDS
 from stages.training.clock import Clock
 from stages.training.descent import Descent
@@ -58,19 +58,25 @@ class MllmTraining(Descent):
         model.model.language_model.config._attn_implementation = packing.NAME
         self.words = Words(self.processor.tokenizer)
         self.yes, self.no = self.words.token("yes"), self.words.token("no")
+        self.looks_words = [[self.words.token(f" {word}") for word in of] for of in list(ASPECT_WORDS.values())[1:]]
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            heads = LooksHeads(TRAINED.hidden, tuple(len(words) for words in ASPECT_WORDS.values())[1:])
+            heads = LooksPool(TRAINED.hidden, len(ASPECT_WORDS) - 1)
         self.temporary = tempfile.TemporaryDirectory() if folder is None else None
         root = Path(self.temporary.name) if self.temporary else folder
         assert root is not None
         self.scenes = Scenes(root / "scenes", partial(endless_record, seed))
         self.ahead, self.given = ahead, tracks
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed + 1)
+            self.truth = TruthHead(TRAINED.hidden)
         self.tracks = None if tracks is None else Scenes(root / "tracks", tracks, len(tracks))
         optimiser = torch.optim.AdamW(
-            _groups([model, heads], recipe.weight_decay), recipe.learning_rate, recipe.betas, fused=True
+            _groups([model, heads, self.truth], recipe.weight_decay), recipe.learning_rate, recipe.betas, fused=True
         )
-        super().__init__(recipe, seed, {"model": model, "heads": heads}, optimiser, recipe.ema_decay)
+        super().__init__(
+            recipe, seed, {"model": model, "heads": heads, "truth": self.truth}, optimiser, recipe.ema_decay
+        )
         self.heads = heads
 
     def identity(self) -> Mapping[str, Any]:
@@ -107,7 +113,9 @@ class MllmTraining(Descent):
         ]
         chosen = [cards[i] for i in rng.choice(len(cards), min(self.recipe.cards, len(cards)), replace=False)]
         features = features_of(self.model, np.stack([card for card, _ in chosen]))
-        logits = self.heads(features.view(len(chosen), packing.IMAGE_TOKENS, -1))
+        vectors = self.model.model.language_model.embed_tokens.weight
+        words = [vectors[ids] for ids in self.looks_words]
+        logits = self.heads(features.view(len(chosen), packing.IMAGE_TOKENS, -1), words)
         looks_V4 = torch.from_numpy(np.stack([looks for _, looks in chosen]).astype(np.int64))
         loss, right = looks_loss(logits, looks_V4)
         return loss, {"vision.loss": float(loss.detach()), **{f"vision.{name}": value for name, value in right.items()}}
@@ -151,8 +159,9 @@ class MllmTraining(Descent):
             ways = stage == "moves"
             asked = [
                 place_or_way(rng, record, n) if ways and rng.random() < 0.75 else noun_phrase(rng, record.looks_N4[n])
-                for _ in range(recipe.questions)
+                for _ in range(recipe.questions - 1)
             ]
+            asked.append(all_looks(rng, record.looks_N4[n]))
             items.add(composition.context, [(composition.about(0), record.first)], [asked])
             cards.append(record.cards_NSS3)
         return items, cards
@@ -183,11 +192,35 @@ class MllmTraining(Descent):
         right_R = torch.where(true_R == for_R, self.yes, self.no)
         answer = functional.cross_entropy(logits_RV, right_R)
         wording = self._wording(packed, states_LD, true_R & for_R)
+        judged = self._judged(packed, states_LD, items)
         odds_R = logits_RV[:, self.yes] - logits_RV[:, self.no]
         hit = ((odds_R > 0) == (right_R == self.yes)).float().mean()
-        values = {"answer": answer, "wording": wording, "right": hit, "tokens": torch.tensor(float(len(packed.ids_L)))}
-        loss = answer + self.recipe.wording * wording
+        values = {
+            "answer": answer,
+            "wording": wording,
+            "judged": judged,
+            "right": hit,
+            "tokens": torch.tensor(float(len(packed.ids_L))),
+        }
+        recipe = self.recipe
+        late = stage == "all"
+        loss = answer + (recipe.wording if late else recipe.early_wording) * wording
+        loss = loss + (recipe.judged if late else recipe.early_judged) * judged
         return loss, {f"{stage}.{name}": float(value.detach()) for name, value in values.items()}
+
+    def _judged(self, packed: packing.Packed, states_LD: Tensor, items: "Items") -> Tensor:
+        """How well the last word of each text tells whether it is true, and each word of a noun phrase for itself."""
+        places, truths = [], []
+        texts = (one for of in items.asked for asked in of for one in asked)
+        for one, start, said in zip(texts, packed.start_R.tolist(), packed.said_R.tolist(), strict=True):
+            if one.wrong is None:
+                places.append(start + said - 1)
+                truths.append(float(one.true))
+            else:
+                places += range(start + 1, start + said)
+                truths += [float(i != one.wrong) for i in range(1, said)]
+        odds = self.truth(states_LD[torch.tensor(places)])[:, 0]
+        return functional.binary_cross_entropy_with_logits(odds, torch.tensor(truths))
 
     def _wording(self, packed: packing.Packed, states_LD: Tensor, chosen_R: Tensor) -> Tensor:
         """How well the words of true sentences are foreseen."""

@@ -32,23 +32,36 @@ def features_of(model: Any, cards_VSS3: NDArray[np.uint8]) -> Tensor:
     return features
 
 
-class LooksHeads(nn.Module):
-    """Colour, texture and shape read from a card's image tokens by an attention pool; discarded after training.
+class LooksPool(nn.Module):
+    """Reads colour, texture and shape from a card's image tokens; discarded after training.
 
-    A card does not show the size: its crops have a scale of their own.
+    An attention pool per aspect is compared with the vectors of the words for it, so that image tokens come to hold
+    what the words mean before a sentence is read. A card does not show the size: its crops have a scale of their own.
     """
 
-    def __init__(self, hidden: int, classes: tuple[int, ...]) -> None:
+    def __init__(self, hidden: int, n_aspects: int) -> None:
         super().__init__()
-        self.queries = nn.Parameter(torch.randn(len(classes), hidden) * hidden**-0.5)
-        self.norm = nn.LayerNorm(hidden)
-        self.heads = nn.ModuleList(nn.Linear(hidden, n) for n in classes)
+        self.queries = nn.Parameter(torch.randn(n_aspects, hidden) * hidden**-0.5)
+        self.scale = nn.Parameter(torch.tensor(10.0))
 
-    def forward(self, tokens_VTD: Tensor) -> list[Tensor]:
-        normed_VTD = self.norm(tokens_VTD)
-        weights_VTA = (normed_VTD @ self.queries.T).softmax(1)
+    def forward(self, tokens_VTD: Tensor, words: list[Tensor]) -> list[Tensor]:
+        """Logits per aspect; `words` are the vectors (C, D) of the words of each."""
+        normed_VTD = functional.normalize(tokens_VTD, dim=-1)
+        weights_VTA = (self.scale * normed_VTD @ self.queries.T).softmax(1)
         pooled_VAD = weights_VTA.mT @ normed_VTD
-        return [head(pooled_VAD[:, i]) for i, head in enumerate(self.heads)]
+        return [
+            self.scale * pooled_VAD[:, i] @ functional.normalize(words_CD, dim=-1).T for i, words_CD in enumerate(words)
+        ]
+
+
+class TruthHead(nn.Linear):
+    """Whether a word, or the sentence that ends with it, is true of the candidate; discarded after training.
+
+    An answer comes several tokens later and depends on the polarity of the question; this says earlier what is compared.
+    """
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__(hidden, 1)
 
 
 def looks_loss(logits: list[Tensor], looks_V4: Tensor) -> tuple[Tensor, dict[str, float]]:
