@@ -20,7 +20,7 @@ from stages.training.command import Command, build_parser
 if TYPE_CHECKING:
     from stages.micro.training.mllm.training import MllmTraining
 
-DEFAULT = Length(steps=2500)
+DEFAULT = Length(steps=1900)
 DATASET = "shapes"
 
 
