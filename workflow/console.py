@@ -113,7 +113,7 @@ class ShortFormatter(DefaultFormatter):
 
 def title_of(rule: str, wildcards: Mapping[str, str]) -> str:
     """As "build_tracks grid mevis/valid_u 0-of-4"."""
-    parts = [rule, *(value for name, value in wildcards.items() if name not in PLACE)]
+    parts = [rule, *(value.removeprefix("-") for name, value in wildcards.items() if name not in PLACE)]
     parts += ["/".join(wildcards[name] for name in ("dataset", "split") if name in wildcards)]
     parts += [f"{wildcards['pid']}-of-{wildcards['n']}"] if "pid" in wildcards else []
     return " ".join(filter(None, parts))

@@ -6,6 +6,7 @@ Legend: N tracks of an expression.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,19 @@ Method = Callable[[View], list[Verdict]]
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What the evidence of a decision took per video, beside tracks and scores.
+
+    Attributes:
+        questions: that a model answered.
+        seconds: of gathering; None = not known for every video.
+    """
+
+    questions: float
+    seconds: float | None
+
+
+@dataclass(frozen=True)
 class Contender:
     """A line of the table, or one of the runs that it is the mean of.
 
@@ -63,6 +77,8 @@ class Contender:
         needs: a source that the mix must include; None = none.
         only: the one mix of sources that it has verdicts for; None = any.
         note: a remark for the table, once everything is measured.
+        cost: of a decision from evidence, once everything is measured; None = it is not one.
+        report: JSON values that say how it decides.
     """
 
     name: str
@@ -73,6 +89,8 @@ class Contender:
     needs: Source | None = None
     only: tuple[Source, ...] | None = None
     note: Callable[[], str] | None = None
+    cost: Callable[[], Cost] | None = None
+    report: Mapping[str, Any] | None = None
 
     def fits(self, mix: Sequence[Source]) -> bool:
         """Whether it can choose from tracks of these sources."""

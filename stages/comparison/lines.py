@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stages.comparison.contenders import Cost
 from stages.comparison.measure import BEST, OWN, SWEPT, Measurement, Mix
 from stages.metrics.protocol import Figures, mean
 
@@ -38,6 +39,7 @@ class Line:
         runs: how many.
         figures: by name: those of the protocol, the quoted one first, and TRACK_FIGURES.
         groups: group → its figures.
+        cost: of a decision from evidence; None = it is not one.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Line:
     runs: int
     figures: Mapping[str, Spread | None]
     groups: Mapping[str, Mapping[str, Spread | None]]
+    cost: Cost | None = None
 
     @property
     def sources(self) -> str:
@@ -88,7 +91,7 @@ def _line(key: tuple[str, Mix, str], runs: Sequence[Measurement], metric: str) -
     thresholds = [m.case.threshold for m in runs if m.case.threshold is not None]
     figures = _spreads([_first(m.figures, metric) | _of_tracks(m) for m in runs])
     groups = {group: _spreads([m.groups[group] for m in runs]) for group in runs[0].groups}
-    return Line(name, mix, label, mean(thresholds), len(runs), figures, groups)
+    return Line(name, mix, label, mean(thresholds), len(runs), figures, groups, runs[0].cost)
 
 
 def _first(figures: Figures, metric: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.comparison.contenders import Contender, Verdict
+from stages.comparison.contenders import Contender, Cost, Verdict
 from stages.comparison.recall import TRACKED, Ranks, has_labels
 from stages.comparison.video import Row, VideoScorer, View, open_view
 from stages.core.records import Source, Split, TrackId, Video
@@ -43,6 +43,7 @@ class Measurement:
         figures, groups: those of `metrics.json` (stages/metrics/report.py).
         tracks: precision, recall and F1 of the chosen tracks against the labels a selector learns from; None
             where the track files hold none.
+        cost: of a decision from evidence; None = it is not one.
     """
 
     case: Case
@@ -51,6 +52,7 @@ class Measurement:
     figures: Figures
     groups: Mapping[str, Figures]
     tracks: tuple[float, float, float] | None
+    cost: Cost | None = None
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,9 @@ class Measurer:
         tracks = (
             precision_recall_f1(np.concatenate(tally.chosen), np.concatenate(tally.labels)) if tally.labels else None
         )
-        return Measurement(case, contender.name, contender.run, summary["figures"], summary.get("groups", {}), tracks)
+        cost = None if contender.cost is None else contender.cost()
+        groups = summary.get("groups", {})
+        return Measurement(case, contender.name, contender.run, summary["figures"], groups, tracks, cost)
 
     def _best(self, measured: Sequence[Measurement]) -> Iterator[Measurement]:
         """Each contender at the threshold, swept or asked for, with the highest quoted figure."""

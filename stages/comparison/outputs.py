@@ -9,7 +9,7 @@ from stages.comparison.lines import Line
 from stages.comparison.measure import BEST, Mix
 from stages.comparison.plot import plot
 from stages.comparison.recall import Ranks
-from stages.comparison.tables import csv_of_lines, csv_of_ranks, markdown
+from stages.comparison.tables import csv_of_lines, csv_of_ranks, decisions_markdown, markdown
 from stages.core.state.cache import atomic_path, write_json
 from stages.core.state.marks import mark, refuse_foreign
 
@@ -51,11 +51,12 @@ def write_result(result: Result, folder: Path) -> None:
     write_json(folder / "compare.json", result.facts)
     title = f"{result.dataset}/{result.split}"
     files = [folder / "compare.png", folder / "compare.svg"]
-    plot(result.lines, result.swept, result.ranks, result.metric, title, files)
+    plain = [line for line in result.lines if line.cost is None]
+    plot(plain or result.lines, result.swept, result.ranks, result.metric, title, files)
 
 
 def document_block(result: Result) -> str:
-    """The table with the command that prints it and the notes needed to read it."""
+    """The tables with the command that prints them and the notes needed to read them."""
     notes = [
         f"{result.protocol}. In percent; ± is the sample standard deviation over seeds or runs; the rest is one run.",
         *result.notes,
@@ -63,7 +64,11 @@ def document_block(result: Result) -> str:
     if any(line.label == BEST for line in result.lines):
         notes.append("A threshold that is best here was chosen on this very split: more than anyone gets elsewhere.")
     listed = "".join(f"- {note}\n" for note in notes)
-    return f"`{result.command}` prints:\n\n{markdown(result.lines, result.metric)}\n{listed}"
+    decisions = [line for line in result.lines if line.cost is not None]
+    plain = [line for line in result.lines if line.cost is None]
+    tables = [markdown(plain, result.metric)] if plain else []
+    tables += [decisions_markdown(decisions, result.lines, result.metric)] if decisions else []
+    return f"`{result.command}` prints:\n\n{chr(10).join(tables)}\n{listed}"
 
 
 def _write(path: Path, text: str) -> None:

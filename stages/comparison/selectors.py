@@ -98,8 +98,11 @@ def _open(
     return [Contender(asked.name, _from_files(folder, SCORE_TRACKS), run, levels, swept=True, only=mix)]
 
 
-def trained(job: Job, name: str, seed: int) -> Path:
+def trained(job: Job, name: str, seed: int, label: str | None = None) -> Path:
     """The best weights of a finished training of this name and seed on the data set's training split.
+
+    Args:
+        label: one of compare.variants that the training is of; None = of none.
 
     Raises:
         ValueError: there is none; the message names the command that makes it.
@@ -108,13 +111,15 @@ def trained(job: Job, name: str, seed: int) -> Path:
     if choice.train is None:
         raise ValueError(f"datasets.{job.dataset}.selector.train is null: name the split that {name!r} is trained on")
     dataset, split = choice.train.split("/")
-    own = Layout.of(job.config, dataset, split).variant(name, seed)
-    for folder in (training_folder(job.config, dataset, split), own):
+    own = Layout.of(job.config, dataset, split).variant(name, seed, label)
+    configured = [training_folder(job.config, dataset, split)] if label is None else []
+    for folder in (*configured, own):
         if _made_with(folder) == (name, seed):
             return folder / BEST
+    flag = f" --variant {label}" if label else ""
     raise ValueError(
         f"{own}: holds no finished training of {name} with seed {seed}; run `python -m stages.train_selector --dataset "
-        f"{dataset} --split {split} --name {name} --seed {seed}`"
+        f"{dataset} --split {split} --name {name} --seed {seed}{flag}`"
     )
 
 
@@ -163,10 +168,10 @@ def _number(label: str) -> float:
 def _of_weights(job: Job, name: str, run: str, path: Path, thresholds: Sequence[str], device: str) -> Contender:
     selector = load(path, device)
     levels = thresholds_of(job, thresholds, selector.threshold)
-    return Contender(name, _in_place(job, path, selector), run, levels, swept=True)
+    return Contender(name, in_place(job, path, selector), run, levels, swept=True)
 
 
-def _in_place(job: Job, path: Path, selector: Selector) -> Method:
+def in_place(job: Job, path: Path, selector: Selector) -> Method:
     """Scores with the weights, as score_tracks does."""
     header = read_header(path)
 

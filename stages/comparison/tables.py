@@ -8,6 +8,7 @@ from stages.comparison.measure import BEST, OWN, Mix
 from stages.comparison.recall import Ranks
 
 SHOWN = ("J", "F", "J&F target", "N-acc", "T-acc", "Final")  # besides the quoted figure, where a protocol has them
+DECIDED = ("J&F target", "N-acc", "T-acc", "Final")
 NONE = "–"
 
 
@@ -49,9 +50,44 @@ def markdown(lines: Sequence[Line], metric: str) -> str:
     return f"{table}\n{metric} by group:\n\n{_table(['method', 'tracks', 'threshold', *groups], by_group)}"
 
 
+def decisions_markdown(decisions: Sequence[Line], lines: Sequence[Line], metric: str) -> str:
+    """The table of decisions from scores and evidence, and the quoted figure by group where there are groups.
+
+    Args:
+        lines: of the whole comparison; the oracle is looked for among them.
+    """
+    usual = [name for name in DECIDED if any(name in line.figures for line in decisions)]
+    head = ["decision", "tracks", "runs", metric, "of oracle", *usual, "questions", "seconds"]
+    body = [
+        [line.name, line.sources, str(line.runs), _percent(line.figures[metric]), _share(line, lines, metric)]
+        + [_percent(line.figures.get(name)) for name in usual]
+        + _cost(line)
+        for line in decisions
+    ]
+    table = f"Decisions from scores and evidence:\n\n{_table(head, body)}"
+    groups = list(dict.fromkeys(group for line in decisions for group in line.groups))
+    if not groups:
+        return table
+    by_group = [
+        [line.name, line.sources, str(line.runs)]
+        + [_percent(line.groups.get(group, {}).get(metric)) for group in groups]
+        for line in decisions
+    ]
+    return f"{table}\n{metric} of decisions by group:\n\n{_table(['decision', 'tracks', 'runs', *groups], by_group)}"
+
+
+def _cost(line: Line) -> list[str]:
+    """Questions and seconds per video."""
+    assert line.cost is not None
+    seconds = line.cost.seconds
+    return [f"{line.cost.questions:,.0f}", NONE if seconds is None else f"{seconds:,.1f}"]
+
+
 def _flat(line: Line) -> dict[str, Any]:
     row: dict[str, Any] = {"method": line.name, "sources": line.sources, "rule": line.label}
     row |= {"threshold": line.threshold, "runs": line.runs}
+    if line.cost is not None:
+        row |= {"questions per video": line.cost.questions, "seconds per video": line.cost.seconds}
     for prefix, figures in (("", line.figures), *((f"{group}: ", own) for group, own in line.groups.items())):
         for name, spread in figures.items():
             row[f"{prefix}{name}"] = None if spread is None else spread.mean

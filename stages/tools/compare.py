@@ -1,13 +1,15 @@
 """Compares ways to choose tracks on one split: selectors, thresholds, track sources, baselines and the oracle.
 
 Reads:  track, prompt and text files of the split, its annotations, and what --selector names: score files,
-        decisions, or selectors' weights, which are scored in place. No frame is opened, no other model loaded.
+        decisions, or selectors' weights, which are scored in place; evidence of this split and of the one that fusions
+        are fitted to. No frame is opened, no other model loaded.
 Writes: <results>/compare/<dataset>/<split>/ (or --out): table.md and table.csv, a line per method; sweep.csv, every
         scored method at all thresholds; recall.csv, recall of tracks by their number; compare.png, compare.svg;
-        compare.json, what was compared. --write puts the table into a document too, between its markers.
+        compare.json, what was compared, and what fusions were fitted. --write puts the table into a document too, between its markers.
 Why:    a figure says little by itself: here it stands beside what the tracks allow and what chance gives.
 
-Without flags it compares what the config's section `compare` says. The metrics are those of stages.evaluate.
+Without flags it compares what the config's section `compare` says, its decisions from scores and evidence among it; with
+--selector only those decisions that --decisions names. The metrics are those of stages.evaluate.
 """
 
 import argparse
@@ -44,6 +46,7 @@ class Request:
     """
 
     selectors: Sequence[str]
+    decisions: Sequence[str]
     baselines: Sequence[str]
     mixes: Sequence[tuple[Source, ...]]
     thresholds: Sequence[str]
@@ -92,12 +95,13 @@ def compare(job: Job, request: Request, split: Split, videos: Sequence[Video]) -
 
 
 def contenders_of(job: Job, request: Request, device: str) -> "list[Contender]":
-    """Baselines and selectors, in the order they were asked for.
+    """Baselines, selectors and decisions, in the order they were asked for.
 
     Raises:
         ValueError: one of them cannot choose from any of the sources, or there is none.
     """
     from stages.comparison.baselines import baselines
+    from stages.comparison.decisions import open_decisions
     from stages.comparison.measure import BEST
     from stages.comparison.selectors import open_selectors, parse_asked
     from stages.training.arithmetic import full_float32
@@ -106,12 +110,13 @@ def contenders_of(job: Job, request: Request, device: str) -> "list[Contender]":
     labels = [label for label in request.thresholds if label != BEST]
     asked = [parse_asked(text) for text in request.selectors]
     contenders = baselines(request.baselines, request.seeds) + open_selectors(job, asked, request.seeds, labels, device)
+    contenders += open_decisions(job, request.decisions, request.seeds, device)
     for contender in contenders:
         if not any(contender.fits(mix) for mix in request.mixes):
             names = ", ".join("+".join(mix) for mix in request.mixes)
             raise ValueError(f"{contender.name} needs tracks of {contender.wanted()}; --sources has {names}")
     if not contenders:
-        raise ValueError("nothing to compare: give --selector or --baselines")
+        raise ValueError("nothing to compare: give --selector, --decisions or --baselines")
     return contenders
 
 
@@ -152,19 +157,24 @@ def result_of(job: Job, request: Request, split: Split, videos: Sequence[Video],
         ranks=measurer.ranks,
         notes=[f"{job.dataset}/{job.split}: {part}, {n_expressions} expressions.", *measurer.notes()],
         command=request.command,
-        facts=facts_of(job, request, videos),
+        facts=facts_of(job, request, videos, measurer.contenders),
     )
 
 
-def facts_of(job: Job, request: Request, videos: Sequence[Video]) -> dict[str, Any]:
+def facts_of(job: Job, request: Request, videos: Sequence[Video], contenders: "Sequence[Contender]") -> dict[str, Any]:
     """What was compared, by which code."""
     from stages.core.state.provenance import commit
 
+    reports: dict[str, list[Any]] = {name: [] for name in request.decisions}
+    for contender in contenders:
+        if contender.report is not None:
+            reports[contender.name].append(contender.report)
     return {
         "dataset": job.dataset,
         "split": job.split,
         "videos": [video.id for video in videos],
         "selectors": list(request.selectors),
+        "decisions": reports,
         "baselines": list(request.baselines),
         "sources": ["+".join(mix) for mix in request.mixes],
         "thresholds": list(request.thresholds),
@@ -190,6 +200,9 @@ def request_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     places = "scores, decisions, pipeline, trained, a folder or a file; again for more, of one NAME for runs of one"
     add("--selector", action="append", metavar="NAME=PLACE", help=f"PLACE: {places}")
+    add(
+        "--decisions", nargs="*", metavar="LINE", help="lines of compare.decisions (default: all; with --selector none)"
+    )
     add("--baselines", nargs="*", metavar="NAME", help="oracle, gdino-best, gdino, largest, random, all, none")
     add("--sources", nargs="+", metavar="MIX", help="track sources to choose from, as grid gdino grid+gdino")
     add("--thresholds", nargs="+", metavar="T", help="numbers, config, calibrated, best")
@@ -203,9 +216,11 @@ def parse_request(arguments: argparse.Namespace, argv: Sequence[str]) -> tuple[J
     """Flags win over the config's section."""
     job = parse_job(arguments)
     defaults = job.settings.compare
+    lines = list(defaults.decisions) if arguments.selector is None else []
     out = Path(job.config.paths.results) / "compare" / arguments.dataset / arguments.split
     return job, Request(
         selectors=defaults.selectors if arguments.selector is None else arguments.selector,
+        decisions=list(dict.fromkeys(lines if arguments.decisions is None else arguments.decisions)),
         baselines=defaults.baselines if arguments.baselines is None else arguments.baselines,
         mixes=list(dict.fromkeys(parse_mix(text) for text in arguments.sources or defaults.sources)),
         thresholds=list(dict.fromkeys(map(str, arguments.thresholds or defaults.thresholds))),

@@ -4,9 +4,11 @@ from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.iocontainers import Wildcards
 from snakemake.logging import logger
 
 from stages.core.config.loading import (
+    decider,
     fitting_split,
     parse_config,
     section_digest,
@@ -55,6 +57,14 @@ EVIDENCE_NAMES = sorted(
         name
         for dataset in CONFIG.datasets
         for name in settings_of(CONFIG, dataset).evidence
+    }
+)
+
+VARIANTS = sorted(
+    {
+        label
+        for dataset in CONFIG.datasets
+        for label in settings_of(CONFIG, dataset).compare.variants
     }
 )
 
@@ -111,6 +121,7 @@ wildcard_constraints:
     pid="[0-9]+",
     n="[0-9]+",
     name="|".join(SELECTORS),
+    variant=f"(-({'|'.join(VARIANTS) or 'none'}))?",
     seed="[0-9]+",
 
 
@@ -159,10 +170,20 @@ def reads(stage):
 
 
 def reads_of_variant(wildcards):
-    """What `reads` gives for a training with another architecture and seed than the config's."""
-    over = variant(CONFIG, wildcards.dataset, wildcards.name, int(wildcards.seed))
-    own = settings_of(over, wildcards.dataset)
+    """What `reads` gives for a training with another architecture, seed or other settings than the config's."""
+    own = settings_of(varied(wildcards), wildcards.dataset)
     return section_digest(own, STAGES["train_selector"].reads(own, None))
+
+
+def varied(wildcards):
+    """The config of a training beside the configured one."""
+    label = wildcards.variant.removeprefix("-") or None
+    return varied_config(wildcards.dataset, wildcards.name, int(wildcards.seed), label)
+
+
+@cache
+def varied_config(dataset, name, seed, label):
+    return variant(CONFIG, dataset, name, seed, label)
 
 
 def replaceable(folder):
@@ -308,9 +329,10 @@ def seen_detections(wildcards):
 
 def training_inputs(wildcards):
     """Tracks, text and detections of the training split and of the split that picks the best epoch."""
-    own = settings(wildcards).selector
+    over = varied(wildcards) if wildcards.get("name") else CONFIG
+    own = settings_of(over, wildcards.dataset).selector
     validation = CONFIG.datasets[wildcards.dataset].selector.validate_on
-    read = ["encode_text", *detections(trained_detector(own, wildcards.get("name")))]
+    read = ["encode_text", *detections(trained_detector(own))]
     trained = verified(wildcards, *read, *tracks(own.sources.train))
     return trained + verified_elsewhere(
         validation, *read, *tracks(own.sources.evaluate)
@@ -330,7 +352,7 @@ def compared_selectors(wildcards):
     for asked in settings(wildcards).compare.selectors:
         name, _, place = asked.partition("=")
         if place == "trained":
-            files += trainings(wildcards, name)
+            files += trainings(wildcards, name, settings(wildcards).compare.seeds)
         elif place == "pipeline":
             files += selector(wildcards) + seen_detections(wildcards)
         elif place in ("scores", "decisions"):
@@ -339,14 +361,55 @@ def compared_selectors(wildcards):
     return files
 
 
-def trainings(wildcards, name):
+def trainings(wildcards, name, seeds, label=None):
     """The finished markers of an architecture's trainings, one per seed; the configured one serves for its own."""
     train = CONFIG.datasets[wildcards.dataset].selector.train
-    configured = settings_of(CONFIG, train.split("/")[0]).selector
-    own = (configured.name, configured.training.seed)
-    seen = verified(wildcards, *detections(trained_detector(configured, name)))
+    dataset = train.split("/")[0]
+    configured = settings_of(CONFIG, dataset).selector
+    over = varied_config(dataset, name, seeds[0], label)
+    seen = detections(trained_detector(settings_of(over, dataset).selector))
+    own = (configured.name, configured.training.seed, None)
+    beside = f"train_selector-{name}" + (f"-{label}" if label else "")
     tasks = [
-        "train_selector" if (name, seed) == own else f"train_selector-{name}-{seed}"
-        for seed in settings(wildcards).compare.seeds
+        "train_selector" if (name, seed, label) == own else f"{beside}-{seed}"
+        for seed in seeds
     ]
-    return seen + verified_elsewhere(train, *tasks)
+    return verified(wildcards, *seen) + verified_elsewhere(train, *tasks)
+
+
+def compared_decisions(wildcards):
+    """What the lines of the config's section `compare.decisions` are decided from: trainings of their selectors; evidence,
+    and tracks and text for scores, of this split and of the one that fusions are fitted to.
+    """
+    own = settings(wildcards)
+    files = []
+    for name, line in own.compare.decisions.items():
+        rerank = decider(own, name)
+        evidence = [STAGES["gather_evidence"].task(known) for known in rerank.evidence]
+        splits = [f"{wildcards.dataset}/{wildcards.split}"]
+        splits += fitted_splits(wildcards) if rerank.fusion == "fitted" else []
+        for split in splits:
+            place = own_place(split)
+            files += verified(
+                place, "encode_text", *tracks(own.selector.sources.evaluate), *evidence
+            )
+            if not line.is_without_selector:
+                seeds = own.compare.seeds[: line.seeds]
+                selector = line.selector or own.selector.name
+                files += trainings(place, selector, seeds, line.variant)
+    return list(dict.fromkeys(files))
+
+
+def own_place(reference):
+    """<dataset>/<split> as the wildcards of a job on it."""
+    return Wildcards(fromdict=dict(zip(("dataset", "split"), reference.split("/"))))
+
+
+def fitted_splits(wildcards):
+    """The split that fusions are fitted to; an error before any work where that is the compared one."""
+    place = fitting_split(CONFIG, wildcards.dataset)
+    if place == f"{wildcards.dataset}/{wildcards.split}":
+        raise WorkflowError(
+            f"{place}: compare.decisions are fitted to this split (rerank.fit_on), so they would be flattered on it"
+        )
+    return [place]

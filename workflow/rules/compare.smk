@@ -1,16 +1,16 @@
 # Which method is better: selectors of several seeds, baselines and the oracle on one split.
 
 
-# A training beside the configured one: another architecture or another seed.
+# A training beside the configured one: another architecture, another seed, or other settings (compare.variants).
 rule train_variant:
     input:
         training_inputs,
     output:
-        touch(f"{SPLIT}/done/train_selector-{{name}}-{{seed}}.json"),
+        touch(f"{SPLIT}/done/train_selector-{{name}}{{variant}}-{{seed}}.json"),
     log:
-        f"{LOGS}/train_selector-{{name}}-{{seed}}.log",
+        f"{LOGS}/train_selector-{{name}}{{variant}}-{{seed}}.log",
     benchmark:
-        f"{LOGS}/train_selector-{{name}}-{{seed}}.jsonl"
+        f"{LOGS}/train_selector-{{name}}{{variant}}-{{seed}}.jsonl"
     conda:
         "../../envs/referee.yaml"
     threads: threads_of
@@ -18,8 +18,9 @@ rule train_variant:
         **needs("train_selector", "train_selector"),
     params:
         config=reads_of_variant,
+        label=lambda wildcards: wildcards.variant.replace("-", "--variant ", 1),
     shell:
-        f"python -m stages.train_selector {JOB} --name {{wildcards.name}} --seed {{wildcards.seed}} {LOGGED}"
+        f"python -m stages.train_selector {JOB} --name {{wildcards.name}} --seed {{wildcards.seed}} {{params.label}} {LOGGED}"
 
 
 ruleorder: train_variant > collect
@@ -30,6 +31,7 @@ rule compare:
         tracks=compared_tracks,
         text=lambda wildcards: verified(wildcards, "encode_text"),
         selectors=compared_selectors,
+        decisions=compared_decisions,
         replaceable=lambda wildcards: replaceable(
             f"{RESULTS}/compare/{wildcards.dataset}/{wildcards.split}"
         ),
@@ -53,7 +55,7 @@ rule compare:
         **needs("compare", "score_tracks"),
     params:
         config=lambda wildcards: section_digest(
-            settings(wildcards), ["compare", "evaluate", "selector"]
+            settings(wildcards), ["compare", "evaluate", "rerank", "selector"]
         ),
     shell:
         f"python -m stages.tools.compare {JOB} --out {{output}} 2>&1 | tee {{log}}"

@@ -18,6 +18,7 @@ from stages.core.config.places import check_places
 from stages.core.config.section import Section, Unshown
 from stages.core.config.sections import Rerank, Settings
 from stages.core.digests import digest
+from stages.core.tables import SELECTORS
 
 M = TypeVar("M", bound=BaseModel)
 LIKE = "like"  # key of an entry of `evidence`: another entry, whose keys hold where this one says nothing
@@ -96,15 +97,19 @@ def decider(settings: Settings, line: str) -> Rerank:
     """What `rerank` says for a line of compare.decisions.
 
     Raises:
-        ConfigError: a key or a value of the line is not one of `rerank`, or it names evidence that there is not.
+        ConfigError: a key or a value of the line is not one of `rerank`, or it names evidence or a selector that there
+            is not.
     """
     where = f"compare.decisions.{line}"
-    raw = merge(settings.rerank.model_dump(mode="json"), settings.compare.decisions[line].reranked)
+    own = settings.compare.decisions[line]
+    raw = reduce(merge, (settings.rerank.model_dump(mode="json"), settings.compare.rerank, own.reranked))
     rerank = _validate(type(settings.rerank), raw, where)
     try:
         settings.check_decider(rerank, where)
+        if own.selector is not None:
+            SELECTORS[own.selector]
     except ValueError as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError(f"{where}: {str(error).removeprefix(where).lstrip(': ')}") from error
     return rerank
 
 

@@ -215,7 +215,7 @@ class Evaluate(Section):
 
 class DecisionLine(Partial):
     """A line of the table: whose scores, which evidence, and how they decide. Keys of `rerank` that are left out are as
-    there."""
+    in compare.rerank, or else as in `rerank`."""
 
     selector: str | None = Field(
         None, description="Architecture whose trainings score; left out = selector.name; null = evidence decides alone"
@@ -231,6 +231,16 @@ class DecisionLine(Partial):
     behind_best: bool = Field(False, description="As rerank.behind_best")
     same_iou: Unit | None = Field(None, description="As rerank.same_iou")
     rule: dict[str, Any] = Field({}, description="As rerank.rule; keys that are left out are as there")
+
+    @model_validator(mode="after")
+    def _varies_something(self) -> "DecisionLine":
+        if self.variant is not None and self.is_without_selector:
+            raise ValueError(f"variant {self.variant}: selector: null has no trainings; leave one of them out")
+        return self
+
+    @property
+    def is_without_selector(self) -> bool:
+        return self.selector is None and "selector" in self.model_fields_set
 
     @property
     def reranked(self) -> dict[str, Any]:
@@ -250,6 +260,7 @@ class Compare(Section):
     variants: dict[str, dict[str, Any]] = Field(
         description="Name → keys of `selector` that trainings of that name change, as {inputs: [course]}"
     )
+    rerank: dict[str, Any] = Field(description="Keys of `rerank` that `decisions` have in other ways than there")
     decisions: dict[str, DecisionLine] = Field(
         description="Name of a line → a decision from scores and evidence, made in memory (stages/comparison/decisions.py)"
     )
