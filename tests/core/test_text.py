@@ -1,7 +1,9 @@
 """encode_text: the real RobertaModel class with tiny random weights, through the stage's command line."""
 
 import hashlib
+import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -114,6 +116,18 @@ def test_a_video_without_expressions_is_a_finished_file(tmp_path: Path) -> None:
     assert read_text(tmp_path / "v.h5", video([])) == []
 
 
+def test_statements_follow_the_expressions(tmp_path: Path, encoder: TransformersTextEncoder) -> None:
+    plain = video(["one", "two"])
+    more = replace(plain, statements=tuple(Expression(f"s{i}", text, (), text) for i, text in enumerate(["a", "two"])))
+    stamp, features = Stamp(ENCODE_TEXT.name, ENCODE_TEXT.version, {}), encode_text.encode_all(encoder, more)
+    assert len(features) == 4 and features[3] is features[1], "encoded once"
+    write_text(tmp_path / "more.h5", stamp, more, features)
+    for found, expected in zip(read_text(tmp_path / "more.h5", more), features, strict=True):
+        np.testing.assert_array_equal(found.words_WD, expected.words_WD)
+    with pytest.raises(CacheError, match="holds other sentences than the index"):
+        read_text(tmp_path / "more.h5", plain)
+
+
 # ------------------------------------------------------------- the stage
 
 
@@ -174,6 +188,22 @@ def test_the_stage_encodes_a_split_and_repeats_nothing(flags: list[str], tmp_pat
     with h5py.File(a) as one, h5py.File(c) as other:
         start, stop = one["words/offset"][1:3]
         assert one["words/values"][start:stop].tobytes() == other["words/values"][:].tobytes()
+
+
+def test_a_video_that_gets_statements_is_encoded_anew_alone(flags: list[str], tmp_path: Path) -> None:
+    index, masks = (tmp_path / "data/test" / f"{name}.json" for name in ("meta_expressions", "mask_dict"))
+    write_json(masks, {})
+    assert encode_text.main(flags) == 0
+    a, c = (tmp_path / "cache/toy/test/text" / name for name in ("a.h5", "b/c.h5"))
+    before = a.stat().st_mtime_ns, c.stat().st_mtime_ns
+    document = json.loads(index.read_text())
+    document["videos"]["a"]["statements"] = {"s0": {"exp": "a cat", "anno_id": []}}
+    write_json(index, document)
+    assert encode_text.main(flags) == 0
+    assert a.stat().st_mtime_ns != before[0] and c.stat().st_mtime_ns == before[1]
+    with h5py.File(a) as file:
+        assert read_strings(file, "expressions") == ["0", "1", "2", "3", "s0"]
+        assert set(Stamp.loads(file.attrs["stamp"]).ingredients) == {"config", "expressions", "statements", "weights"}
 
 
 def test_missing_weights_name_the_mend(flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,6 +34,8 @@ SIZE, C, D, KINDS = (24, 32), 16, 32, 4
 SAM2, TEXT, DETECTOR = "5a2" * 5 + "0", "7e87" * 4, "d1d0" * 4
 MODEL = {"hidden_dim": 32, "n_heads": 4, "n_negatives": 4}
 SOC = {"dim": 32, "ffn_dim": 64, "n_heads": 4, "n_proxies": 4, "n_slots": 3, "dropout": 0.0, "attention_dropout": 0.0}
+COURSE = {"dim": 32, "n_layers": 2, "n_text_layers": 0, "n_times": 6, "dropout": 0.0, "place_noise": 0.001}
+COURSE |= {"size_noise": 0.0, "missed": 0.0, "detector": False}
 
 
 def toy_config(
@@ -56,6 +58,11 @@ def toy_config(
                 "inputs": list(inputs),
                 "sola": {**MODEL, **(model or {}), "learning_rate": rate},
                 "soc": {**SOC, "learning_rate": rate},
+                "course": {
+                    **COURSE,
+                    "learning_rate": rate,
+                    "training": {"schedule": "plateau", "statements": 0, "weight_decay": 0.01, **values},
+                },
                 "training": values,
             },
         },
@@ -80,10 +87,10 @@ def toy_job(config: Config, split: str = "train", **change: Any) -> Job:
     return make_job(config, "toy", split, **change)
 
 
-def make_toy(folder: Path, config: Config) -> None:
+def make_toy(folder: Path, config: Config, *, statements: bool = False) -> None:
     """The tree, and text and track files of both splits."""
     for seed, (split, n) in enumerate((("train", 6), ("valid_u", 3))):
-        write_split(folder / "data" / "toy" / split, n, seed)
+        write_split(folder / "data" / "toy" / split, n, seed, statements=statements)
         write_cache(config, split)
 
 
@@ -91,8 +98,12 @@ def kinds_of(video: int, seed: int) -> list[int]:
     return np.random.default_rng([seed, video]).permutation(KINDS)[:3].tolist()
 
 
-def write_split(folder: Path, n: int, seed: int, *, truth: bool = True) -> None:
-    """Three objects a video, of different kinds; each is named, one pair is, and one kind that is not there."""
+def write_split(folder: Path, n: int, seed: int, *, truth: bool = True, statements: bool = False) -> None:
+    """Three objects a video, of different kinds; each is named, one pair is, and one kind that is not there.
+
+    Args:
+        statements: as many again, about pairs and about nothing.
+    """
     (folder / "JPEGImages").mkdir(parents=True, exist_ok=True)
     videos, mask_dict = {}, {}
     for v in range(n):
@@ -104,6 +115,10 @@ def write_split(folder: Path, n: int, seed: int, *, truth: bool = True) -> None:
         entries += [(f"kind {kinds[0]} and {kinds[2]}", [keys[0], keys[2]]), (f"kind {absent}", [])]
         expressions = {str(e): {"exp": t, "anno_id": a} if truth else {"exp": t} for e, (t, a) in enumerate(entries)}
         videos[f"v{v}"] = {"frames": frames, "expressions": expressions}
+        if statements:
+            pairs = [(f"kind {kinds[i]} or {kinds[j]}", [keys[i], keys[j]]) for i, j in ((0, 1), (0, 2), (1, 2))]
+            more = [*pairs, (f"no kind {absent}", []), (f"only {absent}", [])]
+            videos[f"v{v}"]["statements"] = {f"s{i}": {"exp": t, "anno_id": a} for i, (t, a) in enumerate(more)}
         for i, key in enumerate(keys):
             mask_dict[str(key)] = [dict(masks.encode(square(i, t))) for t in range(len(frames))]
     (folder / "meta_expressions.json").write_text(json.dumps({"videos": videos}))
@@ -121,7 +136,7 @@ def write_cache(config: Config, split: str, *, sam2: str = SAM2, seed: int = 0) 
     layout = Layout.of(config, "toy", split)
     for video in open_split(config, "toy", split).videos():
         stamp = Stamp(ENCODE_TEXT.name, ENCODE_TEXT.version, {"weights": {"text": TEXT}})
-        write_text(layout.file(ENCODE_TEXT, video.id), stamp, video, [features(e.text) for e in video.expressions])
+        write_text(layout.file(ENCODE_TEXT, video.id), stamp, video, [features(e.text) for e in video.sentences])
         for source in SOURCES:
             write_toy_tracks(layout, video, source, sam2=sam2, seed=seed)
 

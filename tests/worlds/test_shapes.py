@@ -284,6 +284,7 @@ def test_statistics_count(root: Path) -> None:
     index = json.loads((root / "train/meta_expressions.json").read_text())["videos"]
     kinds = [e["kind"] for video in index.values() for e in video["expressions"].values()]
     assert lines["expressions"][0] == str(len(kinds))
+    assert lines["statements"] == ["192", "0"]
     assert lines["motion"][0] == f"{kinds.count('motion') / len(kinds):.1%}"
 
 

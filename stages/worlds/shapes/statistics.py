@@ -38,6 +38,7 @@ def _of_split(folder: Path) -> dict[str, str]:
     scenes = json.loads((folder / "scenes.json").read_text(encoding="utf-8"))
     objects = [one for scene in scenes.values() for one in scene["objects"]]
     expressions = [(scenes[name], e) for name, video in videos.items() for e in video["expressions"].values()]
+    statements = [one for video in videos.values() for one in video.get("statements", {}).values()]
     targeted = [(scene, e) for scene, e in expressions if e["obj_id"]]
     kinds = Counter(e["kind"] for _, e in expressions)
     frames = [len(video["frames"]) for video in videos.values()]
@@ -55,6 +56,8 @@ def _of_split(folder: Path) -> dict[str, str]:
         "of those with target: motion or time": _share(e["motion"] for _, e in targeted),
         "  and a double is not meant": _share(e["motion"] and _excludes_a_double(scene, e) for scene, e in targeted),
         "  several objects": _share(len(e["obj_id"]) > 1 for _, e in targeted),
+        "statements": str(len(statements)),
+        "  true of something": _share(bool(one["obj_id"]) for one in statements) if statements else "-",
     }
 
 
