@@ -12,7 +12,7 @@ class FrameSettings(Section):
 
     mode: Literal["uniform", "keyframes", "packed", "clips"] = Field(
         description="uniform = evenly over time; keyframes = the best of each of `count` stretches of time; packed = "
-        "keyframes, each beside a picture with grid² smaller frames of its stretch; clips = the keyframes of each of "
+        "keyframes, each beside a picture with grid² smaller frames of its stretch (view numbered); clips = the keyframes of each of "
         "`clips` stretches are judged apart"
     )
     count: Positive = Field(description="Frames per video; in mode clips per clip")

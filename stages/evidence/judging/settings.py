@@ -41,12 +41,6 @@ class AskingSettings(Backed):
             raise ValueError(f"{views} names a view twice")
         return views
 
-    @model_validator(mode="after")
-    def _packed_frames_are_shown(self) -> "AskingSettings":
-        if self.frames.mode == "packed" and "numbered" not in self.views:
-            raise ValueError("frames: mode packed shows whole frames; add numbered to views, or take another mode")
-        return self
-
     @property
     def all_at_once(self) -> bool:
         """Whether a question is about all candidates that are shown together."""

@@ -15,6 +15,7 @@ from stages.evidence.frames.packing import tiles_of
 from stages.evidence.frames.sightings import Sightings
 from stages.evidence.judging.candidates import Candidate
 from stages.evidence.judging.settings import AskingSettings
+from stages.evidence.questions import Parts, Picture
 from stages.evidence.views.compose import Composition, compose
 from stages.evidence.views.packed import Packed
 from stages.evidence.views.table import VIEWS
@@ -58,6 +59,7 @@ class Showing:
         self.view, self.settings = view, settings
         self.views = views_of(settings)
         self.compositions: dict[Any, Composition] = {}
+        self.pictures: dict[str, Picture] = {}
 
     def show(self, candidates: Sequence[Candidate]) -> list[Shown]:
         """The candidates in each stretch of time that is judged by itself; those that cannot be seen in it are left out."""
@@ -79,12 +81,20 @@ class Showing:
         if key not in self.compositions:
             frames = [t - stretch.window.start for t in stretch.shown]
             scene = self.view.scene(tracks, stretch.window) if tracks else None
-            self.compositions[key] = compose(self.views, scene, frames) if scene else Composition((), ())
+            composed = compose(self.views, scene, frames) if scene else Composition((), ())
+            blocks = tuple(self._kept(block) for block in composed.blocks)
+            self.compositions[key] = Composition(self._kept(composed.context), blocks)
         return Shown(seen, stretch.shown, tiles, self.compositions[key])
+
+    def _kept(self, parts: Parts) -> Parts:
+        """The same parts with equal pictures as one object: expressions share most of them, and each takes a megabyte."""
+        return tuple(
+            self.pictures.setdefault(part.digest, part) if isinstance(part, Picture) else part for part in parts
+        )
 
     def _tiles(self, stretch: Stretch) -> tuple[tuple[int, ...], ...]:
         frames = self.settings.frames
-        if frames.mode != "packed":
+        if not is_packed(self.settings):
             return ()
         return tuple(tuple(tiles_of(t, len(stretch.window), frames.count, frames.grid)) for t in stretch.shown)
 
@@ -98,13 +108,18 @@ class Showing:
         return np.asarray(visible_NT[:, times].any(axis=1))
 
 
+def is_packed(settings: AskingSettings) -> bool:
+    """Whether frames are packed; where no view shows whole frames with numbers there is nothing to pack."""
+    return settings.frames.mode == "packed" and "numbered" in settings.views
+
+
 def views_of(settings: AskingSettings) -> list[View]:
     """The views in the order of the config; packed frames are numbered ones in another arrangement.
 
     For questions about all candidates at once the blocks of all of them are shown before it.
     """
     views = {name: VIEWS[name](settings.frame_side, settings.card_side) for name in settings.views}
-    if settings.frames.mode == "packed":
+    if is_packed(settings):
         views["numbered"] = Packed(settings.frame_side, settings.frames.count, settings.frames.grid)
     if not settings.all_at_once:
         return list(views.values())
