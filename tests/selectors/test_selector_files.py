@@ -22,7 +22,8 @@ NAMES = pytest.mark.parametrize("name", list(MODELS))
 
 
 def network(name: str, alpha: float = 0.0) -> tuple[Network, Architecture]:
-    without = {"dropout": 0.0, "attention_dropout": 0.0}
+    drawn = {"dropout", "attention_dropout", "place_noise", "size_noise", "missed", "detector_missed"}
+    without = dict.fromkeys(drawn & type(MODELS[name]).model_fields.keys(), 0.0)
     architecture = Architecture(name, MODELS[name].model_copy(update=without), Tda(alpha=alpha, temperature=1.0))
     return architecture.build(C, D, seed=2), architecture
 

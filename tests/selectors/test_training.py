@@ -16,6 +16,7 @@ import yaml
 from support.kernel import same
 from support.project import ROOT
 from support.trainings import (
+    COURSE,
     MODEL,
     SAM2,
     SIZE,
@@ -57,7 +58,7 @@ def config(tmp_path: Path) -> Config:
     return config
 
 
-@pytest.fixture(scope="module", params=["sola", "soc"])
+@pytest.fixture(scope="module", params=["sola", "soc", "course"])
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Config]:
     """A selector that has learnt the small data set."""
     folder = tmp_path_factory.mktemp("trained")
@@ -90,7 +91,7 @@ def test_training_overfits_what_can_be_told_apart(trained: Config) -> None:
     assert [entry["epoch"] for entry in history] == list(range(1, EPOCHS + 1))
     assert history[-1]["train"]["loss"] < history[0]["train"]["loss"]
     losses = history[-1]["train"]
-    weights = {"bce": 1, "alignment": 0.3, "contrastive": 0.3, "gate": 0.1}
+    weights = {"bce": 1, "alignment": 0.3, "contrastive": 0.3, "gate": 0.1, "listwise": 0.3}
     assert losses["loss"] == pytest.approx(sum(weights[name] * x for name, x in losses.items() if name != "loss"))
     ranks = [(entry["validation"]["jf"], -entry["validation"]["loss"]) for entry in history]
     assert found["best"] == history[ranks.index(max(ranks))]
@@ -101,7 +102,7 @@ def test_the_selector_says_what_it_was_made_for(trained: Config) -> None:
     name = settings_of(trained, "toy").selector.name
     assert (header.name, header.token_dim, header.text_dim) == (name, 16, 32)
     assert header.weights == {"sam2": SAM2, "text": TEXT}
-    own = {"sola": MODEL, "soc": SOC}[name]
+    own = {"sola": MODEL, "soc": SOC, "course": COURSE}[name]
     assert {name: header.model[name] for name in own} == own
     assert list((folder_of(trained) / "tensorboard").glob("events.out.tfevents.*"))
 

@@ -24,6 +24,7 @@ from stages.selectors.course.settings import CourseModel
 from stages.selectors.detector_input import detector_features
 from stages.selectors.losses import weighted_bce
 from stages.selectors.network import Losses, Network, Output
+from stages.training.arithmetic import no_autocast
 
 COURSE_HIDDEN, PAIR_HIDDEN, TOKEN_HIDDEN, DETECTOR_HIDDEN = 256, 128, 64, 32
 MOST_WORDS = 128  # positions; later words share the last one
@@ -63,8 +64,9 @@ class Course(Network):
             x_BND = x_BND + self.detector(self._detections(batch))
         for layer in self.layers:
             x_BND = layer(x_BND, words_BWD, batch.word_mask_BW, pairs_VNND, batch.scene_B, compared_BNN)
-        x_BND = self.norm(x_BND).float()
-        return Output(self.score(x_BND)[..., 0] * batch.track_mask_BN, x_BND)
+        with no_autocast(x_BND):
+            x_BND = self.norm(x_BND.to(self.score.weight.dtype))
+            return Output(self.score(x_BND)[..., 0] * batch.track_mask_BN, x_BND)
 
     def loss_weights(self, config: Selector) -> Mapping[str, float]:
         return {"bce": 1.0, "listwise": config.own.listwise_weight}
