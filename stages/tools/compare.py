@@ -8,8 +8,8 @@ Writes: <results>/compare/<dataset>/<split>/ (or --out): table.md and table.csv,
         compare.json, what was compared, and what fusions were fitted. --write puts the table into a document too, between its markers.
 Why:    a figure says little by itself: here it stands beside what the tracks allow and what chance gives.
 
-Without flags it compares what the config's section `compare` says, its decisions from scores and evidence among it; with
---selector only those decisions that --decisions names. The metrics are those of stages.evaluate.
+Without flags it compares what the config's section `compare` says; with --selector or --decisions, of both only what they
+name. The metrics are those of stages.evaluate.
 """
 
 import argparse
@@ -98,7 +98,7 @@ def contenders_of(job: Job, request: Request, device: str) -> "list[Contender]":
     """Baselines, selectors and decisions, in the order they were asked for.
 
     Raises:
-        ValueError: one of them cannot choose from any of the sources, or there is none.
+        ValueError: one of them cannot choose from any of the sources, two would be one line, or there is none.
     """
     from stages.comparison.baselines import baselines
     from stages.comparison.decisions import open_decisions
@@ -109,7 +109,10 @@ def contenders_of(job: Job, request: Request, device: str) -> "list[Contender]":
     full_float32()
     labels = [label for label in request.thresholds if label != BEST]
     asked = [parse_asked(text) for text in request.selectors]
-    contenders = baselines(request.baselines, request.seeds) + open_selectors(job, asked, request.seeds, labels, device)
+    plain = baselines(request.baselines, request.seeds)
+    if same := {contender.name for contender in plain}.intersection(request.decisions):
+        raise ValueError(f"compare.decisions: {sorted(same)[0]!r} is the name of a baseline; give the line another")
+    contenders = plain + open_selectors(job, asked, request.seeds, labels, device)
     contenders += open_decisions(job, request.decisions, request.seeds, device)
     for contender in contenders:
         if not any(contender.fits(mix) for mix in request.mixes):
@@ -200,9 +203,7 @@ def request_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     places = "scores, decisions, pipeline, trained, a folder or a file; again for more, of one NAME for runs of one"
     add("--selector", action="append", metavar="NAME=PLACE", help=f"PLACE: {places}")
-    add(
-        "--decisions", nargs="*", metavar="LINE", help="lines of compare.decisions (default: all; with --selector none)"
-    )
+    add("--decisions", nargs="*", metavar="LINE", help="lines of compare.decisions")
     add("--baselines", nargs="*", metavar="NAME", help="oracle, gdino-best, gdino, largest, random, all, none")
     add("--sources", nargs="+", metavar="MIX", help="track sources to choose from, as grid gdino grid+gdino")
     add("--thresholds", nargs="+", metavar="T", help="numbers, config, calibrated, best")
@@ -216,11 +217,11 @@ def parse_request(arguments: argparse.Namespace, argv: Sequence[str]) -> tuple[J
     """Flags win over the config's section."""
     job = parse_job(arguments)
     defaults = job.settings.compare
-    lines = list(defaults.decisions) if arguments.selector is None else []
+    unasked = arguments.selector is None and arguments.decisions is None
     out = Path(job.config.paths.results) / "compare" / arguments.dataset / arguments.split
     return job, Request(
-        selectors=defaults.selectors if arguments.selector is None else arguments.selector,
-        decisions=list(dict.fromkeys(lines if arguments.decisions is None else arguments.decisions)),
+        selectors=defaults.selectors if unasked else arguments.selector or [],
+        decisions=list(dict.fromkeys(defaults.decisions if unasked else arguments.decisions or [])),
         baselines=defaults.baselines if arguments.baselines is None else arguments.baselines,
         mixes=list(dict.fromkeys(parse_mix(text) for text in arguments.sources or defaults.sources)),
         thresholds=list(dict.fromkeys(map(str, arguments.thresholds or defaults.thresholds))),

@@ -89,7 +89,7 @@ def test_every_line_is_in_the_table_of_decisions(world: Config, tmp_path: Path) 
     assert rows["oracle"]["questions per video"] == "" and float(rows["both"]["questions per video"]) == 0
     text = (tmp_path / "out/table.md").read_text()
     plain, decisions = text.split("Decisions from scores and evidence:\n\n")
-    assert "| oracle |" in plain and "| both |" not in plain
+    assert "| oracle |" in plain and "| sola |" in plain and "| both |" not in plain
     head = "| decision | tracks | runs | J&F | of oracle | J&F target | N-acc | T-acc | Final | questions | seconds |"
     assert decisions.startswith(head) and "J&F of decisions by group:" in decisions
     jf, top = (100 * float(rows[name]["J&F"]) for name in ("both", "oracle"))
@@ -114,6 +114,7 @@ def test_no_decision_is_made_for_who_asked_for_a_selector(world: Config, tmp_pat
     asked = ("--selector", "sola=trained", "--seeds", "0", "--baselines", "--thresholds", "calibrated")
     assert set(run(world, tmp_path / "out", *asked)) == {"sola"}
     assert set(run(world, tmp_path / "more", *asked, "--decisions", "both")) == {"sola", "both"}
+    assert set(run(world, tmp_path / "only", "--decisions", "both", "--baselines")) == {"both"}
 
 
 def test_two_runs_leave_the_same_bytes(world: Config, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ LINES = {
     "fixed": {"evidence": ["detector"], "fusion": "fixed", "weights": {"detector": 0.5}},
     "mean": {"selector": None, "evidence": ["twice"], **FITTED},
 }
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "evidence": {
         "detector": DETECTOR,
         "again": {"like": "detector", "pool": "mean"},
@@ -43,6 +43,8 @@ SETTINGS = {
     },
     "rerank": {"evidence": [], "fit_on": "toy/train"},
     "compare": {
+        "selectors": ["sola=trained"],
+        "thresholds": ["calibrated"],
         "seeds": [0, 1],
         "sources": ["grid+gdino"],
         "variants": {"course": {"inputs": ["course"]}},

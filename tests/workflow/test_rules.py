@@ -1,6 +1,6 @@
 """What every rule says of itself: memory, time, devices, a log, a benchmark; and that no profile forgets a rule."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,10 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def read_rules(place: Path, over: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The rules with the project's config and what is merged over it."""
+def read_rules(place: Path, over: dict[str, Any], replaced: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+    """The rules with the project's config and what is merged over it, or put in place of its sections."""
     config = merge(yaml.safe_load((ROOT / "config.yaml").read_text()), over)
+    config |= {name: over[name] for name in replaced}
     (place / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     with SnakemakeApi(OutputSettings()) as api:
         workflow = api.workflow(ResourceSettings(cores=8), snakefile=ROOT / "Snakefile", workdir=place)
@@ -107,14 +108,14 @@ def test_devices_are_those_of_the_graph(rules: dict[str, Any]) -> None:
 
 def test_a_detector_is_waited_for_where_a_selector_sees_its_scores(rules: dict[str, Any], tmp_path: Path) -> None:
     prompts = {split: f"mevis/{split}/done/generate_prompts-gdino.json" for split in ("train", "valid_u")}
-    train = {"split": "train", "name": "soc", "seed": "1"}
-    plain = [inputs(rules["score_tracks"]), inputs(rules["train_selector"], **train)]
+    variant = {"name": "soc", "seed": "1", "variant": ""}
+    plain = [inputs(rules["score_tracks"]), inputs(rules["train_selector"], split="train")]
     assert not set(prompts.values()) & set.union(*plain)
     only_grid = {"sources": {"train": ["gt"], "evaluate": ["grid"]}}
     with read_rules(tmp_path, {"selector": {"inputs": ["detector"], **only_grid}}) as seeing:
         assert prompts["valid_u"] in inputs(seeing["score_tracks"])
-        for name in ("train_selector", "train_variant"):
-            assert set(prompts.values()) <= inputs(seeing[name], **train), name
+        for name, wildcards in (("train_selector", {}), ("train_variant", variant)):
+            assert set(prompts.values()) <= inputs(seeing[name], split="train", **wildcards), name
         assert prompts["valid_u"] in inputs(seeing["compare"])
 
 
@@ -138,6 +139,36 @@ def test_a_fusion_is_fitted_to_another_split_before_it_decides(rules: dict[str, 
         needed = {f"mevis/{{}}/done/{task}.json" for task in ("score_tracks", "gather_evidence-detector")}
         assert {fitted, *(file.format("valid") for file in needed)} == inputs(found["rerank_tracks"], split="valid")
         assert {file.format("valid_u") for file in needed} == inputs(found["fit_fusion"])
+
+
+def test_a_comparison_waits_for_all_that_its_decisions_are_made_from(tmp_path: Path) -> None:
+    """Evidence, tracks and text of both splits, and a training per seed and variant, each of what it sees itself."""
+    lines = {
+        "one": {"selector": "course", "seeds": 2, "evidence": ["judge_mean"]},
+        "two": {"selector": "sola", "variant": "with_courses"},
+        "three": {"selector": None, "evidence": ["detector"], "fusion": "fixed", "weights": {"detector": 1.0}},
+    }
+    raw = yaml.safe_load((ROOT / "config.yaml").read_text())
+    raw["datasets"]["shapes"]["settings"]["compare"] |= {"selectors": [], "seeds": [4, 5], "decisions": lines}
+    with read_rules(tmp_path, {"datasets": raw["datasets"]}, replaced=("datasets",)) as found:
+        needed = inputs(found["compare"], dataset="shapes", split="valid_u")
+        of_one = inputs(found["gather_evidence"], dataset="shapes", split="valid_u", evidence="judge_mean")
+        blind, seeing = (
+            inputs(found["train_variant"], dataset="shapes", split="train", name="course", variant=label, seed="4")
+            for label in ("-no_detector", "")
+        )
+        with pytest.raises(Exception, match=r"shapes/dev: compare\.decisions are fitted to this split"):
+            inputs(found["compare"], dataset="shapes", split="dev")
+    for split in ("dev", "valid_u"):
+        tasks = ("gather_evidence-judge_mean", "encode_text", "build_tracks-grid", "generate_prompts-gdino")
+        assert {f"shapes/{split}/done/{task}.json" for task in tasks} <= needed
+    assert "shapes/valid_u/done/gather_evidence-detector.json" in needed
+    assert "shapes/dev/done/gather_evidence-detector.json" not in needed, "given weights are fitted to nothing"
+    trainings = {file.rsplit("/", 1)[1] for file in needed if "/train_selector" in file}
+    assert trainings == {f"train_selector-{name}.json" for name in ("course-4", "course-5", "sola-with_courses-4")}
+    assert "shapes/dev/done/gather_evidence-judge.json" in of_one, "its weights are fitted there"
+    waits = "shapes/train/done/generate_prompts-gdino.json"
+    assert waits in seeing and waits not in blind
 
 
 @pytest.mark.parametrize("seen", [(), ("detector",)])
