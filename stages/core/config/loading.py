@@ -104,12 +104,12 @@ def decider(settings: Settings, line: str) -> Rerank:
     own = settings.compare.decisions[line]
     raw = reduce(merge, (settings.rerank.model_dump(mode="json"), settings.compare.rerank, own.reranked))
     rerank = _validate(type(settings.rerank), raw, where)
+    if own.selector is not None and own.selector not in SELECTORS:
+        raise ConfigError(f"{where}: no selector {own.selector!r}{nearest(own.selector, SELECTORS)}")
     try:
         settings.check_decider(rerank, where)
-        if own.selector is not None:
-            SELECTORS[own.selector]
     except ValueError as error:
-        raise ConfigError(f"{where}: {str(error).removeprefix(where).lstrip(': ')}") from error
+        raise ConfigError(str(error)) from error
     return rerank
 
 
