@@ -59,11 +59,10 @@ def finished_selector(config: Config, dataset: str) -> Path:
     return path
 
 
-def trained_detector(selector: SelectorSection, name: str | None = None) -> Detector | None:
-    """The detector whose scores an architecture (default: the configured one) is trained with; None = of none."""
-    kind = SELECTORS[name or selector.name]
-    network = kind.network_of(selector[kind.name])
-    if not kind.needs_detections(network, kind.taken(selector.inputs)):
+def trained_detector(selector: SelectorSection) -> Detector | None:
+    """The detector whose scores the chosen architecture is trained with; None = of none."""
+    kind = SELECTORS[selector.name]
+    if not kind.needs_detections(kind.network_of(selector.own), kind.taken(selector.inputs)):
         return None
     return Detector.model_validate(selector.detector.model_dump())
 
