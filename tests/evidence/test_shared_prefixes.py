@@ -12,7 +12,7 @@ from support.tiny_models import MLLMS
 
 from stages.core.run.batches import Batches
 from stages.evidence.backends.prefix import Joined, PrefixPasses
-from stages.evidence.backends.transformers import LocalJudge, cut, load_judge
+from stages.evidence.backends.transformers import FEWEST_OF_LEAD, LocalJudge, Sharing, cut, load_judge
 from stages.evidence.questions import Parts, Picture, Question, Reply
 from stages.micro.mllm import build_random_mllm
 
@@ -21,6 +21,7 @@ def picture(seed: int, size: tuple[int, int] = (60, 80)) -> Picture:
     return Picture(np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8))
 
 
+NOTHING, CONTEXT, LEAD = Sharing
 CONTEXTS: dict[str, Parts] = {
     "pictures and words": ("Frames: ", picture(0), picture(1, (90, 50)), "Object 1: moves left. Object 2:"),
     "a picture": (picture(2),),
@@ -80,6 +81,28 @@ def test_logits_are_those_of_separate_passes(family: LocalJudge, context: str, t
     assert (alone_BV[0] - alone_BV[1]).abs().max() > 0.1
 
 
+LEADS: dict[str, Parts] = {
+    "a picture": (" object 2:", picture(6), " is 2. Where is it?"),
+    "words": (" object 2: moves left. It is 2.",),
+}
+
+
+@pytest.mark.parametrize("lead", LEADS)
+@pytest.mark.parametrize("context", [*CONTEXTS, ""])
+def test_a_lead_that_questions_share_changes_no_logits(family: LocalJudge, context: str, lead: str) -> None:
+    words = [
+        " does it fit: the red one?",
+        "\nyes or no",
+        " 2 or 3? it moves left and then right, or is it the other one",
+    ]
+    questions = [Question(CONTEXTS.get(context, ()), (*LEADS[lead], text)) for text in words]
+    with torch.inference_mode():
+        shared_BV = family.prefixes.logits(questions, with_lead=True)
+        alone_BV = torch.stack([logits_alone(family, question) for question in questions])
+    torch.testing.assert_close(shared_BV, alone_BV, atol=1e-4, rtol=0)
+    assert (alone_BV[0] - alone_BV[1]).abs().max() > 0.1
+
+
 def test_answers_do_not_depend_on_neighbours(family: LocalJudge) -> None:
     questions = [Question(c, a) for c in CONTEXTS.values() for tails in TAILS.values() for a in tails]
     together = family.answer(questions)
@@ -114,6 +137,26 @@ def test_a_context_is_encoded_once_for_all_passes(folder: Path) -> None:
     assert max(lengths[1:]) < lengths[0] / 2, "what comes after the context is short"
 
 
+def test_a_lead_is_encoded_once_behind_its_context(folder: Path) -> None:
+    judge = load(folder, per_pass=4)
+    questions = [
+        Question(CONTEXTS["pictures and words"], (*lead, f" is it number {n}?"))
+        for lead in LEADS.values()
+        for n in range(8)
+    ]
+    judge.answer(questions)  # some are checked by whole passes
+    passes = Passes(judge)
+    first = judge.answer(questions[:8])
+    second = judge.answer(questions[8:])
+    lengths = [length for _, length in passes.shapes]
+    assert [batch for batch, _ in passes.shapes] == [1, 4, 4, 1, 4, 4], (
+        "the context was kept; each lead, and its questions"
+    )
+    assert max(lengths[1:3]) < lengths[0] and passes.images == 1
+    for question, reply in zip(questions, [*first, *second], strict=True):
+        same(reply, judge.whole_pass([question])[0])
+
+
 def test_a_resumed_run_gives_the_same_bytes(folder: Path) -> None:
     questions = [Question(c, (f"is it number {n}?",)) for c in CONTEXTS.values() for n in range(5)]
     judge = load(folder, per_pass=4)
@@ -127,9 +170,22 @@ def test_neighbours_with_a_context_are_cut_together() -> None:
     a, b = CONTEXTS["a picture"], CONTEXTS["words"]
     texts = [(a, "1"), (a, "2"), (b, "3"), ((), "4"), ((), "5"), (a, "6"), (b, "7"), (b, "8"), (a, "9")]
     questions = [Question(context, (text,)) for context, text in texts]
-    parts = [(shared, "".join(str(q.asked[0]) for q in part)) for shared, part in cut(questions)]
-    assert parts == [(True, "12"), (False, "3456"), (True, "78"), (False, "9")]
-    assert list(cut([])) == []
+    assert cuts(questions) == [(CONTEXT, "12"), (NOTHING, "3456"), (CONTEXT, "78"), (NOTHING, "9")]
+    assert cuts([]) == []
+
+
+def test_neighbours_with_a_lead_are_cut_together_where_they_are_many() -> None:
+    a, n = CONTEXTS["a picture"], FEWEST_OF_LEAD
+    many = [Question(a, ("object 1", "k")) for _ in range(n)]
+    few = [Question(a, ("object 2", "l")) for _ in range(n - 1)]
+    assert cuts([*many, *few]) == [(LEAD, "k" * n), (CONTEXT, "l" * (n - 1))]
+    assert cuts([*few, *many, *few]) == [(CONTEXT, "l" * (n - 1)), (LEAD, "k" * n), (CONTEXT, "l" * (n - 1))]
+    bare = [Question((), question.asked) for question in (*many, *few)]
+    assert cuts(bare) == [(LEAD, "k" * n), (NOTHING, "l" * (n - 1))]
+
+
+def cuts(questions: Sequence[Question]) -> list[tuple[Sharing, str]]:
+    return [(sharing, "".join(str(q.asked[-1]) for q in part)) for sharing, part in cut(questions)]
 
 
 # ---------------------------------------------------------------- models and questions that cannot share

@@ -7,10 +7,12 @@ Legend: B questions, V vocabulary.
 
 import inspect
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import Enum
+from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import Field
 
@@ -19,7 +21,7 @@ from stages.core.config.section import Precision, Section
 from stages.core.run.batches import Batches
 from stages.core.state.weights import Weights
 from stages.evidence.backends.chat import Chats, OptionTokens
-from stages.evidence.backends.prefix import Joined, PrefixPasses, Unshareable, context_key
+from stages.evidence.backends.prefix import Joined, PrefixPasses, Unshareable, parts_key
 from stages.evidence.questions import Parts, Picture, Question, Reply
 
 if TYPE_CHECKING:
@@ -38,6 +40,19 @@ FILES = (
 )
 
 
+FEWEST_OF_LEAD = 4  # below, a pass of their own costs more than it saves
+T = TypeVar("T")
+K = TypeVar("K")
+
+
+class Sharing(Enum):
+    """What neighbours begin with."""
+
+    NOTHING = "nothing"
+    CONTEXT = "context"
+    LEAD = "context, and all that is asked but its last part"
+
+
 class TransformersSettings(Section):
     precision: Precision = Field(description="Backend transformers: arithmetic of the model")
 
@@ -46,7 +61,7 @@ class LocalJudge:
     """Implements `stages.evidence.questions.Judge`. Made by `load_judge`.
 
     Attributes:
-        sharing: whether neighbours with one context share its encoding; false once a pass has shown that this model
+        sharing: whether neighbours share the encoding of what they begin with; false once a pass has shown that this model
             cannot.
     """
 
@@ -58,7 +73,7 @@ class LocalJudge:
         self.extra = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
         self.prefixes = PrefixPasses(model, self.chats, self.extra)
         self.sharing = "past_key_values" in takes
-        self._checked: set[tuple[bool, bool]] = set()
+        self._checked: set[tuple[Sharing, tuple[bool, ...]]] = set()
 
     def answer(self, questions: Sequence[Question]) -> list[Reply]:
         """As many questions in one forward pass as `batches` allows. How they are cut into passes depends on the
@@ -68,8 +83,8 @@ class LocalJudge:
             ValueError: the model's logits are not finite; an option is not one token of the model.
         """
         replies: list[Reply] = []
-        for shared, together in cut(questions):
-            compute = self.shared_pass if shared else self.whole_pass
+        for sharing, together in cut(questions):
+            compute = self.whole_pass if sharing is Sharing.NOTHING else partial(self.shared_pass, sharing)
             replies += [reply for _, part in self.batches.run(together, compute) for reply in part]
         return replies
 
@@ -84,15 +99,16 @@ class LocalJudge:
             ]  # left-padded: −1 is the answer
             return self._replies(questions, logits_BV)
 
-    def shared_pass(self, questions: Sequence[Question]) -> list[Reply]:
-        """Questions of one context in one forward pass, from where the context ends; whole where that cannot be."""
+    def shared_pass(self, sharing: "Sharing", questions: Sequence[Question]) -> list[Reply]:
+        """Questions with one beginning in one forward pass, from where it ends; whole where that cannot be."""
         import torch
 
         if self.sharing:
             try:
                 with torch.inference_mode():
-                    replies = self._replies(questions, self.prefixes.logits(questions))
-                self._check(questions[0], replies[0])
+                    logits_BV = self.prefixes.logits(questions, with_lead=sharing is Sharing.LEAD)
+                    replies = self._replies(questions, logits_BV)
+                self._check(sharing, questions[0], replies[0])
                 return replies
             except Joined:
                 pass
@@ -102,15 +118,16 @@ class LocalJudge:
                 self._share_no_more(repr(error))
         return self.whole_pass(questions)
 
-    def _check(self, question: Question, shared: Reply) -> None:
+    def _check(self, sharing: "Sharing", question: Question, shared: Reply) -> None:
         """The first answers of every sort are compared with those of a whole pass."""
-        sort = has_picture(question.context), has_picture(question.asked)
+        levels = (question.context, question.asked[:-1], question.asked[-1:])
+        sort = (sharing, tuple(has_picture(parts) for parts in levels))
         if sort in self._checked:
             return
         [whole] = self.whole_pass([question])
         apart = max(abs(a - b) for a, b in zip(shared.scores, whole.scores, strict=True))
         if apart > TOLERANCE[str(self.model.dtype)]:
-            raise Unshareable(f"answers from the shared encoding of a context are {apart:.2g} nat off")
+            raise Unshareable(f"answers from a shared encoding are {apart:.2g} nat off")
         self._checked.add(sort)
 
     def _share_no_more(self, reason: str) -> None:
@@ -139,17 +156,27 @@ def has_picture(parts: Parts) -> bool:
     return any(isinstance(part, Picture) for part in parts)
 
 
-def cut(questions: Sequence[Question]) -> Iterator[tuple[bool, list[Question]]]:
-    """(whether they share a context, neighbours that are answered together), in order.
+def cut(questions: Sequence[Question]) -> Iterator[tuple[Sharing, list[Question]]]:
+    """(what they share, neighbours that are answered together), in order.
 
-    A question that shares its context with no neighbour goes through the model with others of that kind.
+    A question that shares nothing with a neighbour goes through the model with others of that kind.
     """
-    runs = [list(run) for _, run in groupby(questions, lambda question: context_key(question.context))]
-    for shared, group in groupby(runs, lambda run: len(run) > 1 and len(run[0].context) > 0):
-        if shared:
-            yield from ((True, run) for run in group)
-        else:
-            yield False, [question for run in group for question in run]
+    marked: list[tuple[Sharing, Any, Question]] = []
+    for context, run in grouped(questions, lambda question: parts_key(question.context)):
+        for lead, part in grouped(run, lambda question: parts_key(question.asked[:-1])):
+            if lead and len(part) >= FEWEST_OF_LEAD:
+                marked += [(Sharing.LEAD, (context, lead), question) for question in part]
+            elif context and len(run) > 1:
+                marked += [(Sharing.CONTEXT, context, question) for question in part]
+            else:
+                marked += [(Sharing.NOTHING, None, question) for question in part]
+    for (sharing, _), together in grouped(marked, lambda mark: mark[:2]):
+        yield sharing, [question for _, _, question in together]
+
+
+def grouped(items: Sequence[T], key: Callable[[T], K]) -> list[tuple[K, list[T]]]:
+    """Neighbours with the same key."""
+    return [(of, list(group)) for of, group in groupby(items, key)]
 
 
 def load_judge(folder: Path, device: str, precision: Precision, batches: Batches) -> LocalJudge:
