@@ -361,6 +361,8 @@ def test_a_data_set_overrides_its_preset(tmp_path: Path) -> None:
     [
         ({"rerank": {"weights": {"judge": 0.25}}}, {"rerank_tracks"}),
         ({"selector": {"threshold": 0.25}}, {"rerank_tracks"}),
+        ({"rerank": {"same_iou": 0.8}}, {"fit_fusion", "rerank_tracks"}),
+        ({"rerank": {"fit_on": "mevis/train"}}, {"rerank_tracks"}),
         ({"evidence": {"judge": {"frame_side": 64}}}, {"gather_evidence"}),
         ({"selector": {"soc": {"dim": 64}}}, set()),
         ({"selector": {"sola": {"learning_rate": 1.0}}}, {"train_selector"}),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 from scipy.special import expit
-from support.evidence import make_config
+from support.project import make_config
 
 from stages.core.config.loading import ConfigError, settings_of
 from stages.core.config.section import Section, Threshold

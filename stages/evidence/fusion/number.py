@@ -84,10 +84,12 @@ def _number(words: Sequence[str]) -> int | None:
     """Of one phrase."""
     nouns = _noun_phrase(words)
     rest = words[len(nouns) :]
+    if not nouns or (rest[:1] == ["and"] and nouns[-1] not in ADJECTIVES):  # "a cat and dog"
+        return None
     counts = [count for count in map(_count, nouns) if count is not None]
     if counts and "number" not in nouns:
         return counts[0]
-    if not nouns or SEVERAL & set(nouns):
+    if SEVERAL & set(nouns):
         return None
     if SINGULAR & set(nouns):
         return 1
@@ -129,9 +131,8 @@ def _is_plural(word: str) -> bool:
 
 def _agreement(rest: Sequence[str]) -> bool | None:
     """Whether the verb after the noun phrase stands in the singular; None = it does not say."""
-    verbs = rest[1:] if rest and rest[0] in ("that", "which", "who") else rest[:1]
-    verb = next((word for word in verbs if not word.endswith("ly")), "")
+    clause = rest[:1] != [] and rest[0] in ("that", "which", "who")
+    verb = next((word for word in (rest[1:] if clause else rest[:1]) if not word.endswith("ly")), "")
     if verb in SOME_DO:
         return False
-    regular = verb is not rest[0] if rest else False
-    return True if verb in ONE_DOES or (regular and _is_plural(verb)) else None
+    return True if verb in ONE_DOES or (clause and _is_plural(verb)) else None
