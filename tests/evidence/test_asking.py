@@ -113,6 +113,13 @@ def test_questions_with_one_context_stand_side_by_side(config):
     assert ordered == [id(first.composition.context)] * 8 + [id(second.composition.context)] * 6
 
 
+def test_behind_a_context_questions_about_one_candidate_stand_side_by_side(config):
+    seen, settings = shown(2, "card"), settings_of(config)
+    items = [item for text in ("a", "b", "c") for item in about_each(seen, text, settings)]
+    leads = [tuple(map(id, question.asked[:-1])) for question in flat([item.questions for item in items])]
+    assert len(leads) == 12 and len(set(leads[:6])) == len(set(leads[6:])) == 1 and leads[0] != leads[6]
+
+
 # ---------------------------------------------------------------- choices
 
 

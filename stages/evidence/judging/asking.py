@@ -74,11 +74,15 @@ def ask_all(asked: Asked, judge: Judge, questions: Sequence[Questions]) -> list[
 
 
 def flat(questions: Sequence[Questions]) -> list[Question]:
-    """All questions, those with the same context side by side, contexts in the order of their first questions."""
-    by_context: dict[int, list[Question]] = {}
+    """All questions, those that begin alike side by side: with one context, and behind it with the same candidate's block.
+
+    Contexts, and blocks, come in the order of their first questions.
+    """
+    alike: dict[int, dict[tuple[int, ...], list[Question]]] = {}
     for question in (question for each in questions for question in each.values()):
-        by_context.setdefault(id(question.context), []).append(question)
-    return [question for group in by_context.values() for question in group]
+        of_context = alike.setdefault(id(question.context), {})
+        of_context.setdefault(tuple(map(id, question.asked[:-1])), []).append(question)
+    return [question for of_context in alike.values() for group in of_context.values() for question in group]
 
 
 def yes_log_odds(answers: Answers) -> float:
