@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from support.comparisons import WITHOUT_DROPOUT, add_prompts, name_kinds, write_frames_record
-from support.trainings import make_toy, toy_config, toy_job
+from support.trainings import make_toy, toy_config, toy_job, write_toy_tracks
 
 from stages import gather_evidence, train_selector
 from stages.core.config.file import Config
@@ -16,6 +16,7 @@ from stages.core.run.cli import Job
 from stages.core.state.cache import read_stamp
 from stages.core.state.evidence_file import ExpressionEvidence, TrackEvidence, read_evidence, write_evidence
 from stages.core.state.graph import GATHER_EVIDENCE
+from stages.core.tables import SOURCES
 from stages.datasets import open_split
 
 SPLITS = ("train", "valid_u")  # fitted to, decided
@@ -65,6 +66,8 @@ def decidable(folder: Path) -> Config:
     for split in SPLITS:
         job = toy_job(config, split)
         for video in open_split(config, "toy", split).videos():
+            for source in SOURCES if video.id == "v0" else ():
+                write_toy_tracks(job.layout, video, source, alike=True)  # no selector can be right about this one
             write_frames_record(job.layout, video)
             add_prompts(job.layout, video)
     train_selector.run(toy_job(config))
