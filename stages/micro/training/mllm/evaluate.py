@@ -31,7 +31,7 @@ from stages.evidence.views.video import VideoView
 from stages.evidence.views.view import View
 from stages.micro.training.mllm.generate import endless_record
 from stages.micro.training.mllm.records import SENTENCE, UNKNOWN, VIEWS
-from stages.micro.training.mllm.truth import SAME
+from stages.micro.training.mllm.truth import OTHER, SAME
 
 HELD_OUT = 2**31  # seed of generated scenes that no training sees
 MIXES = {"card+facts": ("card", "facts"), "card": ("card",), "facts": ("facts",)}
@@ -85,7 +85,9 @@ def on_scenes(judge: Judge, count: int, views: Sequence[str]) -> Iterator[Pair]:
 
 
 def on_tracks(judge: Judge, config: str, dataset: str, split: str, views: Sequence[View]) -> Iterator[Pair]:
-    """Pairs of the tracks of a split that the judge would be asked about, with its sentences."""
+    """Pairs of the tracks of a split that the judge would be asked about, with its sentences; none of a track that is
+    partly a referred object, since neither answer is right.
+    """
     loaded = load_config(config)
     layout = Layout.of(loaded, dataset, split)
     sources = settings_of(loaded, dataset).selector.sources.evaluate
@@ -114,8 +116,9 @@ def _on_video(
             known = labels[source]
             assert known is not None
             columns = [known.annotations.index(key) for key in expression.annotations]
-            true = bool(known.iou_NA[row, columns].max(initial=0.0) >= SAME)
-            yield Pair((video.id, expression.id), expression.group, clause, true, log_odds)
+            iou = float(known.iou_NA[row, columns].max(initial=0.0))
+            if iou >= SAME or iou <= OTHER:
+                yield Pair((video.id, expression.id), expression.group, clause, iou >= SAME, log_odds)
 
 
 def asked_about(judge: Judge, composition: Composition, first: int, texts: Sequence[str]) -> NDArray[np.float64]:
