@@ -5,6 +5,7 @@
 | SOURCES | where prompts come from | stages/prompting/sources.py |
 | SELECTORS | networks that choose tracks | stages/selectors/kinds.py |
 | EVIDENCE | what can be known about a track and an expression | stages/evidence/kinds/__init__.py |
+| BACKENDS | ways of running an MLLM (stages/core/backends.py) | stages/evidence/backends/__init__.py |
 | RULES | which of a sentence's objects are probable enough | stages/evidence/fusion/rules.py |
 | FORMATS | layouts of data sets on disk | stages/datasets/formats.py |
 
