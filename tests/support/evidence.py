@@ -108,7 +108,7 @@ def write_frames(layout: Layout, video: str) -> None:
     write_json(layout.file(EXTRACT_FRAMES, video), facts, Stamp("extract_frames", EXTRACT_FRAMES.version, {}))
 
 
-def write_source(layout: Layout, video: str, source: str, n: int, absent_at: int | None = None) -> None:
+def write_source(layout: Layout, video: str, source: str, n: int, absent_at: int | slice | None = None) -> None:
     """Squares that move; track 2 of a source is never visible, and no track by its object score in `absent_at`."""
     masks_NTHW = np.zeros((n, N_FRAMES, *SIZE), bool)
     for k in range(min(n, 2)):
