@@ -19,12 +19,13 @@ from stages.micro.mllm import TRAINED, make_mllm
 from stages.micro.training.mllm import __main__ as command
 from stages.micro.training.mllm.evaluate import Pair, asked_about, figures_of
 from stages.micro.training.mllm.generate import endless_record, noisy, scene_of, true_tracks
+from stages.micro.training.mllm.items import Items
 from stages.micro.training.mllm.packing import Words, hidden_states
 from stages.micro.training.mllm.questions import about_candidate, noun_phrase, place_or_way
 from stages.micro.training.mllm.recipe import MIXES, STAGES, Recipe
 from stages.micro.training.mllm.records import SENTENCE, STATEMENT, UNKNOWN, VIEWS, Record, record_of
 from stages.micro.training.mllm.scenes import Scenes
-from stages.micro.training.mllm.training import Items, MllmTraining, save_model
+from stages.micro.training.mllm.training import MllmTraining, save_model
 from stages.micro.training.mllm.truth import Said, labels_of
 from stages.micro.training.mllm.vision import features_of, patches_of
 from stages.micro.training.sentences import ASPECT_WORDS
@@ -47,7 +48,7 @@ def place(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def record(place) -> Record:
-    return MllmTraining(SMALL, 0, place).scenes[0]
+    return MllmTraining(SMALL, 0, place).draws.scenes[0]
 
 
 def test_a_record_gives_what_the_views_give(place, record):
@@ -81,20 +82,24 @@ def test_packed_questions_are_answered_as_one_by_one(place, tmp_path):
     judge = load_judge(tmp_path, "cpu", "float32", Batches(1, "questions"))
     training.model.load_state_dict(judge.model.state_dict())
     rng = np.random.default_rng(0)
-    records = [training.scenes[0], training.scenes[1]]
+    records = [training.draws.scenes[0], training.draws.scenes[1]]
     for views in MIXES:
         items = Items(rng)
         for record in records:
             composition = record.composition(views)
             asked = [about_candidate(rng, record, n, 3, 0.3, 0.4, 40) for n in (1, 0)]
-            items.add(composition.context, [(composition.about(n), record.first + n) for n in (1, 0)], asked)
-        cards = [record.cards_NSS3 for record in records]
-        packed, true_R, for_R = items.pack(training.words, cards)
+            items.add(
+                composition.context,
+                [(composition.about(n), record.first + n) for n in (1, 0)],
+                asked,
+                record.cards_NSS3,
+            )
+        packed, true_R, for_R = items.pack(training.words)
         with torch.inference_mode():
-            features = features_of(training.model, np.concatenate(cards))
+            features = features_of(training.model, items.shown)
             states = hidden_states(training.model, packed, features)[packed.answer_R]
             chance = training.model.lm_head(states).log_softmax(-1)
-        texts = [one for of in items.asked for asked in of for one in asked]
+        texts = items.texts
         assert true_R.tolist() == [one.true for one in texts]
         abouts = [(i, *of) for i, each in enumerate(items.abouts) for of in each for _ in range(3)]
         questions = [

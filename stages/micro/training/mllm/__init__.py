@@ -6,5 +6,5 @@ generate.py  endless scenes with a tracker's errors  initialise.py  start values
 tracked.py   tracks of SAM2 from a cache             training.py    the task, and how the model is stored
 truth.py     what is true of candidates              evaluate.py    figures on held-out videos
 scenes.py    scenes made ahead by another process    __main__.py    the command; card.md: the card's text
-questions.py what a step asks
+questions.py what can be asked, with answers        draws.py, items.py, losses.py   what a step draws, asks and learns
 """
