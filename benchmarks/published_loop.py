@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from stages.core.config.sections import Selector
+from stages.core.config.selector_sections import Selector
 from stages.selectors.batch import Sample, TrackFeatures, collate
 from stages.selectors.network import Network
 

@@ -24,7 +24,7 @@ import numpy as np
 from stages.comparison.contenders import Contender, Method, Verdict
 from stages.comparison.video import View
 from stages.core.config.loading import dataset_of
-from stages.core.config.sections import Detector
+from stages.core.config.selector_sections import Detector
 from stages.core.records import Source, TrackId
 from stages.core.run.cli import Job
 from stages.core.state.cache import CacheError, read_stamp, remedy

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from stages.core.config.file import Config
 from stages.core.config.loading import dataset_of, settings_of
-from stages.core.config.sections import Detector
-from stages.core.config.sections import Selector as SelectorSection
+from stages.core.config.selector_sections import Detector
+from stages.core.config.selector_sections import Selector as SelectorSection
 from stages.core.state.graph import TRAIN_SELECTOR, Layout
 from stages.core.tables import SELECTORS
 from stages.selectors.selector import Selector

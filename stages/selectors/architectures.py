@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from stages.core.config.section import Section
-from stages.core.config.sections import Selector, Tda
+from stages.core.config.selector_sections import Selector, Tda
 from stages.core.tables import SELECTORS
 from stages.selectors.network import Network
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
-from stages.core.config.sections import Detector
+from stages.core.config.selector_sections import Detector
 from stages.core.digests import canonical_json
 from stages.core.state.cache import atomic_path
 

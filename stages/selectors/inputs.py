@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.core.config.sections import Detector
+from stages.core.config.selector_sections import Detector
 from stages.core.digests import digest
 from stages.core.records import Source, Video
 from stages.core.state.cache import CacheError, Stamp, read_stamp, remedy

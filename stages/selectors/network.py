@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from stages.core.config.sections import Selector
+from stages.core.config.selector_sections import Selector
 from stages.selectors.batch import Batch
 
 

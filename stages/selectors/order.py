@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from stages.core.config.sections import SelectorTraining
+from stages.core.config.selector_sections import SelectorTraining
 from stages.selectors.samples import VideoTracks
 
 # Index of a video, and of some of its sentences (see `VideoTracks.sentences`).

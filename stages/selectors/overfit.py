@@ -5,7 +5,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from stages.core.config.sections import Run, Selector
+from stages.core.config.sections import Run
+from stages.core.config.selector_sections import Selector
 from stages.core.run.devices import lease_device
 from stages.core.state.cache import Stamp
 from stages.selectors.order import trainable

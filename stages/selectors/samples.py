@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.core.config.sections import Detector
+from stages.core.config.selector_sections import Detector
 from stages.core.records import Expression, Source, TrackId, Video
 from stages.core.state.cache import CacheError, remedy
 from stages.core.state.graph import BUILD_TRACKS, ENCODE_TEXT, Layout

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.core.config.sections import Detector
+from stages.core.config.selector_sections import Detector
 from stages.core.state.choices import Candidate
 from stages.selectors.batch import Sample, TrackFeatures, chunks, collate
 from stages.selectors.checkpoint import load_model

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import torch
 
-    from stages.core.config.sections import Detector
+    from stages.core.config.selector_sections import Detector
     from stages.selectors.batch import Sample
 
 Array = TypeVar("Array", NDArray[Any], "torch.Tensor")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.core.config.sections import Detector, Selector, SelectorTraining
+from stages.core.config.selector_sections import Detector, Selector, SelectorTraining
 from stages.core.records import Source, Split, Video
 from stages.core.run.cli import Job
 from stages.core.state.cache import CacheError, Stamp, State, inspect, write_json

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
 
-from stages.core.config.sections import SelectorTraining
+from stages.core.config.selector_sections import SelectorTraining
 from stages.core.records import MaskSequence, Video
 from stages.selectors.batch import Sample
 from stages.selectors.frame_labels import FrameLabels

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.core.config.sections import Tda
+from stages.core.config.selector_sections import Tda
 
 
 def aggregate(pooled_BND: Tensor, tokens_BNTD: Tensor, visible_BNT: Tensor, config: Tda) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from stages.core.config.sections import Selector
+from stages.core.config.selector_sections import Selector
 from stages.core.state.cache import Stamp
 from stages.selectors import BEST
 from stages.selectors.batch import Batch, chunks, collate

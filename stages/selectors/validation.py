@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.core.config.sections import Selector
+from stages.core.config.selector_sections import Selector
 from stages.selectors.batch import Sample, chunks, collate
 from stages.selectors.network import Network
 from stages.selectors.order import known_expressions

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.core.config.sections import Tda
+from stages.core.config.selector_sections import Tda
 from stages.core.run.cli import at_least, build_parser, execute
 from stages.core.state.marks import refuse_output
 from stages.selectors.sola.settings import SolaModel

@@ -12,7 +12,7 @@ from support.samples import COURSE, C, D, sample
 from support.trainings import selector_section
 from torch import Tensor
 
-from stages.core.config.sections import Tda
+from stages.core.config.selector_sections import Tda
 from stages.selectors.architectures import Architecture
 from stages.selectors.batch import Batch, Sample, TrackFeatures, collate
 from stages.selectors.course.courses import OWN, PAIR, Courses, Noise, read_courses

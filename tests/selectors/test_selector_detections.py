@@ -23,7 +23,7 @@ from stages.comparison.selectors import Asked, open_selectors
 from stages.comparison.video import VideoScorer, open_view
 from stages.core.config.file import Config
 from stages.core.config.loading import parse_config, settings_of
-from stages.core.config.sections import Detector
+from stages.core.config.selector_sections import Detector
 from stages.core.records import Expression
 from stages.core.state.cache import CacheError, read_json, read_stamp
 from stages.core.state.graph import BUILD_TRACKS, GENERATE_PROMPTS, SCORE_TRACKS, TRAIN_SELECTOR, Layout

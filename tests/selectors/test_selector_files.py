@@ -9,7 +9,7 @@ import torch
 from support.samples import MODELS, C, D, sample, tracks
 from support.trainings import selector_section
 
-from stages.core.config.sections import Tda
+from stages.core.config.selector_sections import Tda
 from stages.selectors import load
 from stages.selectors.architectures import Architecture
 from stages.selectors.batch import Batch, Sample, collate

@@ -13,7 +13,7 @@ from support.samples import C, D, sample, tracks
 from support.trainings import selector_section
 from torch import Tensor
 
-from stages.core.config.sections import Tda
+from stages.core.config.selector_sections import Tda
 from stages.selectors.architectures import Architecture
 from stages.selectors.batch import Batch, Sample, collate
 from stages.selectors.soc.losses import contrast, contrastive, gate_loss

@@ -11,7 +11,7 @@ from support.published_sola import PUBLISHED, plain_scores, published_names
 from support.samples import SOLA as MODEL
 from torch import Tensor
 
-from stages.core.config.sections import Tda
+from stages.core.config.selector_sections import Tda
 from stages.selectors.architectures import Architecture
 from stages.selectors.batch import Batch, Sample, TrackFeatures, chunks, collate
 from stages.selectors.checkpoint import Header, read_header, save_selector

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from support.samples import MODELS, C, D, sample
 
 from stages.core.config.section import Section
-from stages.core.config.sections import Tda
+from stages.core.config.selector_sections import Tda
 from stages.selectors.architectures import Architecture
 from stages.selectors.batch import Sample, TrackFeatures, collate
 from stages.selectors.network import Network

@@ -18,7 +18,7 @@ from support.project import CONFIG, make_config
 from stages.core.config.file import Config
 from stages.core.config.loading import merge, read_yaml
 from stages.core.config.model import settings_model
-from stages.core.config.sections import Selector, SelectorTraining
+from stages.core.config.selector_sections import Selector, SelectorTraining
 from stages.core.media import masks
 from stages.core.records import Source, Video
 from stages.core.run.cli import Job

@@ -15,7 +15,8 @@ from support.samples import MODELS, C, D
 
 from stages.core.config.loading import load_config, merge, settings_of
 from stages.core.config.model import roles
-from stages.core.config.sections import Detector, Settings, Tda
+from stages.core.config.sections import Settings
+from stages.core.config.selector_sections import Detector, Tda
 from stages.core.state.graph import STAGES
 from stages.core.tables import SELECTORS, SOURCES
 from stages.selectors.architectures import Architecture

@@ -15,7 +15,8 @@ from pydantic import Discriminator, Field, Tag, create_model
 from stages.core.backends import BACKENDS, Backed, Backend
 from stages.core.config.file import Config, Dataset, GroundingDinoModel, Model, Models, Preset, Sam2Model
 from stages.core.config.section import Parts, Positive, Section
-from stages.core.config.sections import Detector, Rerank, RuleChoice, Selector, SelectorSources, Settings, Tracks
+from stages.core.config.sections import Rerank, RuleChoice, Settings, Tracks
+from stages.core.config.selector_sections import Detector, Selector, SelectorSources
 from stages.core.tables import (
     EVIDENCE,
     FORMATS,

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.core.config.sections import Selector
+from stages.core.config.selector_sections import Selector
 from stages.selectors.attention import Attention
 from stages.selectors.batch import Batch
 from stages.selectors.course.courses import OWN, PAIR, Noise, mean_tokens, read_courses

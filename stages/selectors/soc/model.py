@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.core.config.sections import Selector, Tda
+from stages.core.config.selector_sections import Selector, Tda
 from stages.selectors.attention import VisibleAttention
 from stages.selectors.batch import Batch
 from stages.selectors.course_input import COURSE, CourseInput

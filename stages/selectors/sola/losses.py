@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.core.config.sections import Selector
+from stages.core.config.selector_sections import Selector
 from stages.selectors.batch import Batch
 from stages.selectors.losses import mean_over_tracks, weighted_bce
 

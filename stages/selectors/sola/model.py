@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.core.config.sections import Selector, Tda
+from stages.core.config.selector_sections import Selector, Tda
 from stages.selectors.attention import Attention
 from stages.selectors.batch import Batch, within
 from stages.selectors.course_input import COURSE, CourseInput

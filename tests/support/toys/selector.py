@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import nn
 
 from stages.core.config.section import PositiveFloat, Section
-from stages.core.config.sections import Selector
+from stages.core.config.selector_sections import Selector
 from stages.core.tables import SelectorKind
 from stages.selectors.batch import Batch
 from stages.selectors.losses import weighted_bce
