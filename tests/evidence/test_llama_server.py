@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from support.tiny_gguf import write_tiny_gguf
 
-from stages.evidence.backends.openai import Server
 from stages.evidence.backends.server import ServerJudge
+from stages.evidence.backends.server_settings import Server
 from stages.evidence.questions import Question
 
 PROGRAM = shutil.which("llama-server")

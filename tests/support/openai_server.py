@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from stages.evidence.backends.openai import Server
+from stages.evidence.backends.server_settings import Server
 
 KEY = "sk-a-key-that-is-written-nowhere"
 MODEL = "a-model"

@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from stages.evidence.backends.completion import Completion, parsed, weighed
-from stages.evidence.backends.openai import Server
+from stages.evidence.backends.server_settings import Server
 from stages.evidence.questions import PartlyAnswered, Parts, Picture, Question, Reply
 
 if TYPE_CHECKING:
