@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser("stages.micro.training.mllm", __doc__, "FOLDER", DEFAULT)
     parser.add_argument("--tracks", metavar="CONFIG", help="config file whose cache holds tracks of shapes")
     parser.add_argument("--split", default="dev", help="split whose tracks are measured (default: dev)")
-    parser.add_argument("--scenes", type=int, default=60, help="held-out scenes to measure on (default: 60)")
+    parser.add_argument("--scenes", type=int, default=20, help="held-out scenes to measure on (default: 20)")
     arguments = parser.parse_args(argv)
     command = Command(DEFAULT, lambda seed: _make(seed, arguments), _finish, _evaluate)
     return command.run(arguments)
