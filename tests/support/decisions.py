@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from support.comparisons import WITHOUT_DROPOUT, add_prompts, name_kinds, write_frames_record
-from support.trainings import make_toy, toy_config, toy_job, write_toy_tracks
+from support.trainings import SIZE, make_toy, toy_config, toy_job, write_toy_tracks
 
 from stages import gather_evidence, train_selector
 from stages.core.config.file import Config
 from stages.core.config.loading import merge, parse_config
+from stages.core.records import Video
 from stages.core.run.cli import Job
 from stages.core.state.cache import read_stamp
 from stages.core.state.evidence_file import ExpressionEvidence, TrackEvidence, read_evidence, write_evidence
-from stages.core.state.graph import GATHER_EVIDENCE
+from stages.core.state.graph import BUILD_TRACKS, GATHER_EVIDENCE, GENERATE_PROMPTS, Layout
+from stages.core.state.prompt_file import Prompt, read_prompts, write_prompts
+from stages.core.state.track_file import read_masks, read_membership
 from stages.core.tables import SOURCES
 from stages.datasets import open_split
 
@@ -70,6 +73,7 @@ def decidable(folder: Path) -> Config:
                 write_toy_tracks(job.layout, video, source, alike=True)  # no selector can be right about this one
             write_frames_record(job.layout, video)
             add_prompts(job.layout, video)
+            add_false_prompts(job.layout, video)
     train_selector.run(toy_job(config))
     train_selector.run(toy_job(config), seed=1)
     train_selector.run(toy_job(config), label="course")
@@ -77,6 +81,22 @@ def decidable(folder: Path) -> Config:
         for name in SETTINGS["evidence"]:
             gather_evidence.run(toy_job(config, split), name)
     return config
+
+
+def add_false_prompts(layout: Layout, video: Video) -> None:
+    """Prompts of all other tracks too, as those that other tracks cover: a detector that is right more often than not."""
+    path = layout.file(GENERATE_PROMPTS, video.id, "gdino")
+    prompts, tracks = read_prompts(path), layout.file(BUILD_TRACKS, video.id, "gdino")
+    rles_NT, own = read_masks(tracks, range(3)), read_membership(tracks).expression_tracks
+    more = [
+        Prompt(
+            0, rles_NT[n][0], (0.0, 0.0, 4.0, 4.0), expression=e, box_score=(0.1, 0.6)[(n + e + len(video.frames)) % 2]
+        )
+        for e in range(len(video.expressions))
+        for n in range(3)
+        if n not in own[e]
+    ]
+    write_prompts(path, read_stamp(path, GENERATE_PROMPTS.name), [*prompts, *more], SIZE)
 
 
 def with_settings(config: Config, over: Mapping[str, Any]) -> Config:
