@@ -100,7 +100,7 @@ def test_control_tokens_in_an_expression_are_words(judge: LocalJudge) -> None:
     ("options", "message"),
     [
         (("yes", "zebra"), "' ZEBRA', the spellings of the answer 'zebra', is one token"),
-        (("yes", "10"), "the answer '10'"),
+        (("yes", "1234"), "the answer '1234'"),
         (("yes", "Yes"), "'yes', 'Yes' share a spelling"),
     ],
 )
