@@ -53,6 +53,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "train-micro-sam2": "stages.micro.training.sam2.__main__",
         "train-micro-grounding-dino": "stages.micro.training.grounding_dino.__main__",
         "train-micro-text": "stages.micro.training.text.__main__",
+        "train-micro-mllm": "stages.micro.training.mllm.__main__",
         "write-schema": "stages.core.config.schema",
     },
 }
