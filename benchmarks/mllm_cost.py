@@ -21,7 +21,7 @@ from stages.core.config.loading import load_config, settings_of
 from stages.core.records import TrackId
 from stages.evidence.frames.sightings import Sightings, visible
 from stages.evidence.judging.asking import about_each, flat, which_of
-from stages.evidence.judging.candidates import Candidate
+from stages.evidence.judging.candidates import Candidate, contexts_of
 from stages.evidence.judging.settings import JudgeSettings
 from stages.evidence.judging.showing import Showing
 from stages.evidence.judging.tokens import Estimate
@@ -83,7 +83,9 @@ class DrawnVideo:
         self.picture = rng.integers(0, 256, (*size, 3), np.uint8)
 
     def sightings(self, tracks: Sequence[TrackId]) -> Sightings:
-        return self.seen
+        rows, seen = [track.track for track in tracks], self.seen
+        columns = (seen.object_NT, seen.iou_NT, seen.area_NT, seen.visible_NT, seen.tokens_NTC)
+        return Sightings(*(column[rows] for column in columns))
 
     def scene(self, tracks: Sequence[TrackId], window: range) -> Scene:
         rows = [track.track for track in tracks]
@@ -110,7 +112,8 @@ def asked_of(settings: JudgeSettings, n_candidates: int, text: str = SENTENCE) -
     """What is asked about one expression with so many candidates, at most 8 of which are shown together."""
     candidates = [Candidate(TrackId("grid", n), (TrackId("grid", n),), 0.0) for n in range(n_candidates)]
     about = about_each if settings.ask == "yes_no" else which_of
-    shown = Showing(cast(Any, DrawnVideo(n_candidates)), settings).show(candidates)
+    showing = Showing(cast(Any, DrawnVideo(n_candidates)), settings)
+    shown = [each for together in contexts_of(candidates) for each in showing.show(together)]
     return counted(flat([item.questions for each in shown for item in about(each, text, settings)]))
 
 
