@@ -25,12 +25,13 @@ from support.workspace import LINKS, jobs_of
 from stages import evaluate, rerank_tracks, score_tracks, train_selector
 from stages.comparison.contenders import Contender, Verdict
 from stages.comparison.document import markers, rewrite
+from stages.comparison.known import made_from
 from stages.comparison.lines import Spread
 from stages.comparison.measure import Measurer
 from stages.comparison.selectors import thresholds_of, trained
 from stages.comparison.video import View
 from stages.core.config.file import Config
-from stages.core.config.loading import merge, parse_config
+from stages.core.config.loading import load_config, merge, parse_config, settings_of
 from stages.core.records import Expression, Video
 from stages.core.run.cli import Job
 from stages.core.state.cache import CacheError, read_json
@@ -344,11 +345,13 @@ def test_scores_of_other_tracks_are_refused(finished: Config, tmp_path: Path) ->
     job = toy_job(config, "valid_u")
     video = open_split(config, "toy", "valid_u").videos()[1]
     write_toy_tracks(job.layout, video, "grid", seed=5)
-    request = compare.Request(["mine=scores"], [], [("grid", "gdino")], ["config"], [0], "", tmp_path / "out", None)
+    request = compare.Request(["mine=scores"], [], [], [("grid", "gdino")], ["config"], [0], "", tmp_path / "out", None)
     with pytest.raises(CacheError, match=r"scores/v1\.json: was made from other files than there are now"):
         compare.run(job, request)
     score_tracks.run(job)
-    stale = compare.Request(["mine=decisions"], [], [("grid", "gdino")], ["config"], [0], "", tmp_path / "out", None)
+    stale = compare.Request(
+        ["mine=decisions"], [], [], [("grid", "gdino")], ["config"], [0], "", tmp_path / "out", None
+    )
     with pytest.raises(CacheError, match=r"decisions/v1\.json: was made from other files"):
         compare.run(job, stale)
 
@@ -368,15 +371,20 @@ def test_the_pipeline_decides_by_the_same_rule(finished: Config) -> None:
 
 
 def test_the_workflow_trains_every_seed_once(tmp_path: Path) -> None:
-    """The configured training serves for its own seed; the others are variants of it."""
+    """The configured training serves for its own seed; the others are variants of it. Evidence is gathered on two splits."""
     for name in LINKS:
         (tmp_path / name).symlink_to(ROOT / name)
     command = [sys.executable, "-m", "snakemake", "results/compare/shapes/valid_u", "--cores", "1", "-n"]
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
     jobs = jobs_of(done)
-    section = yaml.safe_load((ROOT / "config.yaml").read_text())["compare"]
-    trainings = len(section["selectors"]) * len(section["seeds"])
-    assert all(asked.endswith("=trained") for asked in section["selectors"]) and 0 in section["seeds"]
+    settings = settings_of(load_config(ROOT / "config.yaml"), "shapes")
+    section, lines = settings.compare, settings.compare.decisions.values()
+    varied = {(line.selector, line.variant) for line in lines if line.variant is not None}
+    trainings = len(section.selectors) * len(section.seeds) + len(varied)
+    assert all(asked.endswith("=trained") for asked in section.selectors) and 0 in section.seeds
+    assert all(line.seeds == 1 for line in lines if line.variant is not None)
     assert (jobs["compare"], jobs["train_selector"], jobs["train_variant"]) == (1, 1, trainings - 1)
+    names = made_from(settings, [name for line in lines for name in line.evidence])
+    assert len(names) > 5 and jobs["gather_evidence"] == 2 * settings.run.n_pids * len(names)
     assert "score_tracks" not in jobs and "rerank_tracks" not in jobs
