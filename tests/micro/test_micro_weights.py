@@ -16,9 +16,13 @@ from torchvision.ops import box_iou
 
 from stages.core.config.loading import settings_of
 from stages.core.media import masks
+from stages.core.run.batches import Batches
 from stages.core.state.frames import FrameFolder
 from stages.core.state.graph import BUILD_TRACKS, ENCODE_TEXT
 from stages.core.state.weights import find_weights, weights_ids
+from stages.evidence.backends.transformers import load_judge
+from stages.micro.training.mllm.evaluate import HELD_OUT, asked_about
+from stages.micro.training.mllm.generate import endless_record
 from stages.micro.training.sam2.tracked import held_out_clip
 from stages.prompting.grounding_dino.detector import load_detector
 from stages.selectors import finished_selector, load
@@ -131,6 +135,21 @@ def test_the_selector_scores_as_pinned(config, tracked):
     for sentence, logits in LOGITS.items():
         scored = selector.score(tokens_NTC, encoder.encode(sentence, "test").words_WD)
         np.testing.assert_allclose(scored, logits, atol=5e-2, err_msg=sentence)
+
+
+JUDGED = {  # log-odds of four tracks of a generated scene; the second is the red cross, the third turns round last
+    "the red cross": (-6.062, 5.2, -5.893, -5.095),
+    "the cross that turns round last": (-2.405, -2.958, 2.205, -5.192),
+    "the thing starting to move late": (5.124, -5.115, -4.608, -5.442),
+}
+
+
+def test_the_mllm_judges_as_pinned(config):
+    judge = load_judge(find_weights(config, "shapes", "mllm").path, "cpu", "float32", Batches(8, "questions"))
+    record = endless_record(HELD_OUT, 8)
+    odds_EN = asked_about(judge, record.composition(("card", "facts")), record.first, list(JUDGED))
+    assert odds_EN.argmax(1).tolist() == [1, 2, 0]
+    np.testing.assert_allclose(odds_EN, list(JUDGED.values()), atol=5e-2)
 
 
 def test_weights_that_are_gone_are_named(config, tmp_path, monkeypatch):
