@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import pty
+import select
 import termios
 import threading
 from itertools import pairwise
@@ -132,6 +133,14 @@ def test_outside_a_job_nothing_happens() -> None:
     advance(0.5)
 
 
+def shown_on(master: int) -> str:
+    """All that was written to a terminal: a read may give a part of it."""
+    shown = b""
+    while select.select([master], [], [], 0.2)[0]:
+        shown += os.read(master, 65536)
+    return shown.decode()
+
+
 def test_on_a_terminal_it_is_one_bar_and_log_lines_stand_above_it(monkeypatch: pytest.MonkeyPatch) -> None:
     master, slave = pty.openpty()
     termios.tcsetwinsize(slave, (24, 100))
@@ -145,7 +154,7 @@ def test_on_a_terminal_it_is_one_bar_and_log_lines_stand_above_it(monkeypatch: p
             advance(0.5)
         assert logging.root.handlers == [handler]
         terminal.flush()
-        text = os.read(master, 65536).decode()
+        text = shown_on(master)
     os.close(master)
     assert "score_tracks tiny/valid_u: 100%|" in text and "video 1 of 1: a" in text
     assert "look out" in text

@@ -114,7 +114,9 @@ def test_a_thousand_questions_are_answered_once_each_on_a_bad_day(concurrency: i
     expected = {f"is it number {n}?": 1 for n in range(count)} | {PROBED: 1}
     assert dict(log.answered) == expected
     assert sum(log.tries.values()) > len(expected), "some were asked for again"
-    assert (1 if concurrency == 1 else 8) <= log.most <= concurrency
+    assert log.most <= concurrency and (log.most > 1) == (concurrency > 1), (
+        "side by side, and never more than asked for"
+    )
 
 
 # ---------------------------------------------------------------- bad days

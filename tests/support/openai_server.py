@@ -60,10 +60,14 @@ def failure(status: int, message: str, headers: Mapping[str, str] | None = None)
     return status, json.dumps({"error": {"message": message, "type": "x", "code": None}}), headers or {}
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # the usual 5 refuses connections where the machine is busy and many come at once
+
+
 @contextmanager
 def serving(behaviour: Behaviour) -> Iterator[Log]:
     """A server on a free port of this machine, for as long as the block runs."""
-    http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(behaviour))
+    http = _Server(("127.0.0.1", 0), _handler(behaviour))
     http.daemon_threads = True
     http.log = Log(f"http://127.0.0.1:{http.server_port}/v1")  # type: ignore[attr-defined]
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
