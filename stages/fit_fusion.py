@@ -22,7 +22,7 @@ from stages.core.run.cli import Job, run_stage
 from stages.core.run.progress import Progress
 from stages.core.run.runner import stamp_of
 from stages.core.state.cache import CacheError, State, inspect, read_stamp
-from stages.core.state.choices import Candidate, read_scores
+from stages.core.state.choices import read_scores
 from stages.core.state.failures import first_failure
 from stages.core.state.fingerprints import annotations_digest
 from stages.core.state.graph import FIT_FUSION, SCORE_TRACKS
@@ -126,9 +126,8 @@ def fit_videos(job: Job, split: Split, videos: Sequence[Video]) -> "Fitted":
 
     def j_and_f(index: int, chosen_N: NDArray[np.bool_]) -> float:
         sentence = sentences[index]
-        chosen = [Candidate(*sentence.tracks[n], 0.0, chosen=True) for n in np.flatnonzero(chosen_N)]
-        row, _, _ = scorers[sentence.video].score(expression_of[sentence.video, sentence.expression], chosen)
-        return float(row["J&F"])
+        expression = expression_of[sentence.video, sentence.expression]
+        return scorers[sentence.video].j_and_f(expression, sentence.tracks, chosen_N)
 
     rerank = settings.rerank
     inputs = inputs_of(sentences, rerank.behind_best)

@@ -19,7 +19,7 @@ from stages.core.run.cli import Job, run_stage
 from stages.core.run.runner import run_shard
 from stages.core.state.cache import CacheError, Stamp, read_stamp
 from stages.core.state.choices import read_scores, read_threshold, write_choices
-from stages.core.state.graph import FIT_FUSION, RERANK_TRACKS, SCORE_TRACKS, Layout
+from stages.core.state.graph import RERANK_TRACKS, SCORE_TRACKS, Layout
 from stages.datasets import open_split
 from stages.evidence.candidates import current_evidence
 
@@ -76,15 +76,11 @@ def ingredients(job: Job, fitted: "FusionFile | None", video: Video) -> Mapping[
     evidence = {name: current_evidence(job, name, video) for name in job.settings.rerank.evidence}
     if fitted is None:
         return {"scores": scores.fingerprint, "evidence": evidence}
-    place = fitting_split(job.config, job.dataset)
-    path = Layout.of(job.config, *place.split("/")).fusion
     if fitted.selector != scores.ingredients.get("selector"):
+        place = fitting_split(job.config, job.dataset)
+        path = Layout.of(job.config, *place.split("/")).fusion
         raise CacheError(f"{path}: was fitted to the scores of another selector; {_remedy(place)}")
-    return {
-        "scores": scores.fingerprint,
-        "evidence": evidence,
-        "fusion": read_stamp(path, FIT_FUSION.name).fingerprint,
-    }
+    return {"scores": scores.fingerprint, "evidence": evidence, "fusion": fitted.fingerprint}
 
 
 def decide_video(job: Job, fitted: "FusionFile | None", video: Video, path: Path, stamp: Stamp) -> None:

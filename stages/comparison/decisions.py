@@ -33,7 +33,6 @@ from stages.core.config.sections import Rerank
 from stages.core.records import Expression
 from stages.core.run.cli import Job
 from stages.core.run.progress import Progress
-from stages.core.state.choices import Candidate
 from stages.datasets import open_split
 from stages.evidence.fusion.decide import Fusion, decide
 from stages.evidence.fusion.fit import Fitted, fit
@@ -112,9 +111,8 @@ class Fitting:
         asked, sentences = self._labelled(run)
 
         def j_and_f(index: int, chosen_N: NDArray[np.bool_]) -> float:
-            (view, expression), tracks = asked[index], sentences[index].tracks
-            chosen = [Candidate(*tracks[n], 0.0, chosen=True) for n in np.flatnonzero(chosen_N)]
-            return float(view.scorer.score(expression, chosen)[0]["J&F"])
+            view, expression = asked[index]
+            return view.scorer.j_and_f(expression, sentences[index].tracks, chosen_N)
 
         rerank = run.rerank
         inputs = replace(inputs_of(sentences, rerank.behind_best), score=run.scores is not None)
@@ -225,12 +223,9 @@ def report_of(run: Run, fusion: Fusion, fitted: Fitted | None, place: str | None
         "seed": run.seed,
         "evidence": run.rerank.evidence,
         "fitted_on": place,
-        "bias": fusion.bias,
-        "weights": dict(fusion.weights),
-        "same_iou": fusion.same_iou,
-        "rule": {"kind": fusion.rule, **fusion.parameters},
+        **fusion.to_json(),
     }
     if fitted is not None:
-        report["moves"] = {name: fusion.weights[name] * deviation for name, deviation in fitted.deviations.items()}
+        report["moves"] = fitted.moves
         report["figures"] = asdict(fitted.figures)
     return report

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.samples import COURSE, C, D, sample
+from support.samples import COURSE, C, D, sample, score
 from support.trainings import selector_section
 from torch import Tensor
 
@@ -33,13 +33,6 @@ def build(seed: int = 3, **model: Any) -> Course:
 @pytest.fixture(scope="module")
 def model() -> Course:
     return build()
-
-
-@torch.no_grad()
-def score(model: Course, samples: list[Sample]) -> list[Tensor]:
-    logits_BN = model(collate(samples)).logits_BN
-    assert logits_BN.isfinite().all()
-    return [logits_BN[i, : len(s)] for i, s in enumerate(samples)]
 
 
 def detected(s: Sample, seed: int = 0) -> Sample:

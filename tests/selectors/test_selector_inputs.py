@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from support.samples import MODELS, C, D, sample, tracks
+from support.samples import MODELS, C, D, sample, score, tracks
 from support.trainings import selector_section
 
 from stages.core.config.selector_sections import Tda
@@ -45,12 +45,6 @@ def detected(n: int, t: int, w: int, seed: int = 0) -> Sample:
     return replace(
         sample(n, t, w, seed=seed), detections_N2=np.concatenate([best_N1, best_N1 * 0.8], 1).astype(np.float32)
     )
-
-
-def score(model: Network, samples: list[Sample]) -> list[torch.Tensor]:
-    with torch.no_grad():
-        logits_BN = model(collate(samples)).logits_BN
-    return [logits_BN[i, : len(s)] for i, s in enumerate(samples)]
 
 
 # ------------------------------------------------------------- off

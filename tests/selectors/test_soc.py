@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.samples import SOC as MODEL
-from support.samples import C, D, sample, tracks
+from support.samples import C, D, sample, score, tracks
 from support.trainings import selector_section
 from torch import Tensor
 
@@ -32,13 +32,6 @@ def build(alpha: float = 0.0, seed: int = 3) -> Soc:
 @pytest.fixture(scope="module")
 def model() -> Soc:
     return build()
-
-
-@torch.no_grad()
-def score(model: Soc, samples: list[Sample]) -> list[Tensor]:
-    logits_BN = model(collate(samples)).logits_BN
-    assert logits_BN.isfinite().all()
-    return [logits_BN[i, : len(s)] for i, s in enumerate(samples)]
 
 
 # ------------------------------------------------------------- order, padding, absence

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.published_sola import PUBLISHED, plain_scores, published_names
 from support.samples import SOLA as MODEL
+from support.samples import score
 from torch import Tensor
 
 from stages.core.config.selector_sections import Tda
@@ -52,12 +53,6 @@ def sample(n: int, t: int, w: int, seed: int = 0) -> Sample:
 
 
 # ------------------------------------------------------------- the formulas, written for one sample
-
-
-def score(model: Sola, samples: list[Sample]) -> list[Tensor]:
-    with torch.no_grad():
-        logits_BN = model(collate(samples)).logits_BN
-    return [logits_BN[i, : len(s)] for i, s in enumerate(samples)]
 
 
 # ------------------------------------------------------------- scores

@@ -1,9 +1,12 @@
 """Random tracks and samples to score, and a small model of either architecture that fits them."""
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from stages.selectors.batch import Sample, TrackFeatures
+from stages.selectors.batch import Sample, TrackFeatures, collate
 from stages.selectors.course.settings import CourseModel
+from stages.selectors.network import Network
 from stages.selectors.soc.settings import SocModel
 from stages.selectors.sola.settings import SolaModel
 
@@ -55,3 +58,11 @@ def sample(n: int, t: int, w: int, seed: int = 0, of: TrackFeatures | None = Non
     seen_NT = rng.random((n, t)) < 0.5
     features = tracks(n, t, seed, absent) if of is None else of
     return Sample(features, np.arange(n), words_WD, words_WD.mean(0), iou_N, iou_N > 0.7, seen_NT)
+
+
+@torch.no_grad()
+def score(model: Network, samples: list[Sample]) -> list[Tensor]:
+    """(N,) finite logits of each sample, scored in one batch."""
+    logits_BN = model(collate(samples)).logits_BN
+    assert logits_BN.isfinite().all()
+    return [logits_BN[i, : len(s)] for i, s in enumerate(samples)]

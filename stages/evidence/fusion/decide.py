@@ -5,7 +5,7 @@ Legend: N tracks of a sentence, G objects (groups of near-duplicate tracks).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,11 @@ class Fusion:
     same_iou: float | None
     rule: str
     parameters: Mapping[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """As fusion.json, decisions and comparisons write it."""
+        rule = {"kind": self.rule, **self.parameters}
+        return {"bias": self.bias, "weights": dict(self.weights), "same_iou": self.same_iou, "rule": rule}
 
 
 @dataclass(frozen=True, eq=False)

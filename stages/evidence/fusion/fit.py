@@ -42,7 +42,7 @@ class Fitted:
 
     Attributes:
         strength: the chosen C.
-        deviations: column → its standard deviation; times the weight, what the column moves S by.
+        deviations: column → its standard deviation.
         figures: with everything.
         without: source of columns → the figures of a fusion fitted without it.
         n_sentences, n_tracks, n_positive, n_videos: what it was fitted to.
@@ -57,6 +57,11 @@ class Fitted:
     n_tracks: int
     n_positive: int
     n_videos: int
+
+    @property
+    def moves(self) -> dict[str, float]:
+        """Column → what it moves S by: its weight times its standard deviation."""
+        return {name: self.fusion.weights[name] * deviation for name, deviation in self.deviations.items()}
 
 
 @dataclass(frozen=True)

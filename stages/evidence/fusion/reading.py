@@ -95,10 +95,7 @@ def reasons(fusion: Fusion, fitted_on: str | None, sentences: Sequence[Sentence]
     }
     return {
         "fitted_on": fitted_on,
-        "rule": {"kind": fusion.rule, **fusion.parameters},
-        "bias": fusion.bias,
-        "weights": dict(fusion.weights),
-        "same_iou": fusion.same_iou,
+        **fusion.to_json(),
         "expressions": about,
     }
 

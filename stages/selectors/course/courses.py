@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stages.selectors.batch import Batch, within
-from stages.selectors.course_input import median
+from stages.selectors.batch import Batch
+from stages.selectors.course_input import median, steps
 
 OWN, PAIR = 10, 4  # features of a track and of a pair at a time
 SPEED = 40.0  # makes speeds, in frames crossed per frame, as large as places
@@ -115,9 +115,7 @@ def _pick(x_MT: Tensor, index_MR: Tensor) -> Tensor:
 
 def _drift(centre_VNR2: Tensor, seen_VNR: Tensor) -> Tensor:
     """(V, 1, R, 2) how far the median track has moved since the first time."""
-    moved_VNR = torch.nn.functional.pad(seen_VNR[..., 1:] & seen_VNR[..., :-1], (1, 0))
-    step_VNR2 = torch.nn.functional.pad(centre_VNR2.diff(dim=2), (0, 0, 1, 0))
-    return median(step_VNR2, moved_VNR).cumsum(2)
+    return median(*steps(centre_VNR2, seen_VNR)).cumsum(2)
 
 
 def _pairs(centre_VNR2: Tensor, seen_VNR: Tensor) -> Tensor:
@@ -130,6 +128,6 @@ def _pairs(centre_VNR2: Tensor, seen_VNR: Tensor) -> Tensor:
 
 def mean_tokens(batch: Batch) -> Tensor:
     """(M, C) mean object token of each track over the frames it is visible in; 0 where it never is."""
-    seen_MT1 = (batch.visible_MT & within(batch.frames_M, batch.tokens_MTC.shape[1]))[..., None]
+    seen_MT1 = batch.visible_MT[..., None]
     total_MC = (batch.tokens_MTC * seen_MT1).sum(1)
     return total_MC / seen_MT1.sum(1).clamp(min=1)
