@@ -1,0 +1,36 @@
+"""One token for the whole video: Sa2VA (arXiv 2501.04001) and Sa2VA-i (arXiv 2509.19082)."""
+
+import numpy as np
+from pydantic import Field
+
+from stages.core.config.section import Positive, Section
+from stages.prompting.seg.plan import Plan, once_each, whole
+from stages.prompting.seg.variants.variant import Chosen, Variant
+
+
+class FewFrames(Section):
+    frames: Positive = Field(description="Whole frames that the MLLM sees")
+
+
+def first(n_frames: int, settings: FewFrames, chosen: Chosen) -> Plan:
+    """The first frames of the video, as Sa2VA was released."""
+    return _one_token(range(min(settings.frames, n_frames)), n_frames)
+
+
+def spread(n_frames: int, settings: FewFrames, chosen: Chosen) -> Plan:
+    """Frames evenly from the first to the last; of a short video each is shown once."""
+    return _one_token(np.linspace(0, n_frames - 1, settings.frames, dtype=int).tolist(), n_frames)
+
+
+def _one_token(slots: "range | list[int]", n_frames: int) -> Plan:
+    shown = sorted(set(slots))
+    clips = tuple(0 if frame in shown else None for frame in range(n_frames))
+    return Plan(tuple(slots), whole(shown), clips, once_each(clips), propagate=None in clips)
+
+
+def _answer(settings: FewFrames, plan: Plan) -> str:
+    return "It is [SEG]."
+
+
+SA2VA = Variant("sa2va", FewFrames, first, _answer)
+SA2VA_I = Variant("sa2va_i", FewFrames, spread, _answer)

@@ -1,0 +1,37 @@
+"""What a variant of [SEG] models is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from stages.core.config.section import Section
+from stages.core.tables import check_settings
+from stages.prompting.seg.plan import Plan
+
+# Frames that were chosen for a sentence beforehand, or the one frame that fits it best; () = none were.
+Chosen = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way from frames and a sentence to masks.
+
+    Attributes:
+        name: what `prompts.seg.variant` says.
+        settings: the model of its section `prompts.seg.<name>`.
+        plan: (number of frames, its settings, frames chosen for the sentence) → what it does to the video.
+        answer: (its settings, plan) → the answer that is forced.
+        merge: what becomes of the tokens: "clips" = each decodes the frames of its clip; "track" = they are aggregated
+            into [TAK]'s, which decodes the frame that it fits best (stages/prompting/seg/aggregation.py).
+        needs_chosen: its settings → how many frames must have been chosen for each sentence; 0 = none.
+    """
+
+    name: str
+    settings: type[Section]
+    plan: Callable[[int, Any, Chosen], Plan]
+    answer: Callable[[Any, Plan], str]
+    merge: Literal["clips", "track"] = "clips"
+    needs_chosen: Callable[[Any], int] = lambda _: 0
+
+    def check(self) -> None:
+        check_settings("variant of [SEG] models", self.name, self.settings)
