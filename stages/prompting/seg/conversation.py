@@ -1,4 +1,4 @@
-"""What is asked about an expression, as the published models were trained on it. The images come before it."""
+"""What is asked about an expression, as the published models were trained on it."""
 
 from typing import Any
 
@@ -7,7 +7,11 @@ from stages.evidence.backends.chat import control_tokens, defuse
 TOKENS = ("[SEG]", "[TAK]")
 
 
-def question(text: str, tokenizer: Any) -> str:
-    """Of an expression, or of a question about the video; control tokens in it become words."""
-    plain = defuse(text, [*dict.fromkeys((*TOKENS, *control_tokens(tokenizer)))])
-    return f" {plain} Please respond with a segmentation mask." if "?" in plain else f"Please segment {plain}."
+def request(text: str, tokenizer: Any) -> str:
+    """Of an expression, or of a question about the video; `<image>` is where images stand.
+
+    Control tokens in the expression become words.
+    """
+    plain = defuse(text, list(dict.fromkeys((*TOKENS, "<image>", *control_tokens(tokenizer)))))
+    asked = f" {plain} Please respond with a segmentation mask." if "?" in plain else f"Please segment {plain}."
+    return f"<image>\n{asked}"

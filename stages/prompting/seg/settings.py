@@ -55,6 +55,10 @@ class SegPrompts(Parts):
     def _has_frames(self) -> "SegPrompts":
         if self.chosen_per_sentence and self.chosen_frames is None:
             raise ValueError("mode q_frame shows frames chosen beforehand: name their file in chosen_frames")
+        if self.follow == "tuned" and self.chosen.merge == "track":
+            raise ValueError(
+                f"follow: tuned has no meaning for {self.variant}, whose one mask is always tracked: set engine"
+            )
         return self
 
     def stamped(self) -> dict[str, Any]:

@@ -1,0 +1,46 @@
+"""Source `seg`: masks that a [SEG]-token MLLM decodes for every sentence, by the published variants of that family."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from stages.core.records import Split, Video
+from stages.core.run.cli import Job
+from stages.core.state.fingerprints import expressions_digest
+from stages.core.state.weights import find_weights
+from stages.core.tables import PromptsOf, PromptSource
+from stages.prompting.seg.chosen import chosen_frames
+from stages.prompting.seg.settings import SegPrompts
+
+ROLE = "seg"
+
+
+def _ingredients(job: Job, split: Split, video: Video) -> Mapping[str, Any]:
+    settings = job.settings.prompts[SOURCE.name]
+    expressions = {"expressions": expressions_digest(video)}
+    if settings.chosen_frames is None:
+        return expressions
+    chosen = chosen_frames(settings.chosen_frames, video, settings.chosen_per_sentence)
+    return {**expressions, "chosen": {expression: list(frames) for expression, frames in chosen.items()}}
+
+
+def _load(job: Job, split: Split, device: str) -> PromptsOf:
+    from stages.prompting.seg.checkpoint.loading import load_seg_model
+    from stages.prompting.seg.prompter import SegPrompter
+
+    settings, batches = job.settings.prompts[SOURCE.name], job.settings.run.batches
+    weights = find_weights(job.config, job.dataset, ROLE)
+    model = load_seg_model(weights.path, weights.model, device, settings.precision)
+    prompter = SegPrompter(model, settings, batches.questions, batches.points, batches.tracks)
+    job.batches.update(questions=prompter.sentences, points=prompter.tokens, tracks=prompter.objects)
+    return prompter.prompts
+
+
+SOURCE = PromptSource(
+    name="seg",
+    settings=SegPrompts,
+    roles=(ROLE,),
+    needs_truth=False,
+    filtered=True,
+    ingredients=_ingredients,
+    load=_load,
+)
