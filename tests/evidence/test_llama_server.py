@@ -1,5 +1,9 @@
-"""Backend `openai` against llama.cpp's server with a tiny random model, where llama-server is installed."""
+"""Backend `openai` against llama.cpp's server with a tiny random model, where llama-server is installed.
 
+It is looked for on PATH, or where LLAMA_SERVER says; the tiny model is written with the package gguf.
+"""
+
+import os
 import shutil
 import socket
 import subprocess
@@ -16,10 +20,12 @@ from stages.evidence.backends.server import ServerJudge
 from stages.evidence.backends.server_settings import Server
 from stages.evidence.questions import Question
 
-PROGRAM = shutil.which("llama-server")
+PROGRAM = shutil.which(os.environ.get("LLAMA_SERVER", "llama-server"))
 SECONDS = 60
 
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="llama-server (llama.cpp) is not installed")
+pytestmark = pytest.mark.skipif(
+    PROGRAM is None, reason="llama-server (llama.cpp) is neither on PATH nor in LLAMA_SERVER"
+)
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +58,23 @@ def wait_for(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
     pytest.fail(log.read_text(errors="replace")[-2000:])
 
 
+def questions(n: int) -> list[Question]:
+    return [Question((" object 1 moves left.",), (f" is it number {i}, yes or no?",)) for i in range(n)]
+
+
 def test_a_real_server_gives_logprobs_and_the_same_ones_again(server: Server) -> None:
-    questions = [Question((" object 1 moves left.",), (f" is it number {n}, yes or no?",)) for n in range(20)]
     judge = ServerJudge(server)
-    first, second = judge.answer(questions), judge.answer(questions)
+    first, second = judge.answer(questions(20)), judge.answer(questions(20))
     assert judge.top in (20, 5)
     for one, two in zip(first, second, strict=True):
         assert one.kind == "logprobs" and one.is_finite and 0 <= one.mass <= 1
         assert one.scores == pytest.approx(two.scores, abs=0.05)
     assert len({reply.scores for reply in first}) > 1
+
+
+def test_of_many_questions_none_is_lost(server: Server) -> None:
+    """A random model begins some answers with a part of a character, of which this server gives no logprobs."""
+    replies = ServerJudge(server).answer(questions(300))
+    assert len(replies) == 300 and all(reply.is_finite for reply in replies)
+    off = [reply for reply in replies if reply.kind == "parsed"]
+    assert 0 < len(off) < 100 and all(reply.mass == 0 and reply.log_odds == 0 for reply in off)

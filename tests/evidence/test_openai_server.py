@@ -220,6 +220,18 @@ def test_a_server_without_logprobs_is_read_in_words_and_says_so_once(
     assert "logprobs" not in log.bodies[-1] and log.bodies[-1]["max_tokens"] > 1
 
 
+def test_an_answer_that_begins_with_a_part_of_a_character_is_off_its_format() -> None:
+    """llama.cpp gives no logprobs of such a token; the other answers stand."""
+
+    def cut(body: dict[str, Any], before: int) -> Said:
+        return completion(None, "\ufffd") if number_of(body) == 1 else good(body, before)
+
+    with serving(cut) as log:
+        replies = ServerJudge(log.settings()).answer([question(n) for n in range(3)])
+    assert [reply.log_odds for reply in replies] == pytest.approx([odds(0), 0.0, odds(2)])
+    assert replies[1].mass == 0 < min(replies[0].mass, replies[2].mass)
+
+
 def test_a_server_that_lists_five_tokens_is_asked_for_five() -> None:
     def five(body: dict[str, Any], before: int) -> Said:
         return failure(400, "top_logprobs must be at most 5") if body["top_logprobs"] > 5 else good(body, before)

@@ -73,9 +73,12 @@ class ServerJudge:
         if not self.top:
             return parsed((await self._ask(client, messages, 0)).words, question.options)
         completion = await self._ask(client, messages, self.top)
-        if not completion.top:
+        if completion.top:
+            return weighed(completion.top, question.options)
+        reply = parsed(completion.words, question.options)
+        if reply.mass:
             raise ValueError(f"{self._where}: an answer came without logprobs, which others had; look at its log")
-        return weighed(completion.top, question.options)
+        return reply  # off its format: llama.cpp has no logprobs of a token that is a part of a character
 
     async def _probe(self, client: "AsyncOpenAI") -> int:
         """How many tokens can be asked for; 0 where the server gives no probabilities."""
