@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
-from stages.core.config.section import Parts, Positive, Section
+from stages.core.config.section import Parts, Positive, PositiveFloat, Section
 from stages.core.config.sections import Settings
 
 # In paths, which become parts of Snakemake's patterns and of shell commands.
@@ -89,6 +89,30 @@ class Sam2Model(Model):
 
 class GroundingDinoModel(Model):
     kinds = ("grounding-dino",)
+
+
+class SegModelEntry(Model):
+    """A [SEG] checkpoint. Its keys below say what a wrong choice would make silently wrong: no file of a checkpoint does."""
+
+    family: str = Field(description="What it is built on: a name of stages/prompting/seg/checkpoint/listed.py")
+    template: str = Field(
+        description="Chat template that it was trained with: a name of stages/prompting/seg/checkpoint/templates.py, or "
+        "published = the one in its files"
+    )
+    sam2: str = Field(
+        description="Config of its SAM2: a name inside the sam2 package, or a YAML file of this repository"
+    )
+    decoder: str | None = Field(
+        description="Name of the tuned mask decoder in the checkpoint: sam_mask_decoder, or sam_mask_decoder_modified "
+        "beside an untouched one; null = none, SAM2's own is used"
+    )
+    state: Literal["before_norm", "after_norm"] = Field(
+        description="Which state of the language model's last layer a [SEG] is read from: before or after the final norm"
+    )
+    object_score: Literal["forced", "predicted"] = Field(
+        description="Where SAM2 sees no object (object score ≤ 0): forced = mask logits stay, predicted = they become −1024"
+    )
+    size_gb: PositiveFloat | None = Field(description="Size of the files in 10⁹ bytes; null = not known")
 
 
 class Models(Parts):

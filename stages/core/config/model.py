@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, create_model
 
 from stages.core.backends import BACKENDS, Backed, Backend
-from stages.core.config.file import Config, Dataset, GroundingDinoModel, Model, Models, Preset, Sam2Model
+from stages.core.config.file import Config, Dataset, GroundingDinoModel, Model, Models, Preset, Sam2Model, SegModelEntry
 from stages.core.config.section import Parts, Positive, Section
 from stages.core.config.sections import Rerank, RuleChoice, Settings, Tracks
 from stages.core.config.selector_sections import Detector, Selector, SelectorSources
@@ -31,7 +31,7 @@ from stages.core.tables import (
 
 # Roles of models that stages load whatever the tables hold, and what is said of a role's model beside `Model`.
 STAGE_ROLES = ("sam2", "text")
-ENTRIES: Mapping[str, type[Model]] = {"sam2": Sam2Model, "grounding_dino": GroundingDinoModel}
+ENTRIES: Mapping[str, type[Model]] = {"sam2": Sam2Model, "grounding_dino": GroundingDinoModel, "seg": SegModelEntry}
 
 
 def settings_model() -> type[Settings]:

@@ -62,14 +62,18 @@ HARMLESS: Sequence[tuple[Callable[..., Any], str]] = (
 )
 
 
-def read_torch_file(file: Path) -> Any:
+def read_torch_file(file: Path, mapped: bool = False) -> Any:
     """What torch.save wrote, on the CPU.
+
+    Args:
+        mapped: tensors are mapped from the file, where its format allows it, rather than read into memory at once.
 
     Raises:
         ValueError: the file is missing, cut or damaged, or needs code to be run; the message says which.
     """
     import pickle
     import warnings
+    import zipfile
 
     import torch
 
@@ -79,7 +83,8 @@ def read_torch_file(file: Path) -> Any:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Detected pickle protocol", category=UserWarning)
             with torch.serialization.safe_globals(list(HARMLESS)):
-                return torch.load(file, map_location="cpu", weights_only=True)
+                mmap = mapped and zipfile.is_zipfile(file)
+                return torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
     except RefusedScalar as error:
         raise ValueError(f"{file}: refused: it holds {error}; have its author save the plain state dict") from error
     except pickle.UnpicklingError as error:

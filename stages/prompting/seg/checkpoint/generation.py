@@ -1,0 +1,85 @@
+"""Greedy answers to several requests together, and the states of their [SEG] tokens as they are written.
+
+Legend: B requests, R rows of positions, D language width, V vocabulary.
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from stages.prompting.seg.checkpoint.language import Ids, LanguageSide, Output, Seen
+from stages.prompting.seg.checkpoint.passes import Read
+
+if TYPE_CHECKING:
+    from stages.prompting.seg.checkpoint.model import Answer, SegModel
+
+LOOK_BACK = 16  # tokens in which a text that ends an answer is looked for
+
+
+class Writing:
+    """One answer while it is written."""
+
+    def __init__(self, side: LanguageSide) -> None:
+        self.side = side
+        self.ids: Ids = []
+        self.states: list[Tensor] = []
+        self.finished = False
+
+    def add(self, token: int) -> None:
+        """Takes the next token, unless it ends the answer."""
+        if self.finished:
+            return
+        self.finished = token == self.side.tokenizer.eos_token_id
+        if not self.finished:
+            self.ids.append(token)
+            self.finished = (
+                self._text(self.ids[-LOOK_BACK:]).replace("\r", "").replace("\n", "").endswith(self.side.ends)
+            )
+
+    def text(self) -> str:
+        text = self._text(self.ids)
+        return next((text[: text.rindex(end)] for end in self.side.ends if self.finished and end in text), text).strip()
+
+    def _text(self, ids: Ids) -> str:
+        return str(self.side.tokenizer.decode(ids, skip_special_tokens=False))
+
+
+def generate(model: "SegModel", seen: Seen, started: Read, max_new_tokens: int) -> "list[Answer]":
+    """Goes on from requests that were read, token by token, until every answer has ended.
+
+    Args:
+        max_new_tokens: an answer that is longer is cut.
+    """
+    from stages.prompting.seg.checkpoint.model import Answer
+
+    side, output, mask_BL, next_RB = model.side, started.output, started.mask_BL, started.next_RB
+    writings = [Writing(side) for _ in range(len(output.after_BTD))]
+    before_BD = model.state_of(output)[:, -1]
+    for _ in range(max_new_tokens):
+        chosen_B = side.head(output.after_BTD[:, -1]).argmax(dim=-1)
+        for writing, token in zip(writings, chosen_B.tolist(), strict=True):
+            writing.add(token)
+        if all(writing.finished for writing in writings):
+            break
+        if mask_BL is not None:
+            mask_BL = torch.nn.functional.pad(mask_BL, (0, 1), value=1)
+        output = side.run(seen, chosen_B[:, None], next_RB[..., None], mask_BL, output.cache)
+        next_RB = next_RB + 1
+        _keep_states(model, writings, chosen_B.tolist(), output, before_BD)
+        before_BD = model.state_of(output)[:, -1]
+    nothing = before_BD[:0]
+    return [
+        Answer(writing.text(), torch.stack(writing.states) if writing.states else nothing, writing.finished)
+        for writing in writings
+    ]
+
+
+def _keep_states(
+    model: "SegModel", writings: list[Writing], chosen: list[int], output: Output, before_BD: Tensor
+) -> None:
+    """The states of [SEG] tokens that were written in this step: at them, or at the tokens before."""
+    at_BD = model.state_of(output)[:, -1] if model.reading.shift == 0 else before_BD
+    for row, (writing, token) in enumerate(zip(writings, chosen, strict=True)):
+        if not writing.finished and model.marks(token):
+            writing.states.append(at_BD[row])
