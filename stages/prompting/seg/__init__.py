@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from stages.core.config.file import SegModelEntry
 from stages.core.records import Split, Video
 from stages.core.run.cli import Job
 from stages.core.state.fingerprints import expressions_digest
@@ -29,7 +30,9 @@ def _load(job: Job, split: Split, device: str) -> PromptsOf:
 
     settings, batches = job.settings.prompts[SOURCE.name], job.settings.run.batches
     weights = find_weights(job.config, job.dataset, ROLE)
-    model = load_seg_model(weights.path, weights.model, device, settings.precision)
+    sam2 = find_weights(job.config, job.dataset, "sam2")  # for checkpoints that hold none
+    assert isinstance(weights.model, SegModelEntry)
+    model = load_seg_model(weights.path, weights.model, device, settings.precision, sam2)
     prompter = SegPrompter(model, settings, batches.questions, batches.points, batches.tracks)
     job.batches.update(questions=prompter.sentences, points=prompter.tokens, tracks=prompter.objects)
     return prompter.prompts
@@ -38,7 +41,7 @@ def _load(job: Job, split: Split, device: str) -> PromptsOf:
 SOURCE = PromptSource(
     name="seg",
     settings=SegPrompts,
-    roles=(ROLE,),
+    roles=("sam2", ROLE),
     needs_truth=False,
     filtered=True,
     ingredients=_ingredients,

@@ -1,17 +1,12 @@
-"""What is asked about an expression, as the published models were trained on it."""
+"""Expressions as the MLLM reads them: their control tokens are words."""
 
 from typing import Any
 
 from stages.evidence.backends.chat import control_tokens, defuse
 
-TOKENS = ("[SEG]", "[TAK]")
+TOKENS = ("[SEG]", "[TAK]", "<image>")
 
 
-def request(text: str, tokenizer: Any) -> str:
-    """Of an expression, or of a question about the video; `<image>` is where images stand.
-
-    Control tokens in the expression become words.
-    """
-    plain = defuse(text, list(dict.fromkeys((*TOKENS, "<image>", *control_tokens(tokenizer)))))
-    asked = f" {plain} Please respond with a segmentation mask." if "?" in plain else f"Please segment {plain}."
-    return f"<image>\n{asked}"
+def as_words(text: str, tokenizer: Any) -> str:
+    """An expression without what the model would take for its own tokens, or a request for a place of images."""
+    return defuse(text, list(dict.fromkeys((*TOKENS, *control_tokens(tokenizer)))))

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from stages.core.run.batches import Batches
-from stages.prompting.seg.conversation import request
+from stages.prompting.seg.conversation import as_words
 from stages.prompting.seg.pictures import Image3
 from stages.prompting.seg.plan import Plan
 from stages.prompting.seg.settings import SegPrompts
@@ -45,7 +45,7 @@ class Speaker:
     def ask(self, plan: Plan, images: Sequence[Image3], texts: Sequence[str]) -> list[Answered]:
         """One answer per sentence; the images are encoded once."""
         seen = self.model.encode(list(images))
-        requests = [request(text, self.model.tokenizer) for text in texts]
+        requests = [self.settings.chosen.request(as_words(text, self.model.tokenizer)) for text in texts]
         ask = self._forced if self.settings.answer == "forced" else self._generated
         return [answer for _, part in self.batches.run(requests, partial(ask, plan, seen)) for answer in part]
 

@@ -8,6 +8,15 @@ from stages.core.config.section import Section
 from stages.core.tables import check_settings
 from stages.prompting.seg.plan import Plan
 
+
+def please_segment(sentence: str) -> str:
+    """As the Sa2VA family is asked for an expression, or a question about the video."""
+    asked = (
+        f" {sentence} Please respond with a segmentation mask." if "?" in sentence else f"Please segment {sentence}."
+    )
+    return f"<image>\n{asked}"
+
+
 # Frames that were chosen for a sentence beforehand, or the one frame that fits it best; () = none were.
 Chosen = tuple[int, ...]
 
@@ -21,6 +30,7 @@ class Variant:
         settings: the model of its section `prompts.seg.<name>`.
         plan: (number of frames, its settings, frames chosen for the sentence) → what it does to the video.
         answer: (its settings, plan) → the answer that is forced.
+        request: sentence → what the MLLM is asked; `<image>` is where its images stand.
         merge: what becomes of the tokens: "clips" = each decodes the frames of its clip; "track" = they are aggregated
             into [TAK]'s, which decodes the frame that it fits best (stages/prompting/seg/aggregation.py).
         needs_chosen: its settings → how many frames must have been chosen for each sentence; 0 = none.
@@ -30,6 +40,7 @@ class Variant:
     settings: type[Section]
     plan: Callable[[int, Any, Chosen], Plan]
     answer: Callable[[Any, Plan], str]
+    request: Callable[[str], str] = please_segment
     merge: Literal["clips", "track"] = "clips"
     needs_chosen: Callable[[Any], int] = lambda _: 0
 
