@@ -4,24 +4,27 @@ One job, not sharded, on the CPU.
 Reads:  scores/<video>.json, evidence/<name>/<video>.json for each name in `rerank.evidence`, tracks with their labels,
         and the annotations of the split.
 Writes: <cache>/<dataset>/<split>/fusion.json: weights, bias, the rule and its parameters, what they were fitted to, and
-        figures with and without each source of evidence (stages/evidence/fusion/file.py).
+        figures with and without each source of evidence (stages/evidence/fusion/file.py). --out and --card write it
+        elsewhere too, so that other caches and machines decide by it (`rerank.fusion_file`).
 Why:    what evidence is worth is measured, not guessed; a split that is never scored says it (`rerank.fit_on`), and
         rerank_tracks refuses to decide that same split.
 """
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.core.config.places import check_output
 from stages.core.digests import digest
 from stages.core.records import Split, Video
-from stages.core.run.cli import Job, run_stage
+from stages.core.run.cli import Job, execute, parse_job, stage_parser
 from stages.core.run.progress import Progress
 from stages.core.run.runner import stamp_of
-from stages.core.state.cache import CacheError, State, inspect, read_stamp
+from stages.core.state.cache import CacheError, State, atomic_path, inspect, read_stamp
 from stages.core.state.choices import read_scores
 from stages.core.state.failures import first_failure
 from stages.core.state.fingerprints import annotations_digest
@@ -65,7 +68,7 @@ def run(job: Job) -> None:
         log.warning("fit_fusion %s/%s: fitted again: %s", job.dataset, job.split, reason)
     fitted = fit_videos(job, split, videos)
     own = f"{job.dataset}/{job.split}"
-    write_fusion(job.layout.fusion, stamp, fitted, own, selector_of(job, videos), job.settings.rerank.evidence)
+    write_fusion(job.layout.fusion, stamp, fitted, own, selector_of(job, videos), job.settings.rerank)
     log_report(job, fitted)
 
 
@@ -111,6 +114,7 @@ def fit_videos(job: Job, split: Split, videos: Sequence[Video]) -> "Fitted":
     from stages.comparison.video import VideoScorer
     from stages.evidence.fusion.fit import fit
     from stages.evidence.fusion.fixed import rule_settings
+    from stages.evidence.fusion.objective import quality_of
     from stages.evidence.fusion.reading import inputs_of
 
     settings = job.settings
@@ -124,14 +128,16 @@ def fit_videos(job: Job, split: Split, videos: Sequence[Video]) -> "Fitted":
             progress.more(1)
     expression_of = {(video.id, expression.id): expression for video in videos for expression in video.expressions}
 
-    def j_and_f(index: int, chosen_N: NDArray[np.bool_]) -> float:
+    asked = [expression_of[sentence.video, sentence.expression] for sentence in sentences]
+
+    def outcome(index: int, chosen_N: NDArray[np.bool_]) -> dict[str, Any]:
         sentence = sentences[index]
-        expression = expression_of[sentence.video, sentence.expression]
-        return scorers[sentence.video].j_and_f(expression, sentence.tracks, chosen_N)
+        return scorers[sentence.video].outcome(asked[index], sentence.tracks, chosen_N)
 
     rerank = settings.rerank
     inputs = inputs_of(sentences, rerank.behind_best)
-    return fit(sentences, inputs, rerank.rule.kind, rule_settings(rerank), rerank.same_iou, j_and_f)
+    quality = quality_of(rerank.objective, outcome, [bool(expression.annotations) for expression in asked])
+    return fit(sentences, inputs, rerank.rule.kind, rule_settings(rerank), rerank.same_iou, quality)
 
 
 def labelled(job: Job, video: Video) -> "list[Sentence]":
@@ -157,8 +163,12 @@ def labelled(job: Job, video: Video) -> "list[Sentence]":
 
 
 def log_report(job: Job, fitted: "Fitted") -> None:
+    from stages.evidence.fusion.objective import FIGURES
+
+    figure = FIGURES[job.settings.rerank.objective]
+
     def words(figures: Any) -> str:
-        return f"J&F {100 * figures.quality:.1f}, AUC of tracks {figures.auc:.3f}, log loss {figures.log_loss:.3f}"
+        return f"{figure} {100 * figures.quality:.1f}, AUC of tracks {figures.auc:.3f}, log loss {figures.log_loss:.3f}"
 
     log.info("fit_fusion %s/%s: %d sentences: %s", job.dataset, job.split, fitted.n_sentences, words(fitted.figures))
     for source, figures in fitted.without.items():
@@ -166,7 +176,33 @@ def log_report(job: Job, fitted: "Fitted") -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return run_stage(run, __doc__, argv)
+    parser = stage_parser(__doc__)
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the fusion, for rerank.fusion_file (.json)")
+    parser.add_argument("--card", type=Path, metavar="FILE", help="a page about it (Markdown); needs --out")
+    return execute(parser, argv, lambda arguments: _main(parse_job(arguments), arguments.out, arguments.card))
+
+
+def _main(job: Job, out: Path | None, card: Path | None) -> None:
+    if card is not None and out is None:
+        raise ValueError("--card describes the file that --out writes; give --out too")
+    for path in (out, card):
+        if path is not None:
+            check_output(job.config, path)
+    run(job)
+    if out is not None:
+        write_exported(job, out, card)
+
+
+def write_exported(job: Job, out: Path, card: Path | None) -> None:
+    """The finished fusion as a file of its own, and a page about it."""
+    from stages.evidence.fusion.card import card_of
+    from stages.evidence.fusion.file import export
+
+    document = export(job.layout.fusion, out)
+    log.info("wrote %s: name it in rerank.fusion_file", out)
+    if card is not None:
+        with atomic_path(card) as temporary:
+            temporary.write_text(card_of(document, out), encoding="utf-8")
 
 
 if __name__ == "__main__":

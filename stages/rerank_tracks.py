@@ -1,7 +1,8 @@
 """Decides which tracks every expression refers to: the selector's scores and the evidence, weighed.
 
 Reads:  scores/<video>.json, and evidence/<name>/<video>.json for each name in `rerank.evidence`; tracks, where
-        near-duplicates are to count once; with `rerank.fusion: fitted`, fusion.json of the split it was fitted to.
+        near-duplicates are to count once; with `rerank.fusion: fitted`, fusion.json of the split it was fitted to, or
+        `rerank.fusion_file`.
 Writes: <cache>/<dataset>/<split>/decisions/<video>.json: the candidates with their evidence, final score and decision,
         and why; possibly none is chosen (no target).
 Why:    evidence is gathered once, at a cost; deciding takes no model and no device, so another weight, threshold or
@@ -44,25 +45,35 @@ def read_fitted(job: Job) -> "FusionFile":
     """The fusion that decides.
 
     Raises:
-        ValueError: it was fitted to the split that is to be decided, or by another config.
+        ValueError: it was fitted to the split that is to be decided, or by another config; or `rerank.fusion_file` is not
+            a fusion.
     """
-    from stages.evidence.fusion.file import read_fusion
+    from stages.evidence.fusion.file import read_exported, read_fusion
 
-    place = fitting_split(job.config, job.dataset)
-    path = Layout.of(job.config, *place.split("/")).fusion
+    path, rerank = fusion_path(job), job.settings.rerank
     own = f"{job.dataset}/{job.split}"
-    if place == own:
+    if rerank.fusion_file is None and fitting_split(job.config, job.dataset) == own:
         raise ValueError(_refusal(own))
-    fitted, rerank = read_fusion(path), job.settings.rerank
+    fitted = read_fusion(path) if rerank.fusion_file is None else read_exported(path)
     if fitted.fitted_on == own:
         raise ValueError(_refusal(own))
     asked = (tuple(sorted(rerank.evidence)), rerank.rule.kind, rerank.same_iou)
     if asked != (fitted.evidence, fitted.fusion.rule, fitted.fusion.same_iou):
         raise CacheError(
             f"{path}: was fitted to evidence {list(fitted.evidence)}, rule {fitted.fusion.rule}, same_iou "
-            f"{fitted.fusion.same_iou}; the config says {list(asked[0])}, {asked[1]}, {asked[2]}: {_remedy(place)}"
+            f"{fitted.fusion.same_iou}; the config says {list(asked[0])}, {asked[1]}, {asked[2]}: {_remedy(job)}"
         )
     return fitted
+
+
+def fusion_path(job: Job) -> Path:
+    """The file of the fusion that decides: the one given, or that of the split it is fitted to."""
+    given = job.settings.rerank.fusion_file
+    return (
+        Layout.of(job.config, *fitting_split(job.config, job.dataset).split("/")).fusion
+        if given is None
+        else Path(given)
+    )
 
 
 def ingredients(job: Job, fitted: "FusionFile | None", video: Video) -> Mapping[str, Any]:
@@ -77,9 +88,7 @@ def ingredients(job: Job, fitted: "FusionFile | None", video: Video) -> Mapping[
     if fitted is None:
         return {"scores": scores.fingerprint, "evidence": evidence}
     if fitted.selector != scores.ingredients.get("selector"):
-        place = fitting_split(job.config, job.dataset)
-        path = Layout.of(job.config, *place.split("/")).fusion
-        raise CacheError(f"{path}: was fitted to the scores of another selector; {_remedy(place)}")
+        raise CacheError(f"{fusion_path(job)}: was fitted to the scores of another selector; {_remedy(job)}")
     return {"scores": scores.fingerprint, "evidence": evidence, "fusion": fitted.fingerprint}
 
 
@@ -107,8 +116,10 @@ def _refusal(own: str) -> str:
     )
 
 
-def _remedy(place: str) -> str:
-    dataset, split = place.split("/")
+def _remedy(job: Job) -> str:
+    if job.settings.rerank.fusion_file is not None:
+        return "set rerank to what it was fitted with, or rerank.fusion_file: null to fit another one"
+    dataset, split = fitting_split(job.config, job.dataset).split("/")
     return f"run `python -m stages.fit_fusion --dataset {dataset} --split {split}` again"
 
 

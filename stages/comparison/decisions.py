@@ -37,6 +37,7 @@ from stages.datasets import open_split
 from stages.evidence.fusion.decide import Fusion, decide
 from stages.evidence.fusion.fit import Fitted, fit
 from stages.evidence.fusion.fixed import fixed_fusion, rule_settings
+from stages.evidence.fusion.objective import FIGURES, quality_of
 from stages.evidence.fusion.reading import inputs_of
 from stages.evidence.fusion.table import Sentence
 from stages.selectors import load
@@ -110,13 +111,14 @@ class Fitting:
         """The fusion of a run; raises ValueError where there is nothing to learn."""
         asked, sentences = self._labelled(run)
 
-        def j_and_f(index: int, chosen_N: NDArray[np.bool_]) -> float:
+        def outcome(index: int, chosen_N: NDArray[np.bool_]) -> dict[str, Any]:
             view, expression = asked[index]
-            return view.scorer.j_and_f(expression, sentences[index].tracks, chosen_N)
+            return view.scorer.outcome(expression, sentences[index].tracks, chosen_N)
 
         rerank = run.rerank
+        quality = quality_of(rerank.objective, outcome, [bool(expression.annotations) for _, expression in asked])
         inputs = replace(inputs_of(sentences, rerank.behind_best), score=run.scores is not None)
-        return fit(sentences, inputs, rerank.rule.kind, rule_settings(rerank), rerank.same_iou, j_and_f, ablate=False)
+        return fit(sentences, inputs, rerank.rule.kind, rule_settings(rerank), rerank.same_iou, quality, ablate=False)
 
     def _labelled(self, run: Run) -> tuple[list[tuple[View, Expression]], list[Sentence]]:
         """The sentences of known truth as the run sees them, and whose they are."""
@@ -192,7 +194,8 @@ def _contender(job: Job, run: Run, known: Known, fitting: Fitting | None) -> Con
     if run.rerank.fusion == "fitted":
         assert fitting is not None
         fitted = fitting.fit(run)
-        log.info("%s: J&F %.1f on %s", run.name, 100 * fitted.figures.quality, fitting.place)
+        figure = FIGURES[run.rerank.objective]
+        log.info("%s: %s %.1f on %s", run.name, figure, 100 * fitted.figures.quality, fitting.place)
     fusion = fitted.fusion if fitted else fixed_fusion(run.rerank, threshold_of(job, run.scores))
     return Contender(
         run.name,

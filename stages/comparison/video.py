@@ -69,10 +69,10 @@ class VideoScorer:
             self._scored[key] = {**named, **row}, answer, comparison
         return self._scored[key]
 
-    def j_and_f(self, expression: Expression, tracks: Sequence[TrackId], chosen_N: NDArray[np.bool_]) -> float:
-        """The J&F of answering with some of an expression's tracks."""
+    def outcome(self, expression: Expression, tracks: Sequence[TrackId], chosen_N: NDArray[np.bool_]) -> Row:
+        """The row of answering with some of an expression's tracks."""
         chosen = [Candidate(*tracks[n], 0.0, chosen=True) for n in np.flatnonzero(chosen_N).tolist()]
-        return float(self.score(expression, chosen)[0]["J&F"])
+        return self.score(expression, chosen)[0]
 
     def frames(self, expression: Expression) -> tuple[int, ...] | None:
         """The frames that count; None = all."""

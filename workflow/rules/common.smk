@@ -299,9 +299,12 @@ def gathered(wildcards):
 
 
 def fusion(wildcards):
-    """The fusion that decides, fitted to another split; none where the config gives its weights."""
-    if settings(wildcards).rerank.fusion == "fixed":
+    """The fusion that decides: a file, or fitted to another split; none where the config gives its weights."""
+    rerank = settings(wildcards).rerank
+    if rerank.fusion == "fixed":
         return []
+    if rerank.fusion_file is not None:
+        return [rerank.fusion_file]
     return verified_elsewhere(fitting_split(CONFIG, wildcards.dataset), "fit_fusion")
 
 

@@ -102,7 +102,8 @@ def decider(settings: Settings, line: str) -> Rerank:
     """
     where = f"compare.decisions.{line}"
     own = settings.compare.decisions[line]
-    raw = reduce(merge, (settings.rerank.model_dump(mode="json"), settings.compare.rerank, own.reranked))
+    fitted_anew = {"fusion_file": None}  # to the line's own evidence
+    raw = reduce(merge, (settings.rerank.model_dump(mode="json"), fitted_anew, settings.compare.rerank, own.reranked))
     rerank = _validate(type(settings.rerank), raw, where)
     if own.selector is not None and own.selector not in SELECTORS:
         raise ConfigError(f"{where}: no selector {own.selector!r}{nearest(own.selector, SELECTORS)}")

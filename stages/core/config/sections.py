@@ -123,6 +123,13 @@ class Rerank(Section):
         description="fitted: <dataset>/<split> that the fusion is fitted to, never the one that is decided; null = "
         "selector.validate_on of the data set"
     )
+    fusion_file: str | None = Field(
+        description="fitted: a fusion that was written before (referee fit-fusion --out); null = it is fitted to fit_on"
+    )
+    objective: Literal["j_and_f", "final"] = Field(
+        description="fitted: what the rule's parameters are best by, mean J&F or Final, which also counts whether there "
+        "is an answer at all"
+    )
     behind_best: bool = Field(
         description="fitted: whether a value's distance from the best of its sentence is weighed too"
     )
@@ -152,6 +159,7 @@ class DecisionLine(Partial):
     fusion: Literal["fixed", "fitted"] = Field("fitted", description="As rerank.fusion")
     weights: dict[str, float] = Field({}, description="As rerank.weights; names that are left out are as there")
     existence_weights: dict[str, float] = Field({}, description="As rerank.existence_weights")
+    objective: Literal["j_and_f", "final"] = Field("j_and_f", description="As rerank.objective")
     behind_best: bool = Field(False, description="As rerank.behind_best")
     same_iou: Unit | None = Field(None, description="As rerank.same_iou")
     rule: dict[str, Any] = Field({}, description="As rerank.rule; keys that are left out are as there")

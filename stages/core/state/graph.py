@@ -88,7 +88,7 @@ TRAIN_SELECTOR = Stage(
 )
 SCORE_TRACKS = Stage("score_tracks", "scores", ".json", 3, ("selector.sources.evaluate",), device=True)
 GATHER_EVIDENCE = Stage("gather_evidence", "evidence", ".json", 1, ("evidence.{branch}",), per="evidence", device=None)
-FUSION_KEYS = ("rerank.evidence", "rerank.behind_best", "rerank.same_iou", "rerank.rule")
+FUSION_KEYS = tuple(f"rerank.{key}" for key in ("evidence", "objective", "behind_best", "same_iou", "rule"))
 FIT_FUSION = Stage(
     "fit_fusion", "fusion", ".json", 1, (*FUSION_KEYS, "selector.training.positive_iou", "evaluate.boundary_ratio")
 )
