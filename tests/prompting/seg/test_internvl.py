@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.seg_checkpoints import TOKENS, Written, entry, random_sam2, write_internvl
 
 from stages.prompting.seg.checkpoint.loading import load_seg_model
 from stages.prompting.seg.checkpoint.model import SegModel
-from support.seg_checkpoints import TOKENS, Written, entry, random_sam2, write_internvl
 
 TOLERANCE = 1e-6
 ANSWER = "It is [SEG]."
@@ -91,5 +91,5 @@ def test_two_decoders(tmp_path: Path) -> None:
     model = load_seg_model(tmp_path, entry("sa2va_internvl", decoder="sam_mask_decoder_modified"), "cpu", "float32")
     assert same_tensors(model.sam2.sam_mask_decoder, random_sam2(1).sam_mask_decoder)
     assert same_tensors(model.untouched_decoder, written.sam2.sam_mask_decoder)
-    with pytest.raises(ValueError, match="it also has .*sam_mask_decoder_modified"):
+    with pytest.raises(ValueError, match=r"it also has .*sam_mask_decoder_modified"):
         load_seg_model(tmp_path, entry("sa2va_internvl"), "cpu", "float32")

@@ -37,9 +37,12 @@ class Writing:
                 self._text(self.ids[-LOOK_BACK:]).replace("\r", "").replace("\n", "").endswith(self.side.ends)
             )
 
-    def text(self) -> str:
+    def answer(self, nothing_0D: Tensor) -> "Answer":
+        from stages.prompting.seg.checkpoint.model import Answer
+
         text = self._text(self.ids)
-        return next((text[: text.rindex(end)] for end in self.side.ends if self.finished and end in text), text).strip()
+        text = next((text[: text.rindex(end)] for end in self.side.ends if self.finished and end in text), text).strip()
+        return Answer(text, tuple(self.ids), torch.stack(self.states) if self.states else nothing_0D, self.finished)
 
     def _text(self, ids: Ids) -> str:
         return str(self.side.tokenizer.decode(ids, skip_special_tokens=False))
@@ -51,8 +54,6 @@ def generate(model: "SegModel", seen: Seen, started: Read, max_new_tokens: int) 
     Args:
         max_new_tokens: an answer that is longer is cut.
     """
-    from stages.prompting.seg.checkpoint.model import Answer
-
     side, output, mask_BL, next_RB = model.side, started.output, started.mask_BL, started.next_RB
     writings = [Writing(side) for _ in range(len(output.after_BTD))]
     before_BD = model.state_of(output)[:, -1]
@@ -68,11 +69,7 @@ def generate(model: "SegModel", seen: Seen, started: Read, max_new_tokens: int) 
         next_RB = next_RB + 1
         _keep_states(model, writings, chosen_B.tolist(), output, before_BD)
         before_BD = model.state_of(output)[:, -1]
-    nothing = before_BD[:0]
-    return [
-        Answer(writing.text(), torch.stack(writing.states) if writing.states else nothing, writing.finished)
-        for writing in writings
-    ]
+    return [writing.answer(before_BD[:0]) for writing in writings]
 
 
 def _keep_states(

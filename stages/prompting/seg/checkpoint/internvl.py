@@ -31,8 +31,12 @@ VISION = renaming(
 NEEDED = {"select_layer": -1, "ps_version": "v2", "use_backbone_lora": 0, "use_llm_lora": 0}
 
 
-def native_config_of(opened: Opened, language: Language) -> Any:
-    """InternVLConfig for a published config.json."""
+def native_config_of(opened: Opened, language: Language, tied: bool) -> Any:
+    """InternVLConfig for a published config.json.
+
+    Args:
+        tied: the head is the embeddings.
+    """
     from transformers import InternVLConfig
 
     raw, file = opened.raw, opened.folder / "config.json"
@@ -49,7 +53,7 @@ def native_config_of(opened: Opened, language: Language) -> Any:
         downsample_ratio=ratio,
         vision_feature_layer=-1,
         vision_feature_select_strategy="default",
-        tie_word_embeddings=False,
+        tie_word_embeddings=tied,
     )
 
 
@@ -92,11 +96,11 @@ def build(opened: Opened, template: str) -> Native:
         raise ValueError(
             f"{file}: llm_config is a {architecture}, which is not supported; known: {', '.join(LANGUAGES)}"
         )
-    language = LANGUAGES[architecture]
-    config = native_config_of(opened, language)
+    language, llm = LANGUAGES[architecture], opened.raw["llm_config"]
+    head = f"language_model.{language.origin(LM_HEAD, llm).name}"
+    tied = bool(llm.get("tie_word_embeddings")) and head not in opened.shapes
     with parameters_on_meta():
-        mllm = InternVLForConditionalGeneration(config)
-    llm = opened.raw["llm_config"]
+        mllm = InternVLForConditionalGeneration(native_config_of(opened, language, tied))
 
     def origin(name: str) -> Origin:
         if name == LM_HEAD or name.startswith("model.language_model."):
@@ -107,9 +111,7 @@ def build(opened: Opened, template: str) -> Native:
         joint = published.endswith((".attn.qkv.weight", ".attn.qkv.bias"))
         return Origin(published, third("qkv".index(name.rsplit(".", 2)[1][0])) if joint else None)
 
-    head = f"language_model.{language.origin(LM_HEAD, llm).name}"
-    tied = [LM_HEAD] if llm.get("tie_word_embeddings") and head not in opened.shapes else []
-    return Native(InternVL(mllm, opened.tokenizer, TEMPLATES[template]), origin, tied)
+    return Native(InternVL(mllm, opened.tokenizer, TEMPLATES[template]), origin, (LM_HEAD,) if tied else ())
 
 
 FAMILY = Family(

@@ -37,12 +37,14 @@ class Answer:
     """What the model answered.
 
     Attributes:
-        text: without the token that ended it.
+        text: without what ended it.
+        ids: its tokens, what ended it among them unless that is the end-of-sequence token.
         states_nD: of its [SEG] and [TAK] tokens, in order.
         finished: it ended by itself.
     """
 
     text: str
+    ids: tuple[int, ...]
     states_nD: Tensor
     finished: bool
 
