@@ -22,7 +22,7 @@ def chosen_frames(file: str | None, video: Video, needed: int) -> dict[str, Chos
     Raises:
         ValueError: the file cannot be read, or has not what is needed; names it, video and expression.
     """
-    said = {} if file is None else _read(file).get(video.id, {})
+    said = {} if file is None else _document(file).get(video.id, {})
     per_sentence = said.get("selected_frames", {}) if isinstance(said, dict) else None
     if not isinstance(per_sentence, dict):
         raise ValueError(f"{file}: {video.id}: needs {{'selected_frames': {{expression: [frames]}}}}")
@@ -38,12 +38,16 @@ def _frames(where: str, said: Any, needed: int) -> Chosen:
     return tuple(frames)
 
 
-@lru_cache(maxsize=4)
-def _read(file: str) -> dict[str, Any]:
+def _document(file: str) -> dict[str, Any]:
     try:
-        raw = json.loads(Path(file).read_text("utf-8"))
+        return _read(file, Path(file).stat().st_mtime_ns)
     except (OSError, ValueError) as error:
         raise ValueError(f"{file}: cannot be read as JSON ({error}); correct prompts.seg.chosen_frames") from error
+
+
+@lru_cache(maxsize=2)
+def _read(file: str, changed_ns: int) -> dict[str, Any]:
+    raw = json.loads(Path(file).read_text("utf-8"))
     if not isinstance(raw, dict):
-        raise ValueError(f"{file}: needs an object of videos")
+        raise ValueError("it needs an object of videos")
     return raw

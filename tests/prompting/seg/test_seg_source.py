@@ -171,11 +171,18 @@ def test_the_tuned_sam2_may_follow_first(checkpoints, tmp_path):
             assert masks.iou_matrix([prompt.mask], [decoded[prompt.frame, prompt.expression].mask])[0, 0] > 0.999
 
 
-def test_a_generated_answer_without_a_token_gives_no_prompt(checkpoints, tmp_path):
-    job = job_in(tmp_path, checkpoints["internvl"], {"answer": "generated", "max_new_tokens": 3}, limit=1)
+def test_a_generated_answer_gives_masks_if_it_has_a_token(checkpoints, tmp_path):
+    settings = {"answer": "generated", "max_new_tokens": 4}
+    job = job_in(tmp_path, checkpoints["internvl"], settings, limit=1)
     generate_prompts.run(job)
-    said = {p.expression: p.phrase for p in prompts_in(job, "a")}
-    assert all("[SEG]" in phrase for phrase in said.values())
+    model = load_seg_model(Path(checkpoints["internvl"]["path"]), entry("sa2va_internvl"), "cpu", "float32")
+    frames, key = open_frames(job.layout, "a"), ("the red square", ())
+    ids = model.tokenizer.encode("It is [SEG].", add_special_tokens=False)
+    for said, frames_with_mask in ((ids, [0, 2, 4, 6, 8]), (ids[:2], [])):
+        with Obliging(model, said):
+            sentence = SegPrompter(model, job.settings.prompts["seg"], 8, 8, 8).segment([key], frames)[key]
+        assert sentence.answered.text.startswith("It is") and sorted(sentence.masks) == frames_with_mask
+    assert all("[SEG]" in p.phrase for p in prompts_in(job, "a"))
 
 
 def test_forced_states_are_those_of_generation(checkpoints):
@@ -185,10 +192,11 @@ def test_forced_states_are_those_of_generation(checkpoints):
     seen = model.encode([rng.integers(0, 256, (30, 40, 3), dtype=np.uint8) for _ in range(2)])
     texts = ["<image>\nPlease segment the red square.", "<image>\nPlease segment all that moves."]
     answer = "It is [SEG]."
-    head = Obliging(model, texts, seen, answer)
+    start = len(model.side.ids(seen, texts[0]))
+    said_ids = model.side.ids(seen, texts[0], answer + model.side.ends[0])[start:]
     with torch.inference_mode():
         forced = model.states(seen, texts, [answer] * 2)
-        with head:
+        with Obliging(model, said_ids):
             generated = model.generate(seen, texts, 16)
     for state, said in zip(forced, generated, strict=True):
         assert said.text == answer
@@ -196,12 +204,10 @@ def test_forced_states_are_those_of_generation(checkpoints):
 
 
 class Obliging:
-    """While it is open, the model's head prefers the tokens of an answer, in order."""
+    """While it is open, the model's head prefers the tokens of an answer, in order; the last again and again."""
 
-    def __init__(self, model, texts, seen, answer):
-        ids = [model.side.ids(seen, text, answer + model.side.ends[0]) for text in texts]
-        start = len(model.side.ids(seen, texts[0]))
-        self.tail, self.step, self.model = ids[0][start:], 0, model
+    def __init__(self, model, ids):
+        self.tail, self.step, self.model = ids, 0, model
 
     def __enter__(self):
         def prefer(_module, _arguments, logits):
