@@ -16,14 +16,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core.digests import digest
 from stages.core.records import Expression, Split, Video
 from stages.core.run import progress
 from stages.core.run.cli import Job, run_stage
 from stages.core.run.runner import run_shard
 from stages.core.state.cache import Stamp, write_json
 from stages.core.state.choices import Candidate, confidence, predicted_masks, read_answers
-from stages.core.state.fingerprints import annotations_digest, upstream
+from stages.core.state.fingerprints import truth_facts, upstream
 from stages.core.state.frames import open_frames
 from stages.core.state.graph import EVALUATE, RERANK_TRACKS
 from stages.datasets import open_split
@@ -46,20 +45,7 @@ def run(job: Job) -> None:
 
 def ingredients(job: Job, split: Split, video: Video) -> Mapping[str, Any]:
     """What a video's scores depend on: the decisions, everything they are compared with, and the rules."""
-    if not split.has_truth:
-        return {
-            "decisions": upstream(job.layout, RERANK_TRACKS, video.id),
-            "annotations": None,
-            "rules": split.protocol,
-        }
-    groups = [[expression.id, expression.group] for expression in video.expressions]
-    masks = [split.void(video), split.foreground(video)]
-    scored = split.scored_frames(video)
-    return {
-        "decisions": upstream(job.layout, RERANK_TRACKS, video.id),
-        "annotations": annotations_digest(video, split.annotations(video)),
-        "rules": digest([split.protocol, groups, masks, None if scored is None else list(scored)]),
-    }
+    return {"decisions": upstream(job.layout, RERANK_TRACKS, video.id), **truth_facts(split, video)}
 
 
 def evaluate(job: Job, split: Split, video: Video, path: Path, stamp: Stamp) -> None:

@@ -127,12 +127,16 @@ def import_video(target: Import, video: Video, frames: FrameFolder, incoming: In
 
 
 def write_record(
-    target: Import, origin: Path, counts: Mapping[str, int], missing: Sequence[str], given: Incoming
+    target: Import, origin: Any, counts: Mapping[str, int], missing: Sequence[str], given: Incoming
 ) -> None:
-    """Records what was imported from where; it stays in the cache and goes into the provenance of what is assembled."""
+    """Records what was imported from where; it stays in the cache and goes into the provenance of what is assembled.
+
+    Args:
+        origin: as JSON has it: the path of predictions, or the runs of an ensemble.
+    """
     record = {
         "name": target.name,
-        "from": str(origin),
+        "from": origin,
         "counts": {**counts, "missing": len(missing), "surplus": len(given.surplus)},
         "notes": given.notes,
         "missing": list(missing),

@@ -3,7 +3,8 @@
 Legend: T frames.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ from stages.core.records import Rle, Split, Video
 from stages.core.spelling import nfc
 from stages.core.state.frames import FrameFolder
 from stages.core.text_files import read_json
-from stages.exchange.archives import Archive
+from stages.exchange.archives import Archive, open_archive
 from stages.exchange.judge import Defect, imported, judge
 from stages.exchange.layouts import ZipLayout, layouts_of
 from stages.exchange.names import Expected, Matching, expected_of, is_litter, match
@@ -57,6 +58,26 @@ class Incoming(Protocol):
             ValueError: a mask is damaged or of another size than the frames; the message names it.
         """
         ...
+
+
+@contextmanager
+def open_incoming(
+    origin: Path, split: Split, videos: Sequence[Video], folders: Mapping[str, FrameFolder], threshold: float | None
+) -> Iterator[Incoming]:
+    """Opens predictions by the kind of file: a JSON file, or else a zip or a folder of mask PNGs.
+
+    Raises:
+        ValueError: nothing of the kind is there, or nothing in it fits the split.
+    """
+    if origin.suffix == ".json":
+        if not origin.is_file():
+            raise ValueError(f"{origin}: does not exist or is no file")
+        if threshold is not None:
+            raise ValueError(f"{origin}: a threshold is for mask PNGs; RLEs have no shades")
+        yield read_ytvis(origin, videos)
+    else:
+        with open_archive(origin) as archive:
+            yield IncomingPngs(origin, archive, split, videos, folders, threshold)
 
 
 class IncomingPngs:
@@ -139,6 +160,7 @@ class IncomingYtvis:
     entries: Mapping[tuple[str, str], Mapping[str, Any]]
     surplus: list[str]
     notes: list[str] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)  # expressions that several entries are for
 
     def facts(self, video: Video) -> str:
         return digest([self.entries.get((nfc(video.id), nfc(expression.id))) for expression in video.expressions])
@@ -177,19 +199,20 @@ def read_ytvis(path: Path, videos: Sequence[Video]) -> IncomingYtvis:
         raise ValueError(f"{path}: YouTube-VIS results are a list; found {type(document).__name__}{where}")
     known = {(nfc(video.id), nfc(expression.id)) for video in videos for expression in video.expressions}
     best: dict[tuple[str, str], Mapping[str, Any]] = {}
-    surplus, repeated = [], 0
+    surplus, repeated = [], []
     for number, entry in enumerate(document):
         key = _key(entry, f"{path}: entry {number}")
         if key not in known:
             surplus.append("/".join(key))
         else:
-            repeated += key in best
+            if key in best:
+                repeated.append("/".join(key))
             if key not in best or entry["score"] > best[key]["score"]:
                 best[key] = entry
     if not best:
         raise ValueError(NOTHING_FITS.format(path, "the split", "the list of YouTube-VIS results"))
-    notes = [f"{repeated} entries repeat an expression: the best score of each was taken"] if repeated else []
-    return IncomingYtvis(path, best, surplus, notes)
+    notes = [f"{len(repeated)} entries repeat an expression: the best score of each was taken"] if repeated else []
+    return IncomingYtvis(path, best, surplus, notes, repeated)
 
 
 def _key(entry: Any, where: str) -> tuple[str, str]:

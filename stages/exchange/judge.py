@@ -6,7 +6,8 @@ Legend: H height, W width.
 import io
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,18 +87,35 @@ def judge(data: bytes, size: tuple[int, int] | None, form: Form) -> NDArray[np.u
     Raises:
         Defect: it is not sound.
     """
+    with _opened(data, size, form) as image:
+        pixels_HW = np.asarray(image.convert("L") if image.mode == "1" else image)
+        if form.threshold is not None and image.mode in SHADES:
+            return np.where(pixels_HW >= form.threshold * FULL[image.mode], np.uint8(WHITE), np.uint8(0))
+        used = np.flatnonzero(np.bincount(pixels_HW.ravel(), minlength=256)).tolist()
+        _check_values(image.mode, used, form)
+        _check_colours(image, used, form)
+        return pixels_HW
+
+
+def shares(data: bytes, size: tuple[int, int]) -> NDArray[np.float64]:
+    """The pixels (H, W) of a sound grey PNG, 8 or 16 bits, as shares of white: 0 … 1.
+
+    Raises:
+        Defect: it is not sound, or of another mode.
+    """
+    with _opened(data, size, Form(("L",), (), shades=True, threshold=0.5)) as image:
+        return np.asarray(image, np.float64) / FULL[image.mode]
+
+
+@contextmanager
+def _opened(data: bytes, size: tuple[int, int] | None, form: Form) -> Iterator[Image.Image]:
+    """A whole PNG, decoded, of a form's size and mode; what goes wrong while it is used is a defect too."""
     _check_whole(data)
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             _check_header(image, size, form)
             image.load()
-            pixels_HW = np.asarray(image.convert("L") if image.mode == "1" else image)
-            if form.threshold is not None and image.mode in SHADES:
-                return np.where(pixels_HW >= form.threshold * FULL[image.mode], np.uint8(WHITE), np.uint8(0))
-            used = np.flatnonzero(np.bincount(pixels_HW.ravel(), minlength=256)).tolist()
-            _check_values(image.mode, used, form)
-            _check_colours(image, used, form)
-            return pixels_HW
+            yield image
     except Defect:
         raise
     except BROKEN as error:

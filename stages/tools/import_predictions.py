@@ -13,17 +13,15 @@ masks (mode L, 8 or 16 bits), --threshold says from which shade on they are the 
 
 import argparse
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
-from stages.core.records import Split, Video
+from stages.core.records import Video
 from stages.core.run.cli import Job, execute, parse_job, split_parser
-from stages.core.state.frames import FrameFolder, open_frames
+from stages.core.state.frames import open_frames
 from stages.datasets import open_split
-from stages.exchange.archives import open_archive
 from stages.exchange.importing import RECORD, Import, import_video, prepare, write_record
-from stages.exchange.incoming import Incoming, IncomingPngs, read_ytvis
+from stages.exchange.incoming import Incoming, open_incoming
 
 STAGES_AFTER = ("evaluate", "render_predictions", "assemble")  # what runs on an import
 
@@ -50,24 +48,8 @@ def run(job: Job, origin: Path, name: str | None, threshold: float | None = None
             import_video(target, video, folders[video.id], incoming, overwrite=job.overwrite) for video in videos
         )
         counts = {"videos": len(videos), "expressions": sum(len(video.expressions) for video in videos)}
-        write_record(target, origin, counts, missing, incoming)
+        write_record(target, str(origin), counts, missing, incoming)
         _report(target, incoming, missing, done, len(videos))
-
-
-@contextmanager
-def open_incoming(
-    origin: Path, split: Split, videos: Sequence[Video], folders: dict[str, FrameFolder], threshold: float | None
-) -> Iterator[Incoming]:
-    """Opens the predictions according to the kind of file."""
-    if origin.suffix == ".json":
-        if not origin.is_file():
-            raise ValueError(f"{origin}: does not exist or is no file")
-        if threshold is not None:
-            raise ValueError("--threshold is for mask PNGs; RLEs have no shades")
-        yield read_ytvis(origin, videos)
-    else:
-        with open_archive(origin) as archive:
-            yield IncomingPngs(origin, archive, split, videos, folders, threshold)
 
 
 def _sound(video: Video) -> Video:

@@ -1,9 +1,10 @@
 """Ingredients that several stages share: digests of expressions and annotations, upstream fingerprints."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from stages.core.digests import digest
-from stages.core.records import MaskSequence, Source, Video
+from stages.core.records import MaskSequence, Source, Split, Video
 from stages.core.state.cache import read_stamp
 from stages.core.state.graph import Layout, Stage
 
@@ -24,6 +25,19 @@ def annotations_digest(video: Video, annotations: Mapping[str, MaskSequence]) ->
         return None
     referred = {expression.id: expression.annotations for expression in video.expressions}
     return digest([referred, {key: list(masks) for key, masks in annotations.items()}])
+
+
+def truth_facts(split: Split, video: Video) -> dict[str, Any]:
+    """What a video's scores depend on beside the answers: all that they are compared with, and the protocol."""
+    if not split.has_truth:
+        return {"annotations": None, "rules": split.protocol}
+    groups = [[expression.id, expression.group] for expression in video.expressions]
+    masks = [split.void(video), split.foreground(video)]
+    scored = split.scored_frames(video)
+    return {
+        "annotations": annotations_digest(video, split.annotations(video)),
+        "rules": digest([split.protocol, groups, masks, None if scored is None else list(scored)]),
+    }
 
 
 def upstream(layout: Layout, stage: Stage, video: str, source: Source | None = None) -> str:
