@@ -5,6 +5,7 @@
 | oracle | the union that fits the truth best (stages/comparison/oracle.py); looks at the ground truth |
 | gdino-best | the one track whose prompt GroundingDINO scored highest for the expression; always answers |
 | gdino | tracks whose prompt it scored above a threshold; may answer with nothing |
+| seg | every track that began with a mask that a [SEG] model decoded for the expression |
 | largest | the one track with most pixels over all frames |
 | random | one track drawn evenly, from the seed and the ids of video and expression |
 | all | every track |
@@ -26,9 +27,10 @@ from stages.comparison.contenders import Contender, Verdict
 from stages.comparison.oracle import best_union
 from stages.comparison.video import View
 from stages.core.config.loading import nearest
-from stages.core.records import TrackId
+from stages.core.records import Source, TrackId
 from stages.metrics.boundary import bound_radius
 from stages.prompting.grounding_dino import SOURCE as DETECTOR
+from stages.prompting.seg import SOURCE as SEG
 
 
 class Oracle:
@@ -86,6 +88,15 @@ def highest(view: View) -> list[Verdict]:
     return [Verdict(logit_N, _one(logit_N) & (logit_N > -np.inf)) for logit_N in logits]
 
 
+def tracks_of(view: View, source: Source) -> list[Verdict]:
+    """All tracks of the expression's own that are of a source."""
+    verdicts = []
+    for e in range(len(view.video.expressions)):
+        of_source_N = np.array([track.source == source for track in view.candidates(e)], bool)
+        verdicts.append(Verdict(np.zeros(len(of_source_N)), of_source_N))
+    return verdicts
+
+
 def largest(view: View) -> list[Verdict]:
     area_M = view.areas_M()
     areas = [area_M[view.tracks.tracks_of(e)] for e in range(len(view.video.expressions))]
@@ -115,7 +126,7 @@ def _one(value_N: NDArray[np.float64]) -> NDArray[np.bool_]:
     return chosen_N
 
 
-NAMES = ("oracle", "gdino-best", "gdino", "largest", "random", "all", "none")
+NAMES = ("oracle", "gdino-best", "gdino", "seg", "largest", "random", "all", "none")
 
 
 def baselines(names: Sequence[str], seeds: Sequence[int]) -> list[Contender]:
@@ -132,6 +143,7 @@ def _make(name: str, seeds: Sequence[int]) -> list[Contender]:
         "oracle": Contender("oracle", oracle, note=oracle.note),
         "gdino-best": Contender("gdino-best", highest, needs=DETECTOR.name),
         "gdino": Contender("gdino", detector, swept=True, needs=DETECTOR.name),
+        "seg": Contender("seg", partial(tracks_of, source=SEG.name), needs=SEG.name),
         "largest": Contender("largest", largest),
         "all": Contender("all", partial(every, value=True)),
         "none": Contender("none", partial(every, value=False)),
