@@ -194,10 +194,18 @@ def _main(job: Job, out: Path | None, card: Path | None) -> None:
 
 
 def write_exported(job: Job, out: Path, card: Path | None) -> None:
-    """The finished fusion as a file of its own, and a page about it."""
-    from stages.evidence.fusion.card import card_of
-    from stages.evidence.fusion.file import export
+    """The finished fusion as a file of its own, and a page about it.
 
+    Raises:
+        ValueError: a file is in the place of one of them that is something else.
+    """
+    from stages.evidence.fusion.card import TITLE, card_of
+    from stages.evidence.fusion.file import export, read_exported
+
+    if out.exists():
+        read_exported(out)
+    if card is not None and card.exists() and not card.read_text(encoding="utf-8", errors="replace").startswith(TITLE):
+        raise ValueError(f"{card}: is not a card of a fusion; give another place")
     document = export(job.layout.fusion, out)
     log.info("wrote %s: name it in rerank.fusion_file", out)
     if card is not None:

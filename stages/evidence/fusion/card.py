@@ -7,6 +7,7 @@ from typing import Any
 from stages.evidence.fusion.objective import FIGURES
 
 Document = Mapping[str, Any]
+TITLE = "# Fusion"
 
 
 def card_of(document: Document, path: Path) -> str:
@@ -17,7 +18,7 @@ def card_of(document: Document, path: Path) -> str:
     rule = ", ".join(f"{key} {value:g}" for key, value in document["rule"].items() if key != "kind")
     return "\n".join(
         [
-            "# Fusion",
+            TITLE,
             "",
             f"`{path.name}` decides by the score of the selector `{document['selector']}` and {evidence}. It refuses other",
             f"selectors, other lists of evidence, and to decide `{document['fitted_on']}`, which it was fitted to ({counts}).",

@@ -10,6 +10,7 @@ standard deviation), and the numbers of videos, sentences and tracks.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -98,7 +99,10 @@ def _parsed(document: Mapping[str, Any], fingerprint: str) -> FusionFile:
         raise ValueError(f"weights of {sorted(unknown)}, but its evidence is {list(evidence)}")
     if kind not in RULES or rule.keys() != RULES[kind].settings.model_fields.keys():
         raise ValueError(f"no rule {kind!r} with {sorted(rule)}")
-    return FusionFile(fusion, str(document["fitted_on"]), document["selector"], evidence, fingerprint)
+    if not all(map(math.isfinite, (fusion.bias, *weights.values(), *fusion.parameters.values()))):
+        raise ValueError("numbers that are not finite")
+    _, _ = document["fitted_on"].split("/")
+    return FusionFile(fusion, document["fitted_on"], document["selector"], evidence, fingerprint)
 
 
 def report_of(fitted: Fitted) -> dict[str, Any]:
