@@ -204,7 +204,7 @@ def request_parser() -> argparse.ArgumentParser:
     places = "scores, decisions, pipeline, trained, a folder or a file; again for more, of one NAME for runs of one"
     add("--selector", action="append", metavar="NAME=PLACE", help=f"PLACE: {places}")
     add("--decisions", nargs="*", metavar="LINE", help="lines of compare.decisions")
-    add("--baselines", nargs="*", metavar="NAME", help="oracle, gdino-best, gdino, largest, random, all, none")
+    add("--baselines", nargs="*", metavar="NAME", help="oracle, gdino-best, gdino, seg, largest, random, all, none")
     add("--sources", nargs="+", metavar="MIX", help="track sources to choose from, as grid gdino grid+gdino")
     add("--thresholds", nargs="+", metavar="T", help="numbers, config, calibrated, best")
     add("--seeds", nargs="+", type=int, metavar="N", help="of trained selectors and of the random baseline")
