@@ -36,12 +36,23 @@ def save(folder: Path, task: Task, clock: Clock, means: Means) -> None:
         "identity": canonical_json(task.identity()),
         "clock": asdict(clock),
         "means": means.state_dict(),
-        "parts": {name: part.state_dict() for name, part in task.parts().items()},
+        "parts": {name: _on_host(part.state_dict()) for name, part in task.parts().items()},
     }
     buffer = io.BytesIO()  # torch.save would put a file's name into the bytes
     torch.save(content, buffer)
     with atomic_path(folder / FILE) as temporary:
         temporary.write_bytes(buffer.getbuffer())
+
+
+def _on_host(state: Any) -> Any:
+    """With tensors of a GPU copied to the CPU, so that any machine can go on; others are passed on as they are."""
+    if isinstance(state, torch.Tensor):
+        return state.cpu()
+    if isinstance(state, Mapping):
+        return type(state)((name, _on_host(value)) for name, value in state.items())  # type: ignore[call-arg]
+    if isinstance(state, list | tuple):
+        return type(state)(map(_on_host, state))
+    return state
 
 
 def read(folder: Path) -> Checkpoint | None:

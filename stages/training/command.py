@@ -48,8 +48,7 @@ class Command:
         from stages.core.state.marks import mark, refuse_foreign
         from stages.training.loop import train
 
-        given = arguments.steps is not None or arguments.minutes is not None
-        length = Length(arguments.steps, arguments.minutes) if given else self.default
+        length = length_of(arguments, self.default)
         task = self.make(arguments.seed)
         if not arguments.resume and not (arguments.out / "checkpoint.pt").exists():  # which `train` reports itself
             refuse_foreign(arguments.out)
@@ -81,6 +80,12 @@ def build_parser(module: str, doc: str | None, evaluated: str, default: Length) 
     parser.add_argument("--resume", action="store_true", help="continue from DIR/checkpoint.pt")
     parser.add_argument("--threads", type=int, help="threads of torch (default: torch's own choice)")
     return parser
+
+
+def length_of(arguments: argparse.Namespace, default: Length) -> Length:
+    """What --steps or --minutes says."""
+    given = arguments.steps is not None or arguments.minutes is not None
+    return Length(arguments.steps, arguments.minutes) if given else default
 
 
 def _set_threads(threads: int | None) -> None:

@@ -79,8 +79,8 @@ class Descent(Task):
         return next(iter(self.modules.values()))
 
     @abstractmethod
-    def loss(self, clock: Clock, progress: float) -> tuple[Tensor, Mapping[str, float]]:
-        """This process' share of the loss, and values to log by name."""
+    def loss(self, clock: Clock, progress: float) -> tuple[Tensor, Mapping[str, float | Tensor]]:
+        """This process' share of the loss, and values to log by name; tensors are read after the step, on a GPU all at once."""
 
     def identity(self) -> Mapping[str, Any]:
         return {"recipe": dataclasses.asdict(self.recipe), "seed": self.seed}
@@ -101,7 +101,7 @@ class Descent(Task):
         norm = update(self.optimiser, self.recipe.clip_norm)
         if self.averaged is not None:
             self.averaged.update(self.model, clock.step)
-        return {**values, "norm": norm}
+        return {**{name: float(value) for name, value in values.items()}, "norm": norm}
 
 
 def update(optimiser: Optimizer, clip_norm: float) -> float:

@@ -27,7 +27,7 @@ from stages.micro.training.mllm.records import SENTENCE, STATEMENT, UNKNOWN, VIE
 from stages.micro.training.mllm.scenes import Scenes
 from stages.micro.training.mllm.training import MllmTraining, save_model
 from stages.micro.training.mllm.truth import Said, labels_of
-from stages.micro.training.mllm.vision import features_of, patches_of
+from stages.micro.training.mllm.vision import features_of, normal, patches_of
 from stages.micro.training.sentences import ASPECT_WORDS
 from stages.training import checkpoint
 from stages.training.clock import Clock, Length
@@ -48,7 +48,7 @@ def place(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def record(place) -> Record:
-    return MllmTraining(SMALL, 0, place).draws.scenes[0]
+    return MllmTraining(SMALL, 0, place).batches.draws.scenes[0]
 
 
 def test_a_record_gives_what_the_views_give(place, record):
@@ -82,7 +82,7 @@ def test_packed_questions_are_answered_as_one_by_one(place, tmp_path):
     judge = load_judge(tmp_path, "cpu", "float32", Batches(1, "questions"))
     training.model.load_state_dict(judge.model.state_dict())
     rng = np.random.default_rng(0)
-    records = [training.draws.scenes[0], training.draws.scenes[1]]
+    records = [training.batches.draws.scenes[0], training.batches.draws.scenes[1]]
     for views in MIXES:
         items = Items(rng)
         for record in records:
@@ -94,9 +94,9 @@ def test_packed_questions_are_answered_as_one_by_one(place, tmp_path):
                 asked,
                 record.cards_NSS3,
             )
-        packed, true_R, for_R = items.pack(training.words)
+        packed, true_R, for_R = items.pack(training.batches.words)
         with torch.inference_mode():
-            features = features_of(training.model, items.shown)
+            features = features_of(training.model, patches_of(items.shown))
             states = hidden_states(training.model, packed, features)[packed.answer_R]
             chance = training.model.lm_head(states).log_softmax(-1)
         texts = items.texts
@@ -118,7 +118,7 @@ def test_cards_are_read_as_the_processor_reads_them(record):
     _, processor = make_mllm(TRAINED, 0)
     images = [Image.fromarray(card) for card in record.cards_NSS3[:2]]
     tensors = processor.image_processor(images=images, return_tensors="pt")
-    torch.testing.assert_close(patches_of(record.cards_NSS3[:2]), tensors["pixel_values"], atol=1e-6, rtol=0)
+    torch.testing.assert_close(normal(patches_of(record.cards_NSS3[:2])), tensors["pixel_values"], atol=1e-6, rtol=0)
     assert tensors["image_grid_thw"].tolist() == [[1, 4, 4]] * 2
 
 
@@ -206,7 +206,7 @@ def test_resume_equals_an_uninterrupted_training(place, tmp_path, monkeypatch):
 def test_the_command_writes_a_model_that_the_pipeline_loads(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("stages.micro.training.mllm.recipe.Recipe", lambda: SMALL)
     out = tmp_path / "out"
-    assert command.main(["--out", str(out), "--steps", "1", "--scenes", "1"]) == 0
+    assert command.main(["--out", str(out), "--steps", "1", "--scenes", "1", "--workers", "0"]) == 0
     figures = json.loads((out / "scores.json").read_text())
     assert json.loads(capsys.readouterr().out) == figures and set(figures) == {
         f"scenes, {v}" for v in ("card+facts", "card", "facts")

@@ -5,6 +5,7 @@ records.py   what training keeps of a video          vision.py      cards in the
 generate.py  endless scenes with a tracker's errors  initialise.py  start values
 tracked.py   tracks of SAM2 from a cache             training.py    the task, and how the model is stored
 truth.py     what is true of candidates              evaluate.py    figures on held-out videos
-scenes.py    scenes made ahead by another process    __main__.py    the command; card.md: the card's text
+scenes.py    scenes, kept as files                  __main__.py    the command; card.md: the card's text
 questions.py what can be asked, with answers        draws.py, items.py, losses.py   what a step draws, asks and learns
+batches.py   a step's batch, ready for the model    ahead.py       batches made before their steps by other processes
 """

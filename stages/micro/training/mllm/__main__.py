@@ -1,12 +1,16 @@
 """Trains the embedded MLLM to judge candidates, or measures one.
 
     python -m stages.micro.training.mllm --out DIR [--steps N | --minutes M] [--tracks CONFIG] [--seed 0] [--resume]
+        [--device cuda] [--workers 12]
     python -m stages.micro.training.mllm --evaluate FOLDER [--tracks CONFIG] [--split valid_u]
 
 Training writes checkpoint.pt (to resume from, exactly), curve.jsonl and tensorboard/, scenes/ (what was generated), the
 model's folder (config, processor, model.safetensors in float16), scores.json and card.md. With --steps, equal seeds
 give equal weights on one machine. With --tracks, half of the later steps use tracks of `shapes/train` from the cache of
 that config (sources: selector.sources.train), and evaluation reads the tracks of a split beside generated scenes.
+
+A CPU core is enough. On a GPU a step takes a small part of the time that its batch takes to make, so give --workers
+most of the machine's cores. A checkpoint of either can be continued on the other, and a finished one measured there.
 """
 
 from argparse import Namespace
@@ -15,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.training.clock import Clock, Length
-from stages.training.command import Command, build_parser
+from stages.training.command import Command, build_parser, length_of
 
 if TYPE_CHECKING:
     from stages.micro.training.mllm.training import MllmTraining
@@ -28,6 +32,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Returns 0, or 2 for wrong input."""
     parser = build_parser("stages.micro.training.mllm", __doc__, "FOLDER", DEFAULT)
     parser.add_argument("--tracks", metavar="CONFIG", help="config file whose cache holds tracks of shapes")
+    parser.add_argument(
+        "--device", choices=["cpu", "cuda"], default="cpu", help="where the model is trained (default: cpu)"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=1, help="processes that make scenes and batches ahead (default: 1)"
+    )
     parser.add_argument("--split", default="dev", help="split whose tracks are measured (default: dev)")
     parser.add_argument("--scenes", type=int, default=20, help="held-out scenes to measure on (default: 20)")
     arguments = parser.parse_args(argv)
@@ -40,8 +50,28 @@ def _make(seed: int, arguments: Namespace) -> "MllmTraining":
     from stages.micro.training.mllm.tracked import Tracked
     from stages.micro.training.mllm.training import MllmTraining
 
+    if arguments.device == "cuda":
+        _start_cuda()
     tracks = Tracked.of(arguments.tracks, DATASET, "train") if arguments.tracks else None
-    return MllmTraining(Recipe(), seed, arguments.out, tracks, ahead=True)
+    return MllmTraining(
+        Recipe(),
+        seed,
+        arguments.out,
+        tracks,
+        length=length_of(arguments, DEFAULT),
+        workers=arguments.workers,
+        device=arguments.device,
+    )
+
+
+def _start_cuda() -> None:
+    import torch
+
+    from stages.training.arithmetic import full_float32
+
+    if not torch.cuda.is_available():
+        raise ValueError("--device cuda: torch finds no CUDA device; train with --device cpu")
+    full_float32()
 
 
 def _finish(training: "MllmTraining", clock: Clock, arguments: Namespace) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """What each step draws: videos, candidates, questions; it depends on the step's random numbers and on nothing before it.
 
-Legend: N candidates of a video.
+Legend: N candidates of a video, V cards, S pixels of a card's side.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stages.micro.training.mllm.items import Items
 from stages.micro.training.mllm.questions import about_candidate, all_looks, noun_phrase, place_or_way
@@ -24,17 +25,33 @@ class Draws:
     def __init__(self, recipe: Recipe, scenes: Scenes, tracks: Scenes | None) -> None:
         self.recipe, self.scenes, self.tracks = recipe, scenes, tracks
 
-    def look_ahead(self, step: int, progress: float) -> None:
-        """Lets other processes make the next scenes."""
-        recipe = self.recipe
-        self.scenes.want(int(step * recipe.fresh) + recipe.window)
-        if self.tracks is not None and progress >= recipe.tracks_from - 0.1:
-            self.tracks.want(int(step * recipe.fresh_tracks) + recipe.window)
-
-    def window(self, step: int) -> list[Record]:
+    def scenes_of(self, step: int) -> range:
         """The generated scenes in use: they move on by `fresh` a step."""
         first = int(step * self.recipe.fresh)
-        return [self.scenes[first + i] for i in range(self.recipe.window)]
+        return range(first, first + self.recipe.window)
+
+    def tracks_of(self, step: int) -> range:
+        """The videos with tracks in use, over and over."""
+        assert self.tracks is not None and self.tracks.total is not None
+        first = int(step * self.recipe.fresh_tracks)
+        return range(first, first + min(self.recipe.window, self.tracks.total))
+
+    def draws_tracks(self, progress: float) -> bool:
+        return self.tracks is not None and progress >= self.recipe.tracks_from
+
+    def window(self, step: int) -> list[Record]:
+        return [self.scenes[i] for i in self.scenes_of(step)]
+
+    def looks(self, rng: np.random.Generator, step: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Cards (V, S, S, 3) of candidates, and how these look (V, 4)."""
+        cards = [
+            (card_SS3, looks_4)
+            for record in self.window(step)
+            for card_SS3, looks_4 in zip(record.cards_NSS3, record.looks_N4)
+            if looks_4[1] != UNKNOWN
+        ]
+        chosen = [cards[i] for i in rng.choice(len(cards), min(self.recipe.cards, len(cards)), replace=False)]
+        return np.stack([card for card, _ in chosen]), np.stack([looks for _, looks in chosen]).astype(np.int64)
 
     def batch(self, rng: np.random.Generator, step: int, progress: float, stage: str) -> Items:
         """The questions of a step of a stage that asks any."""
@@ -83,10 +100,9 @@ class Draws:
     def _alike(self, rng: np.random.Generator, step: int, progress: float) -> list[Record]:
         """Videos with about equally many candidates, two at least."""
         recipe = self.recipe
-        if self.tracks is not None and progress >= recipe.tracks_from and rng.random() < 0.5:
-            start, total = int(step * recipe.fresh_tracks), self.tracks.total
-            assert total is not None
-            pool = [self.tracks[(start + i) % total] for i in range(min(recipe.window, total))]
+        if self.draws_tracks(progress) and rng.random() < 0.5:
+            assert self.tracks is not None
+            pool = [self.tracks[i] for i in self.tracks_of(step)]
         else:
             pool = self.window(step)
         pool = sorted((record for record in pool if len(record) > 1), key=len)

@@ -1,24 +1,22 @@
 """What is learnt beside the answers: the words of true sentences, and where in a text it shows whether it is true.
 
-Legend: R questions, L tokens, D channels.
+Legend: R questions, W words of texts.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from stages.micro.training.mllm.packing import Packed
 from stages.micro.training.mllm.questions import Asked
 
 
-def judged_loss(head: Any, packed: Packed, states_LD: Tensor, texts: Sequence[Asked]) -> Tensor:
-    """How well the last word of each text tells whether it is true, and each word of a noun phrase for itself.
+def judged_words(packed: Packed, texts: Sequence[Asked]) -> tuple[Tensor, Tensor]:
+    """(W,) places of the row whose word tells whether a text is true, and whether it is: 1 or 0.
 
-    An answer comes several tokens later and depends on the polarity of the question; without this, captions are learnt
-    in a hundred steps and yes or no is not.
+    The last word of each text, and each word of a noun phrase for itself. An answer comes several tokens later and
+    depends on the polarity of the question; without this, captions are learnt in a hundred steps and yes or no is not.
     """
     places: list[int] = []
     truths: list[float] = []
@@ -29,17 +27,11 @@ def judged_loss(head: Any, packed: Packed, states_LD: Tensor, texts: Sequence[As
         else:
             places += range(start + 1, start + said)
             truths += [float(i != one.wrong) for i in range(1, said)]
-    odds = head(states_LD[torch.tensor(places)])[:, 0]
-    return functional.binary_cross_entropy_with_logits(odds, torch.tensor(truths))
+    return torch.tensor(places), torch.tensor(truths)
 
 
-def wording_loss(writer: Any, packed: Packed, states_LD: Tensor, chosen_R: Tensor) -> Tensor:
-    """How well the words of the chosen texts are foreseen; `writer` gives logits of the next token."""
-    places = [
-        torch.arange(int(start), int(start + said) - 1)
-        for start, said in zip(packed.start_R[chosen_R], packed.said_R[chosen_R])
-    ]
-    if not places:
-        return states_LD.sum() * 0
-    at = torch.cat(places)
-    return functional.cross_entropy(writer(states_LD[at]), packed.ids_L[at + 1])
+def foreseen_words(packed: Packed, chosen_R: Tensor) -> Tensor:
+    """(W,) places of the row after which a word of a chosen text comes."""
+    spans = zip(packed.start_R[chosen_R].tolist(), packed.said_R[chosen_R].tolist())
+    places = [torch.arange(start, start + said - 1) for start, said in spans]
+    return torch.cat(places) if places else torch.zeros(0, dtype=torch.int64)

@@ -9,7 +9,7 @@ part, of a question, padded on the right; L all of them, H heads, D channels, V 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -100,6 +100,10 @@ class Lengths:
     about_BAP: Tensor
     asked_BAKQ: Tensor
 
+    def to(self, device: str) -> "Lengths":
+        seen = (self.context_BC, self.about_BAP, self.asked_BAKQ)
+        return Lengths(self.n, self.size, *(seen_X.to(device) for seen_X in seen))
+
     @cached_property
     def biases(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """0 where a token is seen, −∞ where not: contexts, contexts of others, candidates, candidates of others, questions."""
@@ -107,18 +111,19 @@ class Lengths:
         hidden = torch.finfo(torch.float32).min
 
         def of(seen: Tensor) -> Tensor:
-            return torch.zeros(seen.shape).masked_fill_(~seen, hidden)
+            return torch.zeros(seen.shape, device=seen.device).masked_fill_(~seen, hidden)
 
-        context = of(self.context_BC[:, None, :] & _causal(c))  # (B, C, C)
+        device = self.context_BC.device
+        context = of(self.context_BC[:, None, :] & _causal(c, device))  # (B, C, C)
         whole = of(self.context_BC[:, None, :])  # (B, 1, C)
-        about = of(self.about_BAP.view(b * a, 1, p) & _causal(p))
+        about = of(self.about_BAP.view(b * a, 1, p) & _causal(p, device))
         about_whole = of(self.about_BAP.view(b * a, 1, p))
-        asked = of(self.asked_BAKQ.view(b * a * k, 1, q) & _causal(q))
+        asked = of(self.asked_BAKQ.view(b * a * k, 1, q) & _causal(q, device))
         return context, whole, about, about_whole, asked
 
 
-def _causal(n: int) -> Tensor:
-    return torch.ones(n, n, dtype=torch.bool).tril()
+def _causal(n: int, device: torch.device) -> Tensor:
+    return torch.ones(n, n, dtype=torch.bool, device=device).tril()
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +132,7 @@ class Packed:
 
     Attributes:
         ids_L, positions_3L, card_L: tokens; card_L is the row of an image token's features, −1 for words.
+        shows: whether there are image tokens.
         lengths: how the row is cut.
         start_R, said_R: for each question the place of its first token, and how many tokens its text has; R = B · A · K.
         answer_R: the place of the token after which the answer comes.
@@ -135,10 +141,16 @@ class Packed:
     ids_L: Tensor
     positions_3L: Tensor
     card_L: Tensor
+    shows: bool
     lengths: Lengths
     start_R: Tensor
     said_R: Tensor
     answer_R: Tensor
+
+    def to(self, device: str) -> "Packed":
+        values = {name: getattr(self, name) for name in ("ids_L", "positions_3L", "card_L", "lengths", "answer_R")}
+        moved = {name: value.to(device) for name, value in values.items()}
+        return replace(self, **moved)  # starts and lengths of texts are read on the host
 
 
 def pack(
@@ -170,7 +182,8 @@ def pack(
     start_R = b * c + b * a * p + q * torch.arange(len(tails))
     length_R = torch.tensor([len(piece.ids) for piece in tails])
     said_R = length_R - len(words.closing)
-    return Packed(ids, positions.T.contiguous(), card, lengths, start_R, said_R, start_R + length_R - 1)
+    shows = bool((card >= 0).any())
+    return Packed(ids, positions.T.contiguous(), card, shows, lengths, start_R, said_R, start_R + length_R - 1)
 
 
 def _closed(words: Words, piece: Piece) -> Piece:
@@ -247,8 +260,8 @@ def hidden_states(model: Any, packed: Packed, features_VD: Tensor) -> Tensor:
     """
     language = model.model.language_model
     embedded_LD = language.embed_tokens(packed.ids_L)
-    shows_L = packed.card_L >= 0
-    if bool(shows_L.any()):
+    if packed.shows:
+        shows_L = packed.card_L >= 0
         seen_LD = features_VD[packed.card_L.clamp(min=0)]
         embedded_LD = torch.where(shows_L[:, None], seen_LD, embedded_LD)
     result = language(
