@@ -1,5 +1,6 @@
 """Checkpoints from which a training continues as if it had never stopped."""
 
+import copy
 import io
 import json
 import pickle
@@ -48,8 +49,10 @@ def _on_host(state: Any) -> Any:
     """With tensors of a GPU copied to the CPU, so that any machine can go on; others are passed on as they are."""
     if isinstance(state, torch.Tensor):
         return state.cpu()
-    if isinstance(state, Mapping):
-        return type(state)((name, _on_host(value)) for name, value in state.items())  # type: ignore[call-arg]
+    if isinstance(state, dict):
+        moved = copy.copy(state)  # a module's state has attributes
+        moved.update((name, _on_host(value)) for name, value in state.items())
+        return moved
     if isinstance(state, list | tuple):
         return type(state)(map(_on_host, state))
     return state
