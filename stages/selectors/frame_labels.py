@@ -12,6 +12,7 @@ from stages.core.media import masks
 from stages.core.records import MaskSequence, Rle, Video
 from stages.core.state.track_file import read_masks
 from stages.selectors.batch import Sample
+from stages.selectors.kept import KeptAnnotations
 from stages.selectors.samples import VideoTracks
 
 COVERS = 0.5  # IoU
@@ -21,7 +22,7 @@ class FrameLabels:
     """Reads masks and annotations when they are first asked for, and keeps the answers, one bool per frame."""
 
     def __init__(self, annotations: Callable[[Video], Mapping[str, MaskSequence]], positive_iou: float) -> None:
-        self.annotations, self.positive_iou = annotations, positive_iou
+        self.annotations, self.positive_iou = KeptAnnotations(annotations), positive_iou
         self._known: dict[tuple[str, str, int, str], NDArray[np.bool_]] = {}
 
     def seen(self, tracks: VideoTracks, expression: int, sample: Sample) -> NDArray[np.bool_]:

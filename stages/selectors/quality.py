@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from stages.core.media import masks
 from stages.core.records import MaskSequence, Rle, Split, TrackId
-from stages.core.state.choices import Candidate, predicted_masks
 from stages.core.state.graph import Layout
+from stages.selectors.kept import KeptAnnotations, TrackMasks
 from stages.selectors.samples import VideoTracks
 
 # (predicted masks, true masks, (height, width)) → J and F, means over the frames
@@ -20,13 +20,16 @@ class TrackQuality:
     """(expression, chosen tracks) → its (J, F), means over all frames.
 
     The stage passes the measure in: model code does not know the metrics package. Choices change little
-    between epochs and between thresholds, so each one is measured once.
+    between epochs and between thresholds, so each one is measured once, and masks are read once.
     """
 
     layout: Layout
     split: Split
     measure: Measure
     known: dict[tuple[str, tuple[str, ...], tuple[TrackId, ...]], tuple[float, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._masks, self._annotations = TrackMasks(self.layout), KeptAnnotations(self.split.annotations)
 
     def __call__(self, tracks: VideoTracks, expression: int, chosen: tuple[TrackId, ...]) -> tuple[float, float]:
         # keyed by what is referred to: many expressions of a video refer to the same objects
@@ -38,9 +41,9 @@ class TrackQuality:
     def _measure(
         self, tracks: VideoTracks, annotations: Sequence[str], chosen: tuple[TrackId, ...]
     ) -> tuple[float, float]:
-        candidates = [Candidate(source, row, 0.0, chosen=True) for source, row in chosen]
-        predicted_T = predicted_masks(self.layout, tracks.video.id, candidates, tracks.size, tracks.n_frames)
-        truth_T = union_of(self.split.annotations(tracks.video), annotations, tracks.size, tracks.n_frames)
+        chosen_T = [self._masks(tracks.video.id, track) for track in chosen]
+        predicted_T = [masks.union([rles_T[t] for rles_T in chosen_T], tracks.size) for t in range(tracks.n_frames)]
+        truth_T = union_of(self._annotations(tracks.video), annotations, tracks.size, tracks.n_frames)
         return self.measure(predicted_T, truth_T, tracks.size)
 
 
