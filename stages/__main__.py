@@ -27,6 +27,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "build-tracks": "stages.build_tracks",
         "encode-text": "stages.encode_text",
         "train-selector": "stages.train_selector",
+        "train-seg": "stages.train_seg",
         "score-tracks": "stages.score_tracks",
         "gather-evidence": "stages.gather_evidence",
         "fit-fusion": "stages.fit_fusion",

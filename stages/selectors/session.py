@@ -5,7 +5,6 @@ what the training kernel writes: checkpoint.pt, curve.jsonl and tensorboard/.
 """
 
 import logging
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 from stages.core.config.selector_sections import Detector, Selector, SelectorTraining
 from stages.core.records import Source, Split, Video
 from stages.core.run.cli import Job
-from stages.core.state.cache import CacheError, Stamp, State, inspect, write_json
+from stages.core.state.cache import Stamp, write_json
 from stages.core.state.graph import Layout
 from stages.core.state.text_file import read_text
 from stages.selectors import BEST, MARKER, trained_detector
@@ -27,9 +26,9 @@ from stages.selectors.samples import VideoTracks, open_video
 from stages.selectors.store import Store
 from stages.selectors.training import Data, Epochs, SelectorTask
 from stages.selectors.validation import PLAIN_THRESHOLD
-from stages.training import checkpoint, curve
 from stages.training.arithmetic import full_float32
 from stages.training.clock import Length
+from stages.training.folder import TrainingFolder
 from stages.training.loop import train as run_training
 from stages.training.processes import World, processes
 
@@ -83,24 +82,8 @@ class Session:
     def __init__(self, job: Job, folder: Path, stamp: Stamp, inputs: Inputs) -> None:
         self.job, self.folder, self.stamp, self.inputs = job, folder, stamp, inputs
         self.config = job.settings.selector
-
-    def is_complete(self) -> bool:
-        """Whether the same training is finished and must not be repeated."""
-        state, _ = inspect(self.folder / MARKER, self.stamp)
-        return state is State.COMPLETE and (self.folder / BEST).exists() and not self.job.overwrite
-
-    def clear(self) -> None:
-        """Removes the training of another config, and what cannot be resumed.
-
-        Raises:
-            CacheError: there is one of another config, and `run.on_stale` is "stop".
-        """
-        state, reason = inspect(self.folder / MARKER, self.stamp)
-        if self.job.overwrite:
-            self._remove()
-        elif state in (State.STALE, State.DAMAGED):
-            self._start_anew(reason)
-        self._drop_unusable_checkpoint()
+        own, on_stale = (BEST,), job.settings.run.on_stale
+        self.state = TrainingFolder(folder, stamp, MARKER, own, own, on_stale, job.overwrite)
 
     def train(self, train: Part, validation: Part, measure: Measure) -> None:
         """Trains to the end and writes the marker; under torchrun, together with its other processes.
@@ -110,11 +93,11 @@ class Session:
         """
         full_float32()
         quality = TrackQuality(validation.layout, validation.split, measure)
-        if self.is_complete():
+        if self.state.is_complete():
             log.info("%s: complete", self.folder)
             return
         with processes(self.job.settings.run) as (device, world):
-            world.first_decides(self.clear)
+            world.first_decides(self.state.clear)
             self._train(train, validation, quality, device, world)
 
     def _train(self, train: Part, validation: Part, quality: TrackQuality, device: str, world: World) -> None:
@@ -128,7 +111,7 @@ class Session:
         )
         tokens = self.job.settings.run.batches.tokens
         task = SelectorTask(self.folder, self.stamp, header, data, self.config, tokens, model, device, world)
-        length, resume = Length(epochs=self.config.training.epochs), (self.folder / checkpoint.FILE).exists()
+        length, resume = Length(epochs=self.config.training.epochs), self.state.holds_checkpoint()
         run_training(task, length, self.folder, resume=resume, world=world)
         if world.first:
             self._finish(task.epochs)
@@ -138,37 +121,6 @@ class Session:
         assert best is not None
         payload = {"best": best, "threshold": best["validation"]["threshold"], "history": epochs.history}
         write_json(self.folder / MARKER, payload, self.stamp)
-
-    def _drop_unusable_checkpoint(self) -> None:
-        """Keeps the checkpoint only if it belongs to this training."""
-        file = self.folder / checkpoint.FILE
-        try:
-            saved = checkpoint.read(self.folder)
-        except ValueError as error:
-            log.warning("%s: not readable (%r); training starts anew", file, error.__cause__)
-            file.unlink()
-            return
-        if saved is None:
-            return
-        stamp_of_saved = Stamp(**saved.identity)
-        if stamp_of_saved.fingerprint != self.stamp.fingerprint:
-            self._start_anew(self.stamp.difference(stamp_of_saved))
-        elif saved.clock.epoch and not (self.folder / BEST).exists():
-            self._start_anew(f"{BEST} of its finished epochs is gone")
-
-    def _start_anew(self, reason: str) -> None:
-        if self.job.settings.run.on_stale == "stop":
-            raise CacheError(
-                f"{self.folder}: holds another training ({reason}); run.on_stale is 'stop': delete it, or set recompute"
-            )
-        log.warning("%s: training starts anew: %s", self.folder, reason)
-        self._remove()
-
-    def _remove(self) -> None:
-        # the marker first, so that what a kill leaves is never taken for finished
-        for name in (MARKER, checkpoint.FILE, BEST, curve.FILE):
-            (self.folder / name).unlink(missing_ok=True)
-        shutil.rmtree(self.folder / curve.TENSORBOARD, ignore_errors=True)
 
 
 def new_model(

@@ -25,4 +25,5 @@ task.py        what a task offers          curve.py      the learning curve
 loop.py        the loop                    processes.py  several processes and their devices
 checkpoint.py  save, read, refuse          arithmetic.py reproducible arithmetic
 command.py     flags and main of a training command
+folder.py      the folder of a stage's training: finished, continued, or started anew
 """

@@ -84,6 +84,7 @@ NEEDS = {
     "build_tracks": (32000, 720),
     "encode_text": (16000, 60),
     "train_selector": (64000, 1440),
+    "train_seg": (64000, 1440),
     "score_tracks": (16000, 120),
     "gather_evidence": (32000, 480),
     "fit_fusion": (16000, 120),
@@ -340,6 +341,14 @@ def training_inputs(wildcards):
     return trained + verified_elsewhere(
         validation, *read, *tracks(own.sources.evaluate)
     )
+
+
+def seg_training_inputs(wildcards):
+    """Frames of all splits that the [SEG] model is trained and measured on."""
+    own = settings(wildcards).seg_training
+    places = [*own.also, *([own.validate_on] if own.validate_on else [])]
+    elsewhere = [verified_elsewhere(place, "extract_frames") for place in places]
+    return verified(wildcards, "extract_frames") + sum(elsewhere, [])
 
 
 def compared_tracks(wildcards):

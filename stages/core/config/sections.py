@@ -21,6 +21,7 @@ from stages.core.config.section import (
     Section,
     Unit,
 )
+from stages.core.config.seg_training_section import SegTraining
 from stages.core.config.selector_sections import Selector
 
 
@@ -226,6 +227,7 @@ class Settings(Section):
     run: Run
     frames: Frames
     prompts: Parts
+    seg_training: SegTraining
     tracks: Tracks
     text: Text
     selector: Selector

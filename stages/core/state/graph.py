@@ -86,6 +86,9 @@ ENCODE_TEXT = Stage("encode_text", "text", ".h5", 2, ("text",), fixed_roles=("te
 TRAIN_SELECTOR = Stage(
     "train_selector", "selector", ".json", 2, tuple(f"selector.{key}" for key in TRAINING_KEYS), device=True
 )
+TRAIN_SEG = Stage(
+    "train_seg", "seg", ".json", 1, ("seg_training", "prompts.seg"), fixed_roles=("sam2", "seg"), device=True
+)
 SCORE_TRACKS = Stage("score_tracks", "scores", ".json", 3, ("selector.sources.evaluate",), device=True)
 GATHER_EVIDENCE = Stage("gather_evidence", "evidence", ".json", 1, ("evidence.{branch}",), per="evidence", device=None)
 FUSION_KEYS = tuple(f"rerank.{key}" for key in ("evidence", "objective", "behind_best", "same_iou", "rule"))
@@ -104,6 +107,7 @@ STAGES: Mapping[str, Stage] = {
         BUILD_TRACKS,
         ENCODE_TEXT,
         TRAIN_SELECTOR,
+        TRAIN_SEG,
         SCORE_TRACKS,
         GATHER_EVIDENCE,
         FIT_FUSION,
