@@ -261,7 +261,7 @@ def test_the_averaged_split_is_never_fitted_to(fresh, capsys, place_of) -> None:
 
 def test_a_split_that_holds_the_same_video_is_not_fitted_to(fresh, tmp_path, capsys) -> None:
     """Whatever it is called there."""
-    flags, job, place = fresh
+    flags, _, place = fresh
     root = tmp_path / "data"
     shutil.copytree(place / "data", root)
     images, meta = root / "train/JPEGImages", root / "train/meta_expressions.json"

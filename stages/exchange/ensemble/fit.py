@@ -75,7 +75,7 @@ def fit(parts: Sequence[Votes]) -> Fitted:
     best, held_out = search(whole), _held_out(parts)
     equal = equal_weights(whole.n_runs)
     j_equal = whole.j(equal)
-    taken = held_out > j_equal
+    taken = held_out > j_equal + GAIN
     return Fitted(
         best if taken else equal,
         taken,
