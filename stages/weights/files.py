@@ -13,7 +13,7 @@ from stages.core.run.progress import Progress
 
 log = logging.getLogger(__name__)
 RECORD = "record.json"
-WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt")
+WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 REFUSED = ".refused"
 CHUNK = 1 << 22
 

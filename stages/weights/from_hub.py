@@ -24,6 +24,7 @@ from stages.weights.hub import HubError, download, has_wildcard, list_repository
 from stages.weights.lock import Entry, Lock
 
 log = logging.getLogger(__name__)
+INDEX_SUFFIXES = (".safetensors.index.json", ".bin.index.json")
 
 
 def fetch_from_hub(model: Model, folder: Path, lock: Lock, *, force: bool) -> dict[str, FileFacts]:
@@ -113,7 +114,7 @@ def missing_files(folder: Path, patterns: Sequence[str], entry: Entry) -> list[s
     needed = matching(entry.files, patterns) + [pattern for pattern in patterns if not has_wildcard(pattern)]
     if any(fnmatchcase("config.json", pattern) for pattern in patterns):
         needed.append("config.json")
-    for index in (name for name in present if name.endswith(".safetensors.index.json")):
+    for index in (name for name in present if name.endswith(INDEX_SUFFIXES)):
         shards = json.loads((folder / index).read_text(encoding="utf-8")).get("weight_map", {})
         needed += [(Path(index).parent / shard).as_posix() for shard in set(shards.values())]
     missing = sorted(set(needed) - set(present))

@@ -12,7 +12,7 @@ from stages.core.config.file import Config, Model
 from stages.core.config.loading import ConfigError, nearest
 from stages.core.state.cache import read_json
 from stages.core.state.weights import RECORD_STAGE, RECORD_VERSION, record_path
-from stages.weights.files import FileFacts, facts_of, matching
+from stages.weights.files import WEIGHT_SUFFIXES, FileFacts, facts_of, matching
 from stages.weights.from_url import name_of
 from stages.weights.hub import has_wildcard
 from stages.weights.lock import Lock
@@ -29,7 +29,7 @@ class Row:
         origin: the hub id, the host of an address, "seed N", or the local path.
         revision: what the config asks for, and after "@" the commit that it is locked at.
         licence: as the config says; "" where it says none.
-        size: bytes, None where it is not known yet.
+        size: bytes, None where it is not known yet; of a pattern of weights, about what all of its files have together.
         state: VERIFIED (hashed just now), IN_PLACE (of the recorded size), MISSING, or what is wrong.
     """
 
@@ -84,7 +84,14 @@ def _rows(config: Config, preset: str, role: str, model: Model, hashed: bool) ->
         wanted = locked.get(name) or recorded.get(name)
         file = path if path.name == name and path.is_file() else path / name
         state = _state(file, name, wanted, hashed)
-        yield Row(preset, role, origin, revision, model.license or "", name, wanted["size"] if wanted else None, state)
+        size = wanted["size"] if wanted else _said_size(model, name)
+        yield Row(preset, role, origin, revision, model.license or "", name, size, state)
+
+
+def _said_size(model: Model, name: str) -> int | None:
+    """What the config says about the weights that a pattern stands for."""
+    said: float | None = getattr(model, "size_gb", None)
+    return round(said * 1e9) if said is not None and name.endswith(WEIGHT_SUFFIXES) else None
 
 
 def _origin(model: Model, lock: Lock) -> tuple[str, str, Mapping[str, FileFacts]]:

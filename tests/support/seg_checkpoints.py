@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from sam2.sam2_video_predictor import SAM2VideoPredictor
+from support.tiny_models import HIDDEN, seeded, special_tokenizer, text_sizes
 from torch import Tensor, nn
 
 from stages.core.config.file import SegModelEntry
 from stages.tracking.sam2_model import build_sam2
-from support.tiny_models import HIDDEN, seeded, special_tokenizer, text_sizes
 
 SAM2 = "stages/micro/sam2_micro.yaml"
 State = dict[str, Tensor]
@@ -26,9 +26,19 @@ NAMED = {"start": "<img>", "end": "</img>", "context": "<IMG_CONTEXT>", "seg": "
 def entry(family: str, **changes: Any) -> SegModelEntry:
     """An entry of the config for a checkpoint of this file."""
     known: dict[str, Any] = {
-        **{"hub": None, "revision": None, "files": [], "seed": None, "path": "x", "license": None, "size_gb": None},
-        **{"family": family, "template": "phi3_chat", "sam2": SAM2, "decoder": "sam_mask_decoder"},
-        **{"state": "after_norm", "object_score": "forced"},
+        "hub": None,
+        "revision": None,
+        "files": [],
+        "seed": None,
+        "path": "x",
+        "license": None,
+        "size_gb": None,
+        "family": family,
+        "template": "phi3_chat",
+        "sam2": SAM2,
+        "decoder": "sam_mask_decoder",
+        "state": "after_norm",
+        "object_score": "forced",
     }
     return SegModelEntry.model_validate(known | changes)
 
@@ -52,7 +62,9 @@ def random_sam2(seed: int = 0) -> SAM2VideoPredictor:
         return build_sam2(SAM2, SAM2VideoPredictor).eval()
 
 
-def write(folder: Path, state: Mapping[str, Tensor], config: Mapping[str, Any], tokenizer: Any, shards: int = 2) -> Path:
+def write(
+    folder: Path, state: Mapping[str, Tensor], config: Mapping[str, Any], tokenizer: Any, shards: int = 2
+) -> Path:
     """A checkpoint's files; the tensors in as many shards, with an index where there are several."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(folder)
@@ -62,7 +74,9 @@ def write(folder: Path, state: Mapping[str, Tensor], config: Mapping[str, Any], 
     if shards == 1:
         save_file(tensors, folder / "model.safetensors")
         return folder
-    homes = {name: f"model-{i * shards // len(names) + 1:05}-of-{shards:05}.safetensors" for i, name in enumerate(names)}
+    homes = {
+        name: f"model-{i * shards // len(names) + 1:05}-of-{shards:05}.safetensors" for i, name in enumerate(names)
+    }
     for home in sorted(set(homes.values())):
         save_file({name: tensors[name] for name in names if homes[name] == home}, folder / home)
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": homes}))
@@ -80,15 +94,34 @@ def sam2_published(sam2: nn.Module, prefix: str, gamma: str) -> State:
 def internvl_config(llm: Mapping[str, Any], architecture: str, template: str = "phi3-chat") -> dict[str, Any]:
     """config.json as Sa2VAChatConfig writes it, without what no one reads."""
     vision = {
-        **{"hidden_size": HIDDEN, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64},
-        **{"image_size": SIDE, "patch_size": PATCH, "num_channels": 3, "hidden_act": "gelu", "norm_type": "layer_norm"},
-        **{"layer_norm_eps": 1e-6, "qkv_bias": True, "qk_normalization": False, "drop_path_rate": 0.1, "dropout": 0.0},
+        "hidden_size": HIDDEN,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "image_size": SIDE,
+        "patch_size": PATCH,
+        "num_channels": 3,
+        "hidden_act": "gelu",
+        "norm_type": "layer_norm",
+        "layer_norm_eps": 1e-6,
+        "qkv_bias": True,
+        "qk_normalization": False,
+        "drop_path_rate": 0.1,
+        "dropout": 0.0,
         "architectures": ["InternVisionModel"],
     }
     return {
-        **{"architectures": ["Sa2VAChatModel"], "model_type": "sa2va_chat", "auto_map": {"AutoModel": "x.Sa2VAChatModel"}},
-        **{"downsample_ratio": 0.5, "force_image_size": SIDE, "ps_version": "v2", "select_layer": -1},
-        **{"template": template, "use_backbone_lora": 0, "use_llm_lora": 0, "vision_config": vision},
+        "architectures": ["Sa2VAChatModel"],
+        "model_type": "sa2va_chat",
+        "auto_map": {"AutoModel": "x.Sa2VAChatModel"},
+        "downsample_ratio": 0.5,
+        "force_image_size": SIDE,
+        "ps_version": "v2",
+        "select_layer": -1,
+        "template": template,
+        "use_backbone_lora": 0,
+        "use_llm_lora": 0,
+        "vision_config": vision,
         "llm_config": {"architectures": [architecture], "tie_word_embeddings": False, **llm},
     }
 
@@ -100,7 +133,13 @@ def internvl_native(tokenizer: Any, text: Mapping[str, Any], **vision: Any) -> A
     sizes = {"hidden_size": HIDDEN, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     config = InternVLConfig(
         text_config=dict(text),
-        vision_config={**sizes, "image_size": [SIDE, SIDE], "patch_size": [PATCH, PATCH], "attention_bias": True, **vision},
+        vision_config={
+            **sizes,
+            "image_size": [SIDE, SIDE],
+            "patch_size": [PATCH, PATCH],
+            "attention_bias": True,
+            **vision,
+        },
         image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
         image_seq_length=TOKENS,
         tie_word_embeddings=False,

@@ -21,7 +21,7 @@ from stages.core.digests import digest
 from stages.core.tables import SELECTORS
 
 M = TypeVar("M", bound=BaseModel)
-LIKE = "like"  # key of an entry of `evidence`: another entry, whose keys hold where this one says nothing
+LIKE = "like"  # key of an entry of `evidence` or a preset: another one, whose keys hold where this one says nothing
 
 
 class ConfigError(ValueError):
@@ -162,15 +162,16 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def written_out(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The config with every entry of `evidence` that is `like` another merged over that one.
+    """The config with every preset and entry of `evidence` that is `like` another merged over that one.
 
     Raises:
         ConfigError: the other is not there, or is like this one.
     """
-    entries = raw.get("evidence")
-    if not isinstance(entries, Mapping):
-        return dict(raw)
-    return {**raw, "evidence": {name: _written_out(entries, name, (), where) for name in entries}}
+    whole = dict(raw)
+    for section in ("presets", "evidence"):
+        if isinstance(entries := raw.get(section), Mapping):
+            whole[section] = {name: _written_out(entries, name, (), f"{where}: {section}") for name in entries}
+    return whole
 
 
 def _written_out(entries: Mapping[str, Any], name: str, before: tuple[str, ...], where: str) -> Any:
@@ -180,7 +181,7 @@ def _written_out(entries: Mapping[str, Any], name: str, before: tuple[str, ...],
     other = entry[LIKE]
     if other not in entries or other in (*before, name):
         hint = "; it is like itself" if other in entries else nearest(str(other), entries)
-        raise ConfigError(f"{where}: evidence.{name}.{LIKE}: no {other!r} to be like{hint}")
+        raise ConfigError(f"{where}.{name}.{LIKE}: no {other!r} to be like{hint}")
     own = {key: value for key, value in entry.items() if key != LIKE}
     return merge(_written_out(entries, other, (*before, name), where), own)
 

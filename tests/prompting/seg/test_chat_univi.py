@@ -1,5 +1,6 @@
 """VRS-HQ over Chat-UniVi: CLIP, token clustering and Llama, from torch shards in Vicuna's names."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +69,9 @@ def _published_inputs(written: Written, seen: Any, model: Any) -> tuple[torch.Te
     embed = written.native["language"].get_input_embeddings()
     rows, places = [], []
     for i, chunk in enumerate(chunks):
-        ids = written.tokenizer(chunk).input_ids
-        ids = ids if i == 0 else ids[1:]  # <s> once
+        ids = [1] if i == 0 else []
+        for part in re.split(r"\s*(\[SEG\]|\[TAK\])\s*", chunk):  # transformers 4.31 strips what is around added tokens
+            ids += written.tokenizer(part).input_ids[1:] if part else []
         places += [sum(map(len, rows)) + j for j, token in enumerate(ids) if token in (model.seg_id, model.tak_id)]
         rows.append(embed(torch.tensor(ids)))
         if i < len(seen.counts):

@@ -5,6 +5,7 @@ An image is resized and cropped as CLIP's, its patches are merged into 64, 32 an
 Legend: I images, N image tokens, D language width.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from stages.prompting.seg.checkpoint.clustering import merged
 from stages.prompting.seg.checkpoint.language import Ids, LanguageSide, Seen
 from stages.prompting.seg.checkpoint.templates import Template
 
+MARKS = r"(\[SEG\]|\[TAK\])"
 IMAGE = -200  # where an image token is; no token of the vocabulary
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # of CLIP
 
@@ -88,5 +90,19 @@ class ChatUniVi(LanguageSide):
             raise ValueError(f"{text!r}: holds <image> {len(pieces) - 1} times, for {len(seen.counts)} images")
         ids = [self.tokenizer.bos_token_id]
         for piece, count in zip(pieces, (*seen.counts, 0), strict=True):
-            ids += self.tokenizer.encode(piece, add_special_tokens=False) + [IMAGE] * count
+            ids += self._encoded(piece) + [IMAGE] * count
+        return ids
+
+    def _encoded(self, piece: str) -> Ids:
+        """As the slow tokenizer of the training did: blanks around an added token go, and what follows it begins anew."""
+        parts = re.split(MARKS, piece)
+        last = len(parts) - 1
+        ids: Ids = []
+        for i, part in enumerate(parts):
+            if i % 2:
+                ids.append(self.tokenizer.convert_tokens_to_ids(part))
+                continue
+            part = part.lstrip() if i > 0 else part
+            part = part.rstrip() if i < last else part
+            ids += self.tokenizer.encode(part, add_special_tokens=False) if part else []
         return ids
