@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 from stages.core.config.section import NAME, Section
 
@@ -132,6 +132,8 @@ class PromptSource:
         roles: models it loads, and so whether it takes a device.
         needs_truth: it reads the ground truth, and is refused where a split has none.
         filtered: a prompt that a track covers is dropped; otherwise every prompt becomes a track.
+        first: which of a chain's prompts are tracked first: the largest, or those of highest predicted IoU, where all are
+            of one object.
         ingredients: what its prompts depend on beside frames, weights and settings, as JSON values by name.
         load: (job, split, device) → what makes a video's prompts. Loads models, so it imports them itself.
     """
@@ -143,6 +145,7 @@ class PromptSource:
     filtered: bool
     ingredients: Callable[["Job", "Split", "Video"], Mapping[str, Any]]
     load: Callable[["Job", "Split", str], PromptsOf]
+    first: Literal["largest", "surest"] = "largest"
 
     def check(self) -> None:
         check_settings("prompt source", self.name, self.settings)

@@ -1,4 +1,4 @@
-"""The greedy selection of tracks (SOLA, arXiv 2412.01136): largest prompts first, each object once.
+"""The greedy selection of tracks (SOLA, arXiv 2412.01136): largest prompts first (or the surest), each object once.
 
 Pure logic. A `GreedyChain` says which prompts to track next and drops those that the new tracks cover.
 Chains do not depend on each other: a round asks each of them once and tracks all of their batches together,
@@ -7,6 +7,7 @@ which selects what one chain after the other would.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -56,6 +57,7 @@ class GreedyChain:
         covered_iou: a remaining prompt whose IoU with a new track, in the prompt's frame, exceeds this is
             dropped; None = every prompt becomes a track.
         cap: at most this many tracks; None = no limit.
+        first: "largest": by falling area; "surest": by falling predicted IoU. Ties go to the lower row.
     """
 
     def __init__(
@@ -66,10 +68,11 @@ class GreedyChain:
         per_pass: int,
         covered_iou: float | None,
         cap: int | None,
+        first: Literal["largest", "surest"] = "largest",
     ) -> None:
         area = masks.area([prompts[row].mask for row in rows]).astype(int)
-        # What is left, in the order of choice: by falling area; ties go to the lower row.
-        self._left = [rows[i] for i in np.argsort(-area, kind="stable") if area[i] > 0]
+        key = area if first == "largest" else np.array([prompts[row].mask_score for row in rows])
+        self._left = [rows[i] for i in np.argsort(-key, kind="stable") if area[i] > 0]  # in the order of choice
         self._prompts = prompts
         self._per_pass = per_pass
         self._covered_iou = covered_iou
@@ -81,7 +84,7 @@ class GreedyChain:
         return min(len(self._left), self._room)
 
     def next_batch(self) -> Batch | None:
-        """The largest remaining prompt and the next largest of its frame; they no longer remain."""
+        """The first remaining prompt and the next of its frame; they no longer remain."""
         if not self._left or self._room == 0:
             return None
         frame = self._prompts[self._left[0]].frame
@@ -127,6 +130,7 @@ def select_tracks(
             per_pass=settings.prompts_per_pass,
             covered_iou=settings.covered_iou if SOURCES[source].filtered else None,
             cap=settings.max_tracks[source],
+            first=SOURCES[source].first,
         )
         for rows in rows_of_chains(prompts, n_expressions)
     ]

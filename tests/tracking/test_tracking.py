@@ -170,6 +170,19 @@ def test_selection_by_hand():
     assert calls == [[(0, 3), (1, 2)]]  # without a filter nothing waits
 
 
+def test_the_surest_may_go_first():
+    """Of masks of one object: those of highest predicted IoU; what a track covers is dropped all the same."""
+    small, large = box_mask((12, 16), 0, 0, 4, 4), box_mask((12, 16), 0, 0, 9, 9)
+    masks_of = {0: (large, 0.5), 1: (small, 0.75), 2: (np.zeros_like(small), 1.0), 3: (small, 0.875), 4: (large, 0.5)}
+    prompts = [
+        Prompt(row, masks.encode(mask), (0, 0, 1, 1), 0, mask_score=score) for row, (mask, score) in masks_of.items()
+    ]
+    track = track_by_shifting(5)
+    for first, expected in (("surest", [3, 1, 0, 4]), ("largest", [0, 4, 1, 3])):
+        chain = GreedyChain(prompts, range(5), per_pass=2, covered_iou=None, cap=None, first=first)
+        assert run_chain(chain, prompts, track) == expected
+
+
 def test_sources_have_their_own_chains():
     prompts = draw_prompts(np.random.default_rng(1), 30, 3)
     config = load_config(CONFIG).tracks.model_copy(update={"prompts_per_pass": 2})

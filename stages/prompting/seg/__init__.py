@@ -46,4 +46,5 @@ SOURCE = PromptSource(
     filtered=True,
     ingredients=_ingredients,
     load=_load,
+    first="surest",
 )

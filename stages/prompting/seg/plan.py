@@ -7,8 +7,10 @@ Legend: T frames.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
 from typing import Any, NamedTuple
 
 
@@ -27,7 +29,7 @@ class Plan:
         slots: frame of each slot.
         images: frames of each image that the MLLM sees: one = whole, several = tiled, row by row.
         clips: of every frame of the video, the clip whose token decodes it; None = it is not decoded.
-        decodes: what is decoded, by frame.
+        decodes: what is decoded, in order of time.
         propagate: whether masks of other frames come from tracking alone.
     """
 
@@ -40,7 +42,12 @@ class Plan:
     @property
     def frames(self) -> tuple[int, ...]:
         """The frames that are decoded, in order of time."""
-        return tuple(dict.fromkeys(decode.frame for decode in self.decodes))
+        return tuple(self.at)
+
+    @cached_property
+    def at(self) -> Mapping[int, tuple[Decode, ...]]:
+        """Frame → what is decoded in it."""
+        return {frame: tuple(decodes) for frame, decodes in groupby(self.decodes, lambda decode: decode.frame)}
 
     @property
     def n_clips(self) -> int:

@@ -42,7 +42,7 @@ class Sentence:
 
     def tokens_at(self, frame: int) -> list[tuple[Tensor, int]]:
         """Tokens that are decoded in a frame, with their weights."""
-        return [(self.token_NC[d.clip], d.weight) for d in self.plan.decodes if d.frame == frame]
+        return [(self.token_NC[decode.clip], decode.weight) for decode in self.plan.at.get(frame, ())]
 
     def kept(self) -> Mapping[int, DecodedMask]:
         """The masks that become prompts: all, or of merged tokens that of the keyframe alone."""
