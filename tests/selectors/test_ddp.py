@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from support.gradients import joint_gradients
+from support.gradients import VARIANTS, joint_gradients
 from support.project import ROOT
-from support.trainings import make_toy, toy_config
+from support.trainings import make_toy, toy_config, write_toy_prompts
 
 from stages.core.config.file import Config
+from stages.core.config.loading import merge, parse_config
 from stages.core.state.graph import TRAIN_SELECTOR, Layout
+from stages.datasets import open_split
 from stages.training.checkpoint import read
 from stages.training.processes import World
 
@@ -53,12 +55,18 @@ raise SystemExit(train_selector.main(sys.argv[1:]))
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Config:
-    """Steps of two groups, so that either process has one."""
-    config = toy_config(
-        tmp_path, {"dropout": 0.0, "attention_dropout": 0.0}, epochs=2, batch_size=6, expressions_per_video=3
-    )
+def config(request: pytest.FixtureRequest, tmp_path: Path) -> Config:
+    """Steps of two groups, so that either process has one; `course` sees the detector's scores."""
+    name, still = getattr(request, "param", "sola"), {"dropout": 0.0, "attention_dropout": 0.0}
+    config = toy_config(tmp_path, still, name, epochs=2, batch_size=6, expressions_per_video=3)
+    if name == "course":
+        seeing = {"selector": {"course": {"detector": True}}}
+        raw = config.model_dump(mode="json")
+        config = parse_config(merge(raw, {"datasets": {"toy": {"settings": seeing}}}))
     make_toy(tmp_path, config)
+    for split in ("train", "valid_u"):
+        for video in open_split(config, "toy", split).videos():
+            write_toy_prompts(Layout.of(config, "toy", split), video)
     return config
 
 
@@ -82,12 +90,14 @@ def test_two_processes_have_the_gradients_of_one(config: Config, tmp_path: Path)
     assert done.returncode == 0, done.stderr
     alone = joint_gradients(config, World())
     together = torch.load(out, weights_only=True)
-    assert together.keys() == alone.keys() == {"sola", "soc"}
+    assert together.keys() == alone.keys() == VARIANTS.keys()
     for name, expected in alone.items():
+        assert sum(wanted.abs().sum() for wanted in expected) > 0
         for found, wanted in zip(together[name], expected, strict=True):
             torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.parametrize("config", ["sola", "course"], indirect=True)
 def test_a_killed_training_of_two_processes_ends_in_the_same_bytes(config: Config, tmp_path: Path) -> None:
     flags = ["--config", str(written(tmp_path, config)), "--dataset", "toy", "--split", "train"]
     script = tmp_path / "killed.py"
