@@ -135,7 +135,7 @@ def fit_videos(job: Job, split: Split, videos: Sequence[Video]) -> "Fitted":
         return scorers[sentence.video].outcome(asked[index], sentence.tracks, chosen_N)
 
     rerank = settings.rerank
-    inputs = inputs_of(sentences, rerank.behind_best)
+    inputs = inputs_of(sentences, behind=rerank.behind_best, looks=rerank.looks_apart)
     quality = quality_of(rerank.objective, outcome, [bool(expression.annotations) for expression in asked])
     return fit(sentences, inputs, rerank.rule.kind, rule_settings(rerank), rerank.same_iou, quality)
 

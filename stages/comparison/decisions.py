@@ -5,6 +5,7 @@
       decisions:
         sola: {selector: sola, seeds: 3}
         sola + detector: {selector: sola, evidence: [detector], fusion: fitted, rule: {kind: relative}}
+        sola, mean of seeds: {selector: sola, seeds: 3, mean_of_seeds: true}
         judge alone: {selector: null, evidence: [judge], fusion: fitted}
 
 A line is decided as rerank_tracks would decide with its `selector` and its keys of `rerank`, but in memory: a selector's
@@ -51,6 +52,7 @@ class Scores:
 
     def __init__(self, path: Path, device: str) -> None:
         self.path, self.selector = path, load(path, device)
+        self.threshold = self.selector.threshold
         self._methods: dict[tuple[str, str], Method] = {}
         self._logits: dict[tuple[str, str, str], list[NDArray[np.float64]]] = {}
 
@@ -65,14 +67,36 @@ class Scores:
         return self._logits[key]
 
 
+class MeanScores:
+    """The mean of several selectors' logits: trainings err in different places."""
+
+    def __init__(self, parts: Sequence[Scores]) -> None:
+        self.parts = parts
+
+    @property
+    def threshold(self) -> float:
+        return float(np.mean([part.threshold for part in self.parts]))
+
+    def of(self, job: Job, view: View) -> list[NDArray[np.float64]]:
+        """(N,) logits for every expression of a video of the job's split."""
+        of_each = [part.of(job, view) for part in self.parts]
+        return [np.mean(logits, axis=0) for logits in zip(*of_each, strict=True)]
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """A run of a line: whose scores (None = evidence alone), and how they decide."""
 
     name: str
-    seed: int | None
-    scores: Scores | None
+    seeds: tuple[int, ...]
+    scores: Scores | MeanScores | None
     rerank: Rerank
+
+    @property
+    def label(self) -> str:
+        """ "seed 0", "mean of seeds 0, 1"; nothing where there is no selector."""
+        words = ", ".join(map(str, self.seeds))
+        return f"mean of seeds {words}" if len(self.seeds) > 1 else f"seed {words}" if words else ""
 
     def sentences(self, known: Known, view: View) -> list[Sentence]:
         """The video's sentences as the run sees them."""
@@ -117,7 +141,8 @@ class Fitting:
 
         rerank = run.rerank
         quality = quality_of(rerank.objective, outcome, [bool(expression.annotations) for _, expression in asked])
-        inputs = replace(inputs_of(sentences, rerank.behind_best), score=run.scores is not None)
+        inputs = inputs_of(sentences, behind=rerank.behind_best, looks=rerank.looks_apart)
+        inputs = replace(inputs, score=run.scores is not None)
         return fit(sentences, inputs, rerank.rule.kind, rule_settings(rerank), rerank.same_iou, quality, ablate=False)
 
     def _labelled(self, run: Run) -> tuple[list[tuple[View, Expression]], list[Sentence]]:
@@ -166,14 +191,17 @@ def runs_of(job: Job, names: Sequence[str], seeds: Sequence[int], device: str) -
         line, rerank = lines[name], decider(job.settings, name)
         refuse_scored(job.settings, rerank.evidence, name)
         if line.is_without_selector:
-            runs.append(Run(name, None, None, rerank))
+            runs.append(Run(name, (), None, rerank))
             continue
-        selector = line.selector or job.settings.selector.name
-        for seed in seeds[: line.seeds]:
-            path = trained(job, selector, seed, line.variant)
+        selector, own = line.selector or job.settings.selector.name, tuple(seeds[: line.seeds])
+        paths = [trained(job, selector, seed, line.variant) for seed in own]
+        for path in paths:
             if path not in opened:
                 opened[path] = Scores(path, device)
-            runs.append(Run(name, seed, opened[path], rerank))
+        if line.mean_of_seeds:
+            runs.append(Run(name, own, MeanScores([opened[path] for path in paths]), rerank))
+        else:
+            runs += [Run(name, (seed,), opened[path], rerank) for seed, path in zip(own, paths, strict=True)]
     return runs
 
 
@@ -200,7 +228,7 @@ def _contender(job: Job, run: Run, known: Known, fitting: Fitting | None) -> Con
     return Contender(
         run.name,
         partial(verdicts, run, known, fusion),
-        "" if run.seed is None else f"seed {run.seed}",
+        run.label,
         only=tuple(job.settings.selector.sources.evaluate),
         cost=partial(known.cost, run.rerank.evidence),
         report=report_of(run, fusion, fitted, fitting.place if fitting and fitted else None),
@@ -212,18 +240,18 @@ def verdicts(run: Run, known: Known, fusion: Fusion, view: View) -> list[Verdict
     return [Verdict(decision.final_N, decision.chosen_N) for decision in decisions]
 
 
-def threshold_of(job: Job, scores: Scores | None) -> float:
+def threshold_of(job: Job, scores: Scores | MeanScores | None) -> float:
     """Where a fixed fusion decides whose rule says auto."""
     configured = job.settings.selector.threshold
     if configured != "auto":
         return configured
-    return PLAIN_THRESHOLD if scores is None else scores.selector.threshold
+    return PLAIN_THRESHOLD if scores is None else scores.threshold
 
 
 def report_of(run: Run, fusion: Fusion, fitted: Fitted | None, place: str | None) -> dict[str, Any]:
     """How a run decides, for compare.json: as fusion.json says it."""
     report: dict[str, Any] = {
-        "seed": run.seed,
+        "seeds": list(run.seeds),
         "evidence": run.rerank.evidence,
         "fitted_on": place,
         **fusion.to_json(),

@@ -95,9 +95,9 @@ def test_every_line_is_in_the_table_of_decisions(world: Config, tmp_path: Path) 
     jf, top = (100 * float(rows[name]["J&F"]) for name in ("both", "oracle"))
     assert f"| both | {MIX} | 1 | {jf:.1f} | {100 * jf / top:.0f} % |" in decisions
     reports = json.loads((tmp_path / "out/compare.json").read_text())["decisions"]
-    assert [report["seed"] for report in reports["scores"]] == [0, 1]
+    assert [report["seeds"] for report in reports["scores"]] == [[0], [1]]
     assert "score" in reports["both"][0]["weights"] and "score" not in reports["detector"][0]["weights"]
-    assert reports["detector"][0]["seed"] is None and reports["detector"][0]["weights"]["evidence.detector"] > 0
+    assert reports["detector"][0]["seeds"] == [] and reports["detector"][0]["weights"]["evidence.detector"] > 0
     assert reports["fixed"][0]["weights"] == {"score": 1.0, "evidence.detector": 0.5}
 
 
@@ -108,6 +108,25 @@ def test_two_seeds_are_the_mean_of_their_runs(world: Config) -> None:
     assert one is not None and two is not None and one["weights"] != two["weights"]
     (alone,) = open_decisions(toy_job(world, "valid_u"), ["scores"], [1], "cpu")
     assert alone.report == two
+
+
+def test_a_mean_of_seeds_is_one_run_by_the_mean_of_their_logits(world: Config) -> None:
+    fixed = {"seeds": 2, "fusion": "fixed", "evidence": [], "rule": {"kind": "threshold"}}
+    lines = {"each": fixed, "pooled": {**fixed, "mean_of_seeds": True}}
+    config = with_settings(world, {"compare": {"decisions": lines}})
+    job = toy_job(config, "valid_u")
+    one, two, mean = open_decisions(job, ["each", "pooled"], [0, 1], "cpu")
+    assert mean.run == "mean of seeds 0, 1" and mean.report is not None and mean.report["seeds"] == [0, 1]
+    thresholds = [contender.report["rule"]["low"] for contender in (one, two, mean) if contender.report]
+    assert thresholds[2] == pytest.approx((thresholds[0] + thresholds[1]) / 2)
+    split, settings = open_split(config, "toy", "valid_u"), settings_of(config, "toy")
+    sources, different = settings.selector.sources.evaluate, 0
+    for video in split.videos():
+        view = open_view(VideoScorer(job.layout, split, video, sources, settings.evaluate.boundary_ratio), sources)
+        for a, b, both in zip(one.method(view), two.method(view), mean.method(view), strict=True):
+            assert both.logits_N == pytest.approx((a.logits_N + b.logits_N) / 2)
+            different += int((a.logits_N != b.logits_N).any())
+    assert different > 0
 
 
 def test_no_decision_is_made_for_who_asked_for_a_selector(world: Config, tmp_path: Path) -> None:

@@ -128,5 +128,5 @@ def test_few_videos_and_folds_of_one_class_still_fit():
 
 
 def test_inputs_are_what_says_something():
-    inputs = inputs_of(drawn(5), behind=True)
+    inputs = inputs_of(drawn(5), behind=True, looks=False)
     assert inputs == Inputs(("judge", "useless"), ("exists",), behind=True)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,18 @@ def test_columns_say_what_is_missing_and_how_far_the_best_is():
     np.testing.assert_array_equal(table_of(about, inputs.columns), expected)
     assert inputs.without("evidence.judge").sources == ("score", "existence.exists")
     assert inputs.without("score").sources == ("evidence.judge", "existence.exists")
+
+
+def test_sentences_that_say_looks_alone_have_columns_of_their_own():
+    inputs = Inputs(("judge",), ("exists",), looks=True)
+    names = ("score", "score.looks", "evidence.judge", "evidence.judge.looks")
+    assert set(inputs.columns) - set(Inputs(("judge",), ("exists",)).columns) == {names[1], names[3]}
+    known = {"evidence": {"judge": np.array([3.0, NAN])}, "existence": {"exists": -0.5}}
+    about = sentence([1.0, -2.0], **known)
+    assert not about.looks_alone
+    np.testing.assert_array_equal(table_of(about, names), [[1, 0, 3, 0], [-2, 0, 0, 0]])
+    np.testing.assert_array_equal(table_of(replace(about, looks_alone=True), names), [[1, 1, 3, 3], [-2, -2, 0, 0]])
+    assert inputs.without("score").columns == Inputs(("judge",), ("exists",), score=False, looks=True).columns
 
 
 @pytest.mark.parametrize("name", ["score", "evidence.judge", "evidence.other", "existence.judge"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.project import CLIPS
 
-from stages.evidence.fusion.number import number_of
+from stages.evidence.fusion.number import number_of, says_looks_alone
 from stages.worlds.shapes.grammar import sample_sentences
 from stages.worlds.shapes.sample import sample_scene
 
@@ -85,3 +85,35 @@ def test_every_sentence_of_shapes_says_how_many_it_means():
             n += 1
             assert not sentence.referred or number_of(sentence.text) == len(sentence.referred), sentence.text
     assert n > 150
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the red car",
+        "a white dog",
+        "the two little triangles",
+        "two men and the dog",
+        "the square",
+        "black dog and a cat",
+    ],
+)
+def test_noun_phrases_say_looks_alone(text):
+    assert says_looks_alone(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the red car turning left",
+        "the dog that sleeps",
+        "the bird on the left",
+        "the two dogs and the cat that runs",
+        "moving to the left",
+        "the square is red",
+        "le chien rouge",
+        "",
+    ],
+)
+def test_verbs_places_and_clauses_say_more(text):
+    assert not says_looks_alone(text)

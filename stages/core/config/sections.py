@@ -134,6 +134,9 @@ class Rerank(Section):
     behind_best: bool = Field(
         description="fitted: whether a value's distance from the best of its sentence is weighed too"
     )
+    looks_apart: bool = Field(
+        description="fitted: whether sentences that say nothing but looks, as 'the red car', have weights of their own"
+    )
     same_iou: Unit | None = Field(
         description="Tracks that share more than this as tubes are one object: judged by the mean of their log-odds, and "
         "counted once; null = every track is an object"
@@ -156,12 +159,16 @@ class DecisionLine(Partial):
         None, description="One of compare.variants that its trainings are of; left out = as `selector` says"
     )
     seeds: Positive = Field(1, description="Runs with the first so many of compare.seeds; left out = 1")
+    mean_of_seeds: bool = Field(
+        False, description="Whether they are one run by the mean of their logits, not a run each; left out = no"
+    )
     evidence: list[str] = Field([], description="As rerank.evidence")
     fusion: Literal["fixed", "fitted"] = Field("fitted", description="As rerank.fusion")
     weights: dict[str, float] = Field({}, description="As rerank.weights; names that are left out are as there")
     existence_weights: dict[str, float] = Field({}, description="As rerank.existence_weights")
     objective: Literal["j_and_f", "final"] = Field("j_and_f", description="As rerank.objective")
     behind_best: bool = Field(False, description="As rerank.behind_best")
+    looks_apart: bool = Field(False, description="As rerank.looks_apart")
     same_iou: Unit | None = Field(None, description="As rerank.same_iou")
     rule: dict[str, Any] = Field({}, description="As rerank.rule; keys that are left out are as there")
 
@@ -169,6 +176,8 @@ class DecisionLine(Partial):
     def _varies_something(self) -> "DecisionLine":
         if self.variant is not None and self.is_without_selector:
             raise ValueError(f"variant {self.variant}: selector: null has no trainings; leave one of them out")
+        if self.mean_of_seeds and (self.is_without_selector or self.seeds < 2):
+            raise ValueError("mean_of_seeds: a mean is over several trainings; give a selector, and seeds: 2 or more")
         return self
 
     @property
@@ -178,7 +187,7 @@ class DecisionLine(Partial):
     @property
     def reranked(self) -> dict[str, Any]:
         """What it says in other ways than `rerank`."""
-        return self.model_dump(mode="json", exclude={"selector", "variant", "seeds"})
+        return self.model_dump(mode="json", exclude={"selector", "variant", "seeds", "mean_of_seeds"})
 
 
 class Compare(Section):

@@ -91,7 +91,9 @@ TRAIN_SEG = Stage(
 )
 SCORE_TRACKS = Stage("score_tracks", "scores", ".json", 3, ("selector.sources.evaluate",), device=True)
 GATHER_EVIDENCE = Stage("gather_evidence", "evidence", ".json", 1, ("evidence.{branch}",), per="evidence", device=None)
-FUSION_KEYS = tuple(f"rerank.{key}" for key in ("evidence", "objective", "behind_best", "same_iou", "rule"))
+FUSION_KEYS = tuple(
+    f"rerank.{key}" for key in ("evidence", "objective", "behind_best", "looks_apart", "same_iou", "rule")
+)
 FIT_FUSION = Stage(
     "fit_fusion", "fusion", ".json", 1, (*FUSION_KEYS, "selector.training.positive_iou", "evaluate.boundary_ratio")
 )

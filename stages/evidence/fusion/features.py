@@ -7,6 +7,7 @@
 | existence.<name> | log-odds that it refers to anything, the same for all of its tracks |
 | <column>.missing | 1 where nothing is known; the column itself is 0 there |
 | <column>.behind | the value less the best of the sentence (score and evidence) |
+| <column>.looks | the value again where the sentence says nothing but looks, 0 elsewhere (score and evidence) |
 
 Legend: N tracks of a sentence, D columns.
 """
@@ -19,7 +20,7 @@ import numpy as np
 from stages.evidence.fusion.table import Sentence, Values
 
 SCORE, EVIDENCE, EXISTENCE = "score", "evidence.", "existence."
-MISSING, BEHIND = ".missing", ".behind"
+MISSING, BEHIND, LOOKS = ".missing", ".behind", ".looks"
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,14 @@ class Inputs:
         evidence, existence: names of evidence.
         score: whether the selector's score is among it.
         behind: whether values less the best of their sentence are columns too.
+        looks: whether sentences that say nothing but looks have weights of their own.
     """
 
     evidence: tuple[str, ...] = ()
     existence: tuple[str, ...] = ()
     score: bool = True
     behind: bool = False
+    looks: bool = False
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -52,24 +55,28 @@ class Inputs:
         """The inputs but one of `sources`."""
         evidence = tuple(name for name in self.evidence if EVIDENCE + name != source)
         existence = tuple(name for name in self.existence if EXISTENCE + name != source)
-        return Inputs(evidence, existence, self.score and source != SCORE, self.behind)
+        return Inputs(evidence, existence, self.score and source != SCORE, self.behind, self.looks)
 
     def _of(self, source: str) -> Iterator[str]:
         yield source
         yield source + MISSING
         if self.behind and not source.startswith(EXISTENCE):
             yield source + BEHIND
+        if self.looks and not source.startswith(EXISTENCE):
+            yield source + LOOKS
 
 
 def column(sentence: Sentence, name: str) -> Values:
     """(N,) a column; 0 where its value is not known."""
-    source = name.removesuffix(MISSING).removesuffix(BEHIND)
+    source = name.removesuffix(MISSING).removesuffix(BEHIND).removesuffix(LOOKS)
     values_N = _values(sentence, source)
     missing_N = np.isnan(values_N)
     if name.endswith(MISSING):
         return missing_N.astype(np.float64)
     if name.endswith(BEHIND):
         values_N = values_N - np.max(values_N, where=~missing_N, initial=-np.inf)
+    if name.endswith(LOOKS) and not sentence.looks_alone:
+        values_N = np.zeros(len(values_N))
     return np.where(missing_N, 0.0, values_N)
 
 

@@ -95,7 +95,7 @@ def _parsed(document: Mapping[str, Any], fingerprint: str) -> FusionFile:
     weights = {str(name): float(weight) for name, weight in document["weights"].items()}
     same_iou = None if document["same_iou"] is None else float(document["same_iou"])
     fusion = Fusion(float(document["bias"]), weights, same_iou, kind, {key: float(rule[key]) for key in rule})
-    if unknown := weights.keys() - set(Inputs(evidence, evidence, behind=True).columns):
+    if unknown := weights.keys() - set(Inputs(evidence, evidence, behind=True, looks=True).columns):
         raise ValueError(f"weights of {sorted(unknown)}, but its evidence is {list(evidence)}")
     if kind not in RULES or rule.keys() != RULES[kind].settings.model_fields.keys():
         raise ValueError(f"no rule {kind!r} with {sorted(rule)}")

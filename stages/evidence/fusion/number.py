@@ -1,4 +1,4 @@
-"""How many objects a sentence asks for, from its words alone: rules for English.
+"""How many objects a sentence asks for, and whether it says more than their looks, from its words alone: rules for English.
 
 They look at the first noun phrase and at those that "and" joins to it: at its number words ("two", "both", "one of"), its
 articles, and whether its nouns or its verb stand in the plural. A plural without a number says nothing certain, and so
@@ -60,12 +60,26 @@ NOUNS_IN_ING = {"thing", "king", "ring", "string", "wing", "building", "painting
 
 def number_of(text: str) -> int | None:
     """The number of objects that a sentence asks for; None = unknown, as in every sentence that is not English."""
-    words = re.findall(r"[\w'-]+|[,;:.]", text.lower())
-    if not any(word in ENGLISH or word.isdecimal() or _is_participle(word) for word in words):
+    words = _words(text)
+    if not _is_english(words):
         return None
     numbers = [_number(phrase) for phrase in _joined(words)]
     known = [number for number in numbers if number is not None]
     return sum(known) if len(known) == len(numbers) and known else None
+
+
+def says_looks_alone(text: str) -> bool:
+    """Whether a sentence is noun phrases and nothing else, as "the red car": no verb, no place, no clause."""
+    words = _words(text)
+    return _is_english(words) and all(_noun_phrase(phrase) == phrase for phrase in _joined(words))
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[\w'-]+|[,;:.]", text.lower())
+
+
+def _is_english(words: Sequence[str]) -> bool:
+    return any(word in ENGLISH or word.isdecimal() or _is_participle(word) for word in words)
 
 
 def _joined(words: Sequence[str]) -> Iterator[list[str]]:

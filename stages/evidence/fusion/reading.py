@@ -62,13 +62,13 @@ def sentences_of(
     return sentences
 
 
-def inputs_of(sentences: Sequence[Sentence], behind: bool) -> Inputs:
+def inputs_of(sentences: Sequence[Sentence], *, behind: bool, looks: bool) -> Inputs:
     """Score and all evidence that says something of some sentence: of its tracks, or of existence."""
     said = [(name, of) for sentence in sentences for name, of in sentence.evidence.items()]
     evidence = dict.fromkeys(name for name, of in said if not np.isnan(of).all())
     asked = [(name, of) for sentence in sentences for name, of in sentence.existence.items()]
     existence = dict.fromkeys(name for name, of in asked if not math.isnan(of))
-    return Inputs(tuple(evidence), tuple(existence), behind=behind)
+    return Inputs(tuple(evidence), tuple(existence), behind=behind, looks=looks)
 
 
 def decided(candidates: Sequence[Candidate], sentence: Sentence, decision: Decision) -> list[Candidate]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from stages.core.records import Expression, TrackId, Video
 from stages.core.state.choices import Candidate
 from stages.core.state.evidence_file import ExpressionEvidence
-from stages.evidence.fusion.number import number_of
+from stages.evidence.fusion.number import number_of, says_looks_alone
 
 NAN = float("nan")
 Values = NDArray[np.float64]
@@ -25,6 +25,7 @@ class Sentence:
     Attributes:
         video, expression: their ids.
         number: of objects that it asks for; None = unknown.
+        looks_alone: whether it is a noun phrase and nothing else.
         tracks: their ids.
         score_N: the selector's logits; NaN where it has none.
         evidence: name → log-odds (N,) that the sentence refers to each track; NaN where nothing is known.
@@ -43,6 +44,7 @@ class Sentence:
     existence: Mapping[str, float]
     ious_NN: NDArray[np.float32] | None = None
     asked: bool = True
+    looks_alone: bool = False
     labels_N: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
@@ -78,5 +80,6 @@ def open_sentence(
         existence={name: NAN if known.existence is None else known.existence for name, known in about.items()},
         ious_NN=ious_NN,
         asked=expression.has_word,
+        looks_alone=says_looks_alone(expression.text),
         labels_N=labels_N,
     )
