@@ -58,23 +58,21 @@ class ChatUniVi(LanguageSide):
         )
 
     @property
-    def decoder(self) -> nn.Module:
-        return self.mllm.language.model  # type: ignore[no-any-return, union-attr]
+    def decoder(self) -> Any:
+        return self.mllm.language.model
 
     @property
-    def head(self) -> nn.Module:
-        return self.mllm.language.lm_head  # type: ignore[no-any-return, union-attr]
+    def head(self) -> Any:
+        return self.mllm.language.lm_head
 
     def encode(self, images: Sequence[NDArray[np.uint8]]) -> Seen:
         from PIL import Image
 
         pictures = [Image.fromarray(image) for image in images]
         pixels = self.image_processor(images=pictures, return_tensors="pt")["pixel_values"]
-        output = self.mllm.vision_tower(  # type: ignore[operator]
-            pixels.to(self.device, self.embeddings.weight.dtype), output_hidden_states=True
-        )
+        output = self.mllm.vision_tower(pixels.to(self.device, self.embeddings.weight.dtype), output_hidden_states=True)
         tokens_INC = merged(output.hidden_states[self.layer][:, 1:], self.clusters)
-        features_IND = self.mllm.mm_projector(tokens_INC)  # type: ignore[operator]
+        features_IND = self.mllm.mm_projector(tokens_INC)
         return Seen(features_IND.flatten(0, 1), (tokens_INC.shape[1],) * len(images))
 
     def ids(self, seen: Seen, text: str, answer: str = "") -> Ids:

@@ -132,7 +132,7 @@ def parameters_on_meta() -> Iterator[None]:
             assert made is not None
             module._parameters[name] = nn.Parameter(made.to("meta"), requires_grad=made.requires_grad)
 
-    nn.Module.register_parameter = register_meta  # type: ignore[method-assign]
+    nn.Module.register_parameter = register_meta  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from stages.prompting.seg.checkpoint.language import Ids, LanguageSide, Seen, place_images
 from stages.prompting.seg.checkpoint.templates import Template
@@ -32,16 +32,16 @@ class InternVL(LanguageSide):
         self.image_side = mllm.config.vision_config.image_size[0]
 
     @property
-    def decoder(self) -> nn.Module:
-        return self.mllm.model.language_model  # type: ignore[no-any-return, union-attr]
+    def decoder(self) -> Any:
+        return self.mllm.model.language_model
 
     @property
-    def head(self) -> nn.Module:
-        return self.mllm.lm_head  # type: ignore[return-value]
+    def head(self) -> Any:
+        return self.mllm.lm_head
 
     def encode(self, images: Sequence[NDArray[np.uint8]]) -> Seen:
         pixels_I3SS = torch.stack([squashed(image, self.image_side) for image in images]).to(self.device)
-        features_IND = self.mllm.get_image_features(  # type: ignore[operator]
+        features_IND = self.mllm.get_image_features(
             pixel_values=pixels_I3SS.to(self.embeddings.weight.dtype),
             vision_feature_layer=-1,
             vision_feature_select_strategy="default",

@@ -59,19 +59,19 @@ class LanguageSide(nn.Module):
         ends: texts that end an answer.
     """
 
-    mllm: nn.Module
+    mllm: Any  # nn.Module
     tokenizer: Any
     image_id: int
     ends: tuple[str, ...]
 
     @property
     @abstractmethod
-    def decoder(self) -> nn.Module:
+    def decoder(self) -> Any:
         """The language model without its head; its last norm is `norm`."""
 
     @property
     @abstractmethod
-    def head(self) -> nn.Module:
+    def head(self) -> Any:
         """States after the norm → logits."""
 
     @abstractmethod
@@ -96,7 +96,7 @@ class LanguageSide(nn.Module):
 
     @property
     def embeddings(self) -> Any:
-        return self.decoder.get_input_embeddings()  # type: ignore[operator]
+        return self.decoder.get_input_embeddings()
 
     def embed(self, ids_BT: Tensor, seen: Seen) -> tuple[Tensor, Tensor]:
         """Embeddings (B, T, D), features in place of image tokens; and where those are, (B, T) bool."""

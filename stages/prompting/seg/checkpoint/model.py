@@ -157,7 +157,7 @@ class SegModel(nn.Module):
 
     def project(self, states_ND: Tensor) -> Tensor:
         """(N, SAM2's prompt width)."""
-        projected: Tensor = self.text_hidden_fcs(states_ND.to(self.text_hidden_fcs[0].weight.dtype))
+        projected: Tensor = self.text_hidden_fcs(states_ND.to(next(self.text_hidden_fcs.parameters()).dtype))
         return projected
 
     def state_of(self, output: Output) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from stages.prompting.seg.checkpoint.language import Ids, LanguageSide, Seen
 
@@ -36,12 +36,12 @@ class QwenVL(LanguageSide):
         self.ends = ("<|im_end|>", "<|endoftext|>")
 
     @property
-    def decoder(self) -> nn.Module:
-        return self.mllm.model.language_model  # type: ignore[no-any-return, union-attr]
+    def decoder(self) -> Any:
+        return self.mllm.model.language_model
 
     @property
-    def head(self) -> nn.Module:
-        return self.mllm.lm_head  # type: ignore[return-value]
+    def head(self) -> Any:
+        return self.mllm.lm_head
 
     def encode(self, images: Sequence[NDArray[np.uint8]]) -> Seen:
         from PIL import Image
@@ -53,7 +53,7 @@ class QwenVL(LanguageSide):
             options["size"] = {"shortest_edge": self.sizes[0], "longest_edge": self.sizes[1]}
         inputs = self.image_processor(images=pictures, return_tensors="pt", **options).to(self.device)
         grids_I3 = inputs["image_grid_thw"]
-        found = self.mllm.model.get_image_features(inputs["pixel_values"], grids_I3, return_dict=True)  # type: ignore[operator, union-attr]
+        found = self.mllm.model.get_image_features(inputs["pixel_values"], grids_I3, return_dict=True)
         deep = tuple(_joined(level) for level in getattr(found, "deepstack_features", None) or ())
         merged = self.image_processor.merge_size**2
         return Seen(_joined(found.pooler_output), tuple((grids_I3.prod(-1) // merged).tolist()), grids_I3, deep)
@@ -72,7 +72,7 @@ class QwenVL(LanguageSide):
         """(3, L): time, height and width of M-RoPE."""
         ids_1L = torch.tensor([ids], device=self.device)
         is_image_1L = (ids_1L == self.image_id).int()
-        positions_31L, _ = self.mllm.model.get_rope_index(  # type: ignore[operator, union-attr]
+        positions_31L, _ = self.mllm.model.get_rope_index(
             input_ids=ids_1L, mm_token_type_ids=is_image_1L, image_grid_thw=seen.grids_I3
         )
         rows: Tensor = positions_31L[:, 0]
