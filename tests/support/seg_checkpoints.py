@@ -189,16 +189,32 @@ class Written:
         self.folder, self.native, self.heads, self.sam2, self.tokenizer = folder, native, heads, sam2, tokenizer
 
 
-def write_internvl(folder: Path, two_decoders: bool = False, shards: int = 2) -> Written:
-    """Sa2VA over InternVL2.5 with Qwen2, or Sa2VA-i with its two decoders."""
+def write_internvl(
+    folder: Path, two_decoders: bool = False, shards: int = 2, vit_6b: bool = False, tied: bool = False
+) -> Written:
+    """Sa2VA over InternVL2.5 with Qwen2, or Sa2VA-i with its two decoders.
+
+    Args:
+        vit_6b: with the vision tower of the 26B model: RMS norms, of queries and keys too, and no biases of them.
+        tied: its head is not stored, and config.json says that it is the embeddings.
+    """
     tokenizer = special_tokenizer(NAMED)
     text = qwen2_text(tokenizer)
-    native, heads, sam2 = internvl_native(tokenizer, text), head(), random_sam2()
+    vision = {"norm_type": "rms_norm", "use_qk_norm": True, "attention_bias": False} if vit_6b else {}
+    native, heads, sam2 = internvl_native(tokenizer, text, **vision), head(), random_sam2()
+    if tied:
+        native.lm_head.weight.data.copy_(native.model.language_model.embed_tokens.weight)
     prefix = "grounding_encoder.sam2_model."
     state = internvl_published(native) | {f"text_hidden_fcs.{name}": t for name, t in heads.state_dict().items()}
     state |= sam2_published(sam2, prefix, "g_weight")
     if two_decoders:
         tuned = random_sam2(1).sam_mask_decoder.state_dict()
         state |= {f"{prefix}sam_mask_decoder_modified.{name}": tensor for name, tensor in tuned.items()}
-    write(folder, state, internvl_config(text, "Qwen2ForCausalLM"), tokenizer, shards)
+    config = internvl_config(text, "Qwen2ForCausalLM")
+    if vit_6b:
+        config["vision_config"] |= {"norm_type": "rms_norm", "qk_normalization": True, "qkv_bias": False}
+    if tied:
+        config["llm_config"]["tie_word_embeddings"] = True
+        del state["language_model.lm_head.weight"]
+    write(folder, state, config, tokenizer, shards)
     return Written(folder, native, heads, sam2, tokenizer)

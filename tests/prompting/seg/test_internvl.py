@@ -93,3 +93,32 @@ def test_two_decoders(tmp_path: Path) -> None:
     assert same_tensors(model.untouched_decoder, written.sam2.sam_mask_decoder)
     with pytest.raises(ValueError, match=r"it also has .*sam_mask_decoder_modified"):
         load_seg_model(tmp_path, entry("sa2va_internvl"), "cpu", "float32")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"vit_6b": True}, {"tied": True}], ids=["vision tower of 26B", "head is the embeddings"]
+)
+def test_other_shapes(tmp_path: Path, changes: dict[str, bool]) -> None:
+    written = write_internvl(tmp_path, **changes)
+    model = load_seg_model(tmp_path, entry("sa2va_internvl"), "cpu", "float32")
+    assert same_tensors(model.mllm, written.native)
+    assert (model.mllm.lm_head.weight is model.side.embeddings.weight) == bool(changes.get("tied"))
+    image = pictures(1)[0]
+    with torch.inference_mode():
+        expected = written.native.get_image_features(pixel_values=_published_pixels(image)[None]).pooler_output[0]
+        assert (model.encode([image]).features_ND - expected).abs().max() <= TOLERANCE
+
+
+def test_precision(written: Written) -> None:
+    """The MLLM and its head in bfloat16, rotary frequencies and SAM2 in float32."""
+    model = load_seg_model(written.folder, entry("sa2va_internvl"), "cpu", "bfloat16")
+    assert {p.dtype for part in (model.mllm, model.text_hidden_fcs) for p in part.parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in model.sam2.parameters()} | {b.dtype for b in model.mllm.buffers()} == {torch.float32}
+    with torch.inference_mode():
+        [state] = model.states(model.encode(pictures(2)), [REQUEST], [ANSWER])
+        assert torch.isfinite(model.project(state)).all()
+
+
+def test_an_answer_without_seg_is_refused(model: SegModel) -> None:
+    with pytest.raises(ValueError, match=r"the answer 'It is there\.' holds no \[SEG\]"):
+        model.states(model.encode(pictures(1)), [REQUEST], ["It is there."])

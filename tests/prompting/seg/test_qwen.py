@@ -1,14 +1,19 @@
 """Sa2VA over Qwen2.5-VL and Qwen3-VL: published names, strictly, into the native classes."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from support.seg_checkpoints import entry
+from safetensors.torch import save_file
+from support.seg_checkpoints import SAM2, entry, random_sam2, write
 from support.seg_qwen import CLASSES, write_qwen
 
+from stages.core.config.file import Sam2Model
+from stages.core.state.weights import Weights
 from stages.prompting.seg.checkpoint.loading import load_seg_model
 from stages.prompting.seg.checkpoint.passes import read
 from stages.prompting.seg.checkpoint.qwen_side import SIZES, in_multiples
@@ -113,3 +118,38 @@ def test_other_base_is_refused(tmp_path: Path) -> None:
     (tmp_path / "chat_template.jinja").unlink()
     with pytest.raises(ValueError, match=r"has no chat template in chat_template.jinja"):
         load(written, "qwen3_vl")
+
+
+def test_a_model_beside_its_sam2(tmp_path: Path) -> None:
+    """Family qwen3_vl: transformers' own names, text_hidden_fcs among them, and the preset's SAM2, whose decoder may be tuned."""
+    written = write_qwen(tmp_path, "qwen3_vl")
+    own = tmp_path / "own"
+    state = dict(written.native.state_dict()) | {
+        f"text_hidden_fcs.{n}": t for n, t in written.heads.state_dict().items()
+    }
+    tuned = random_sam2(1).sam_mask_decoder.state_dict()
+    config = json.loads((tmp_path / "config.json").read_text()) | {"architectures": ["Qwen3VLForConditionalGeneration"]}
+    for decoder, tensors in ((None, {}), ("sam_mask_decoder", {f"sam_mask_decoder.{n}": t for n, t in tuned.items()})):
+        write(own, state | tensors, config, written.tokenizer, 1)
+        for name in ("preprocessor_config.json", "chat_template.jinja"):
+            shutil.copy(tmp_path / name, own / name)
+        beside = load_seg_model(
+            own, entry("qwen3_vl", template="published", decoder=decoder), "cpu", "float32", micro_sam2(tmp_path)
+        )
+        assert torch.equal(beside.mllm.lm_head.weight, written.native.lm_head.weight)
+        assert torch.equal(beside.sam2.no_mem_embed, random_sam2(2).no_mem_embed)
+        kept = (beside.untouched_decoder or beside.sam2.sam_mask_decoder).state_dict()
+        assert all(
+            torch.equal(tensor, kept[name]) for name, tensor in random_sam2(2).sam_mask_decoder.state_dict().items()
+        )
+        if decoder:
+            assert all(torch.equal(t, beside.sam2.sam_mask_decoder.state_dict()[n]) for n, t in tuned.items())
+    with pytest.raises(ValueError, match="family qwen3_vl holds no SAM2: the preset needs a model of role sam2"):
+        load_seg_model(own, entry("qwen3_vl", template="published"), "cpu", "float32")
+
+
+def micro_sam2(folder: Path) -> Weights:
+    file = folder / "sam2.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in random_sam2(2).state_dict().items()}, file)
+    nothing = {"hub": None, "revision": None, "files": [], "seed": None, "license": None}
+    return Weights(file, "id", Sam2Model.model_validate({**nothing, "path": str(file), "config": SAM2}))
