@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def test_states_before_and_after_the_norm(tmp_path: Path, base: str) -> None:
     before, after = _native_states(written, model, seen)
     with torch.inference_mode():
         [state] = model.states(seen, [REQUEST], [ANSWER])
-        model.reading = type(model.reading)("before_norm", 0)
+        model.reading = replace(model.reading, state="before_norm")
         [raw] = model.states(seen, [REQUEST], [ANSWER])
     assert (state[0] - after).abs().max() <= 1e-6
     assert (raw[0] - before).abs().max() <= 1e-6

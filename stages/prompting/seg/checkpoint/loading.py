@@ -12,8 +12,9 @@ from stages.core.state.weights import Weights
 from stages.prompting.seg.checkpoint.config import check_kind, read_config
 from stages.prompting.seg.checkpoint.families import FAMILIES, Family, Native, Opened
 from stages.prompting.seg.checkpoint.filling import Component, fill, parameters_on_meta
-from stages.prompting.seg.checkpoint.model import Reading, SegModel
+from stages.prompting.seg.checkpoint.model import SegModel
 from stages.prompting.seg.checkpoint.origins import Origin
+from stages.prompting.seg.checkpoint.reading import Reading
 from stages.prompting.seg.checkpoint.shards import open_shards
 from stages.prompting.seg.checkpoint.tokens import load_tokenizer
 
@@ -70,7 +71,8 @@ def assemble(
         untouched, parts = beside(sam2, entry)
     with parameters_on_meta():
         heads = text_hidden_fcs(native.side.embeddings.weight.shape[1], sam2.hidden_dim)
-    model = SegModel(native.side, heads, sam2, untouched, Reading(entry.state, family.shift), entry.object_score)
+    reading = Reading.of(native.side.tokenizer, entry.state, family.shift)
+    model = SegModel(native.side, heads, sam2, untouched, reading, entry.object_score)
     mllm = Component(native.side.mllm, native.origin, dtype, native.tied)
     return model, [mllm, Component(heads, lambda name: Origin(family.heads + name), dtype), *parts]
 

@@ -12,41 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from stages.prompting.seg.checkpoint.generation import Answer, generate
 from stages.prompting.seg.checkpoint.language import Ids, LanguageSide, Output, Seen
 from stages.prompting.seg.checkpoint.passes import Read, groups, read
+from stages.prompting.seg.checkpoint.reading import Reading
 
-StateOf = Literal["before_norm", "after_norm"]
 ObjectScore = Literal["forced", "predicted"]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """Which states of the language side are a [SEG]'s.
-
-    Attributes:
-        state: of the last layer, before or after its final norm.
-        shift: 0 = at the token, −1 = at the one before it.
-    """
-
-    state: StateOf
-    shift: int
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the model answered.
-
-    Attributes:
-        text: without what ended it.
-        ids: its tokens, what ended it among them unless that is the end-of-sequence token.
-        states_nD: of its [SEG] and [TAK] tokens, in order.
-        finished: it ended by itself.
-    """
-
-    text: str
-    ids: tuple[int, ...]
-    states_nD: Tensor
-    finished: bool
 
 
 @dataclass(frozen=True)
@@ -89,9 +60,7 @@ class SegModel(nn.Module):
         self.side, self.text_hidden_fcs, self.sam2 = side, text_hidden_fcs, sam2
         self.untouched_decoder = untouched_decoder
         self.reading, self.object_score = reading, object_score
-        vocabulary = side.tokenizer.get_vocab()
-        self.seg_id: int = vocabulary["[SEG]"]
-        self.tak_id: int | None = vocabulary.get("[TAK]")
+        self.seg_id, self.tak_id = reading.seg_id, reading.tak_id
 
     @property
     def mllm(self) -> Any:
@@ -123,7 +92,7 @@ class SegModel(nn.Module):
         for answer, ids in zip(answers, sequences, strict=True):
             if self.seg_id not in ids:
                 raise ValueError(f"the answer {answer!r} holds no [SEG]")
-        shared, together = groups(self.side, sequences, min(self._places(ids)[0] for ids in sequences))
+        shared, together = groups(self.side, sequences, min(self.reading.places(ids)[0] for ids in sequences))
         states: list[Tensor] = []
         for rows in together:
             part = [sequences[row] for row in rows]
@@ -131,28 +100,18 @@ class SegModel(nn.Module):
             states += [self._states_in(whole, row, ids) for row, ids in enumerate(part)]
         return states
 
-    def forced(self, seen: Seen, text: str, answer: str) -> Forced:
-        """A pass over one given answer, for training; `answer` ends with what ends an answer, to learn that too."""
-        asked, ids = self.side.ids(seen, text), self.side.ids(seen, text, answer)
-        begin = next((i for i, (a, b) in enumerate(zip(asked, ids, strict=False)) if a != b), len(asked))
-        whole = read(self.side, seen, [ids], 0)
-        logits_TV = self.side.head(whole.output.after_BTD[0, begin - 1 : -1]).float()
-        return Forced(self._states_in(whole, 0, ids), logits_TV, torch.tensor(ids[begin:], device=self.device))
-
     def generate(self, seen: Seen, texts: Sequence[str], max_new_tokens: int) -> list[Answer]:
         """Greedy answers, all requests together.
 
         Args:
             max_new_tokens: an answer that is longer is cut.
         """
-        from stages.prompting.seg.checkpoint.generation import generate
-
         sequences = [self.side.ids(seen, text) for text in texts]
         shared, together = groups(self.side, sequences, min(map(len, sequences)) - 1)
         answers: list[Answer] = []
         for rows in together:
             started = read(self.side, seen, [sequences[row] for row in rows], shared)
-            answers += generate(self, seen, started, max_new_tokens)
+            answers += generate(self.side, self.reading, seen, started, max_new_tokens)
         return answers
 
     def project(self, states_ND: Tensor) -> Tensor:
@@ -162,15 +121,11 @@ class SegModel(nn.Module):
 
     def state_of(self, output: Output) -> Tensor:
         """(B, T, D): the states that [SEG] tokens are read from."""
-        return output.before_BTD if self.reading.state == "before_norm" else output.after_BTD
+        return self.reading.state_of(output)
 
     def marks(self, token: int) -> bool:
         """Whether a token's state is a prompt: [SEG] or [TAK]."""
-        return token in (self.seg_id, self.tak_id)
-
-    def _places(self, ids: Ids) -> list[int]:
-        """Where the states of a sequence's [SEG] and [TAK] tokens are."""
-        return [place + self.reading.shift for place, token in enumerate(ids) if self.marks(token)]
+        return self.reading.marks(token)
 
     def _states_in(self, whole: Read, row: int, ids: Ids) -> Tensor:
-        return self.state_of(whole.output)[row, [place - whole.offsets[row] for place in self._places(ids)]]
+        return self.state_of(whole.output)[row, [place - whole.offsets[row] for place in self.reading.places(ids)]]
