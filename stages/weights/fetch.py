@@ -7,7 +7,7 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class Request:
         lock: what downloaded bytes must be.
         overwrite: fetch or build again what is already good.
         source: folder to take hub files from instead of the network.
+        twins: folders of other presets whose model of this role comes from the same place.
     """
 
     role: str
@@ -45,6 +46,7 @@ class Request:
     lock: Lock
     overwrite: bool
     source: Path | None
+    twins: tuple[Path, ...] = ()
 
     @property
     def record(self) -> Path:
@@ -97,7 +99,15 @@ def _roles(config: Config, preset: str, role: str | None) -> list[str]:
 
 def _request(config: Config, preset: str, role: str, overwrite: bool, source: Path | None) -> Request:
     folder, lock = record_path(config, preset, role).parent, Lock(Path(config.paths.weights_lock))
-    return Request(role, model_of(config, preset, role), folder, lock, overwrite, source and source / role)
+    model = model_of(config, preset, role)
+    twins = [
+        record_path(config, name, role).parent
+        for name, other in config.presets.items()
+        if name != preset
+        and other.models[role] is not None
+        and _ingredients(model_of(config, name, role)) == _ingredients(model)
+    ]
+    return Request(role, model, folder, lock, overwrite, source and source / role, tuple(twins))
 
 
 def fetch(request: Request) -> None:
@@ -108,8 +118,22 @@ def fetch(request: Request) -> None:
         _take_in_place(request, Path(request.model.path))
     elif request.model.seed is not None:
         _build(request)
-    else:
+    elif not _is_shared(request):
         _fetch(request)
+
+
+def _is_shared(request: Request) -> bool:
+    """Whether another preset has the same files, in place and verified: then they are recorded where they are."""
+    if request.overwrite or (request.folder.exists() and not _is_replaceable(request.folder)):
+        return False
+    for folder in request.twins:
+        twin = replace(request, folder=folder)
+        if twin.record.is_file() and _is_intact(twin):
+            raw = read_json(twin.record, RECORD_STAGE, RECORD_VERSION)
+            write_json(request.record, {"path": raw["path"], "files": raw["files"]}, request.stamp)
+            log.info("%s: the files of another preset are used (%s)", request.role, raw["path"])
+            return True
+    return False
 
 
 def _ingredients(model: Model) -> dict[str, Any]:
