@@ -63,3 +63,16 @@ def test_vicuna(tmp_path: Path) -> None:
     llama_tokenizer().save_pretrained(tmp_path)
     tokenizer = load_tokenizer(tmp_path)
     assert tokenizer.convert_ids_to_tokens(tokenizer.encode("[SEG][TAK]"))[-2:] == ["[SEG]", "[TAK]"]
+
+
+def test_sentencepiece_alone_needs_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    llama_tokenizer().save_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").unlink()
+    with pytest.raises(
+        ValueError, match=r"tokenizer\.model: missing; LlamaTokenizer is read from tokenizer\.json or tokenizer\.model"
+    ):
+        load_tokenizer(tmp_path)
+    (tmp_path / "tokenizer.model").write_bytes(b"")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"tokenizer\.model: needs the package sentencepiece: pip install"):
+        load_tokenizer(tmp_path)

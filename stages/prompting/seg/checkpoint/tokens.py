@@ -1,16 +1,17 @@
 """The tokenizer of a published checkpoint, by a class of transformers: no code of the folder is run."""
 
+import importlib.util
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 SEG = "[SEG]"
-WHOLE = "tokenizer.json"
+WHOLE, SENTENCES = "tokenizer.json", "tokenizer.model"
 # tokenizer_class → (class of transformers that reads it, files it makes do with where there is no tokenizer.json)
 CLASSES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "Qwen2Tokenizer": ("Qwen2Tokenizer", ("vocab.json", "merges.txt")),
-    "LlamaTokenizer": ("LlamaTokenizer", ("tokenizer.model",)),
+    "LlamaTokenizer": ("LlamaTokenizer", (SENTENCES,)),
     "PreTrainedTokenizer": ("PreTrainedTokenizerFast", (WHOLE,)),
     "TokenizersBackend": ("PreTrainedTokenizerFast", (WHOLE,)),
     "InternLM2Tokenizer": ("PreTrainedTokenizerFast", (WHOLE,)),  # by itself SentencePiece with code of the folder's
@@ -37,6 +38,7 @@ def load_tokenizer(folder: Path) -> Any:
             f"{folder / missing[0]}: missing; {said} is read from {WHOLE} or {' and '.join(files)}: "
             f"fetch it, or make {WHOLE} once{slow}"
         )
+    _check_sentencepiece(folder)
     try:
         tokenizer = getattr(transformers, native).from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the readers of a damaged vocabulary raise whatever comes first
@@ -44,6 +46,16 @@ def load_tokenizer(folder: Path) -> Any:
     if SEG not in tokenizer.get_vocab():
         raise ValueError(f"{folder}: its tokenizer has no {SEG}: give the files of a [SEG] checkpoint, not of its base")
     return tokenizer
+
+
+def _check_sentencepiece(folder: Path) -> None:
+    """Raises ValueError where there is a tokenizer.model alone and nothing installed that reads it."""
+    alone = (folder / SENTENCES).is_file() and not (folder / WHOLE).is_file()
+    if alone and importlib.util.find_spec("sentencepiece") is None:
+        raise ValueError(
+            f"{folder / SENTENCES}: needs the package sentencepiece: pip install 'sentencepiece>=0.2', or make {WHOLE} of it "
+            "once where it is installed"
+        )
 
 
 def _class_of(folder: Path) -> str:
