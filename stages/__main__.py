@@ -57,6 +57,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "train-micro-grounding-dino": "stages.micro.training.grounding_dino.__main__",
         "train-micro-text": "stages.micro.training.text.__main__",
         "train-micro-mllm": "stages.micro.training.mllm.__main__",
+        "train-micro-seg": "stages.micro.training.seg.__main__",
         "write-schema": "stages.core.config.schema",
     },
 }

@@ -2,9 +2,10 @@
 
 RANDOM has every part of the large model (stacked features, grouped keys, pairs of frames) and random weights, for tests.
 TRAINED is what stages.micro.training.mllm trains: a card of 64 × 64 pixels is four tokens to it.
+SEG is what stages.micro.training.seg trains: a frame of 128 × 160 pixels is eighty tokens to it, 16 × 16 pixels each.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,8 @@ class Shape:
         pixels: smallest and largest area of an image.
         tied: whether words are read with the vectors that they are written with.
         initializer_range: at the usual 0.02 every answer of a tiny model is 50:50 whatever the image.
+        patch: side of a patch in pixels; MERGE² of them are one token.
+        tokens: words that are one token each beside the tokenizer's own, behind those.
     """
 
     hidden: int
@@ -47,6 +50,8 @@ class Shape:
     pixels: tuple[int, int]
     tied: bool
     initializer_range: float
+    patch: int = PATCH
+    tokens: tuple[str, ...] = ()
 
 
 RANDOM = Shape(
@@ -87,6 +92,14 @@ TRAINED = Shape(
     tied=True,
     initializer_range=0.04,
 )
+CLIPS = 10  # that an answer can name
+SEG = replace(
+    TRAINED,
+    positions=400,
+    pixels=(64 * 64, 160 * 160),
+    patch=8,
+    tokens=("[SEG]", *(f"Clip_{k}" for k in range(1, CLIPS + 1)), "Please segment"),
+)
 
 
 def build_random_mllm(folder: Path, seed: int) -> Path:
@@ -110,7 +123,7 @@ def make_mllm(shape: Shape, seed: int) -> "tuple[Qwen3VLForConditionalGeneration
     import torch
     from transformers import Qwen3VLForConditionalGeneration
 
-    tokenizer = qwen_tokenizer(MAX_TOKENS)
+    tokenizer = qwen_tokenizer(MAX_TOKENS, shape.tokens)
     config = _config(shape, tokenizer)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -164,7 +177,7 @@ def _vision_config(shape: Shape) -> dict[str, object]:
         "hidden_size": shape.vision_hidden,
         "intermediate_size": shape.vision_inner,
         "num_heads": shape.vision_heads,
-        "patch_size": PATCH,
+        "patch_size": shape.patch,
         "spatial_merge_size": MERGE,
         "temporal_patch_size": shape.frames_per_patch,
         "out_hidden_size": shape.hidden,
@@ -177,7 +190,7 @@ def _vision_config(shape: Shape) -> dict[str, object]:
 def _processor(shape: Shape, tokenizer: "PreTrainedTokenizerBase") -> "Qwen3VLProcessor":
     from transformers import Qwen2VLImageProcessor, Qwen3VLProcessor, Qwen3VLVideoProcessor
 
-    patches = {"patch_size": PATCH, "merge_size": MERGE, "temporal_patch_size": shape.frames_per_patch}
+    patches = {"patch_size": shape.patch, "merge_size": MERGE, "temporal_patch_size": shape.frames_per_patch}
     norm = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     size = {"shortest_edge": shape.pixels[0], "longest_edge": shape.pixels[1]}
     return Qwen3VLProcessor(

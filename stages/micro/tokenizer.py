@@ -80,8 +80,8 @@ def roberta_tokenizer(max_tokens: int) -> "PreTrainedTokenizerBase":
     return RobertaTokenizer(vocab=numbered(tokens), merges=merges, model_max_length=max_tokens)
 
 
-def qwen_tokenizer(max_tokens: int) -> "PreTrainedTokenizerBase":
-    """Qwen2's tokenizer with the special tokens of its chats and of its vision inputs.
+def qwen_tokenizer(max_tokens: int, more: Sequence[str] = ()) -> "PreTrainedTokenizerBase":
+    """Qwen2's tokenizer with the special tokens of its chats and of its vision inputs, and `more` added ones behind all.
 
     Numbers and coordinates are added tokens, since Qwen2's pattern cuts every digit off: they take the blank before
     them, and stand for themselves only where no letter or digit touches them.
@@ -101,6 +101,7 @@ def qwen_tokenizer(max_tokens: int) -> "PreTrainedTokenizerBase":
     tokenizer.add_tokens(
         [AddedToken(name, lstrip=True, single_word=True, normalized=False, special=False) for name in number_names()]
     )
+    tokenizer.add_tokens([AddedToken(text, lstrip=True, normalized=False, special=False) for text in more])
     return tokenizer
 
 

@@ -56,7 +56,7 @@ class Descent(Task):
     Args:
         recipe, seed: its identity.
         modules: what is trained, by name; the first is the model, the others are discarded afterwards.
-        optimiser: of all their parameters.
+        optimiser: of all their parameters; a group's "share", 1 where it has none, multiplies its learning rate.
         ema_decay: of the model's averaged weights; None = no averaging.
         world: its processes; the gradients of their losses are added up.
     """
@@ -92,7 +92,7 @@ class Descent(Task):
     def step(self, clock: Clock, progress: float) -> Mapping[str, float]:
         seed_torch(self.seed, clock.step, self.world.rank)
         for group in self.optimiser.param_groups:
-            group["lr"] = self.recipe.rate(clock.step, progress)
+            group["lr"] = self.recipe.rate(clock.step, progress) * group.get("share", 1.0)
         for module in self.modules.values():
             module.train()
         loss, values = self.loss(clock, progress)

@@ -6,6 +6,7 @@ A scene depends on the seed and its index alone, so it does not matter which pro
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from stages.micro.training.mllm.records import Record
 
@@ -19,13 +20,16 @@ class Scenes:
         folder: their files; made if missing. Files that are there are used.
         make: (index) → record.
         total: number of records, which come over and over; None = endless.
+        kind: of the records: they have `save` and `load`.
     """
 
-    def __init__(self, folder: Path, make: Callable[[int], Record], total: int | None = None) -> None:
-        self.folder, self.make, self.total = folder, make, total
-        self.kept: OrderedDict[int, Record] = OrderedDict()
+    def __init__(
+        self, folder: Path, make: Callable[[int], Any], total: int | None = None, kind: type[Any] = Record
+    ) -> None:
+        self.folder, self.make, self.total, self.kind = folder, make, total, kind
+        self.kept: OrderedDict[int, Any] = OrderedDict()
 
-    def __getitem__(self, index: int) -> Record:
+    def __getitem__(self, index: int) -> Any:
         index = self._row(index)
         if index not in self.kept:
             self.kept[index] = self._read(index)
@@ -46,11 +50,11 @@ class Scenes:
     def _path(self, index: int) -> Path:
         return self.folder / f"{index:06d}.npz"
 
-    def _read(self, index: int) -> Record:
+    def _read(self, index: int) -> Any:
         file = self._path(index)
-        return Record.load(file) if file.exists() else self._make(index)
+        return self.kind.load(file) if file.exists() else self._make(index)
 
-    def _make(self, index: int) -> Record:
+    def _make(self, index: int) -> Any:
         record = self.make(index)
         self.folder.mkdir(parents=True, exist_ok=True)
         record.save(self._path(index))

@@ -120,7 +120,7 @@ def _save(published: Mapping[str, Callable[[], Tensor]], folder: Path) -> None:
     if len(homes) == 1:
         homes[0][0].rename(folder / SAFE)
         return
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for i, (file, names) in enumerate(homes, 1):
         home = file.rename(folder / f"model-{i:05}-of-{len(homes):05}.safetensors").name
         weight_map |= dict.fromkeys(names, home)

@@ -88,8 +88,8 @@ class SegTask(Task):
         """
         middle = progress + 0.5 / (self.training.epochs * self.epoch_steps(clock.epoch))
         rate = self.training.learning_rate * share_of_rate(middle, self.training.warm_up)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        for parameters in self.optimiser.param_groups:
+            parameters["lr"] = rate
         groups = self._steps_of(clock.epoch)[clock.epoch_step]
         n_sentences = sum(len(group.expressions) for group in groups)
         self.weights.train()

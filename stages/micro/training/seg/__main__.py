@@ -1,0 +1,108 @@
+"""Trains the embedded [SEG] model to find and segment from frames and a sentence, or measures one.
+
+    python -m stages.micro.training.seg --out DIR [--steps N | --minutes M] [--seed 0] [--resume] [--start judge]
+        [--decoder frozen] [--device cuda] [--workers 12]
+    python -m stages.micro.training.seg --evaluate FOLDER [--config config.yaml --split valid_u --limit 20]
+
+Training writes checkpoint.pt (to resume from, exactly), curve.jsonl and tensorboard/, scenes/ (what was generated), the model's
+folder (config, tokenizer, image processor, model.safetensors in float16), scores.json and card.md. With --steps, equal seeds give
+equal weights on one machine. The model's entry in the config: family qwen3_vl, template published, state after_norm, decoder
+sam_mask_decoder (null with --decoder frozen), and prompts.seg.variant svac with clips 4, grid 1, tokens 4.
+
+On a GPU a step takes a small part of the time that its batch takes to make, so give --workers most of the machine's cores.
+"""
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.training.clock import Clock, Length
+from stages.training.command import Command, build_parser, length_of
+
+if TYPE_CHECKING:
+    from stages.micro.training.seg.training import SegTraining
+
+DEFAULT = Length(steps=6000)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns 0, or 2 for wrong input."""
+    parser = build_parser("stages.micro.training.seg", __doc__, "FOLDER", DEFAULT)
+    add = parser.add_argument
+    add(
+        "--start",
+        choices=["nothing", "judge"],
+        default="nothing",
+        help="what the language model begins as (default: nothing)",
+    )
+    add(
+        "--decoder",
+        choices=["trained", "frozen"],
+        default="trained",
+        help="whether SAM2's mask decoder is trained too, and stored (default: trained)",
+    )
+    add("--device", choices=["cpu", "cuda"], default="cpu", help="where the model is trained (default: cpu)")
+    add("--workers", type=int, default=1, help="processes that make scenes and batches ahead (default: 1)")
+    add("--scenes", type=int, default=20, help="held-out scenes to measure on (default: 20)")
+    add("--config", metavar="FILE", help="config file that says where `shapes` is: a split of it is measured too")
+    add("--split", default="dev", help="that split (default: dev)")
+    add("--limit", type=int, help="only its first videos")
+    arguments = parser.parse_args(argv)
+    return Command(DEFAULT, lambda seed: _make(seed, arguments), _finish, _evaluate).run(arguments)
+
+
+def _make(seed: int, arguments: Namespace) -> "SegTraining":
+    from stages.micro.training.seg.recipe import Recipe
+    from stages.micro.training.seg.training import SegTraining
+
+    if arguments.device == "cuda":
+        _start_cuda()
+    return SegTraining(
+        Recipe(),
+        seed,
+        arguments.out,
+        judge=arguments.start == "judge",
+        tunes_decoder=arguments.decoder == "trained",
+        length=length_of(arguments, DEFAULT),
+        workers=arguments.workers,
+        device=arguments.device,
+    )
+
+
+def _start_cuda() -> None:
+    import torch
+
+    from stages.training.arithmetic import full_float32
+
+    if not torch.cuda.is_available():
+        raise ValueError("--device cuda: torch finds no CUDA device; train with --device cpu")
+    full_float32()
+
+
+def _finish(training: "SegTraining", clock: Clock, arguments: Namespace) -> dict[str, Any]:
+    from stages.micro.training.card import write_card
+    from stages.micro.training.seg.evaluate import rows_of
+    from stages.micro.training.seg.store import save_seg_model
+
+    assert training.averaged is not None
+    model: Any = training.averaged.module
+    decoder = model["decoder"] if training.tunes_decoder else None
+    save_seg_model(model["mllm"], model["head"], decoder, training.processor, arguments.out)
+    figures = _measure(arguments.out, arguments)
+    write_card(arguments.out, Path(__file__).with_name("card.md"), training, clock, rows_of(figures))
+    return figures
+
+
+def _evaluate(arguments: Namespace) -> dict[str, Any]:
+    return _measure(arguments.evaluate, arguments)
+
+
+def _measure(folder: Path, arguments: Namespace) -> dict[str, Any]:
+    from stages.micro.training.seg.evaluate import measure
+
+    return measure(folder, arguments.scenes, arguments.config, arguments.split, arguments.limit)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

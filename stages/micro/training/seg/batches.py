@@ -1,0 +1,250 @@
+"""A step's batch, ready for the model: a function of seed, step and progress, so that any process can make it.
+
+Legend: V videos, I images of each, N clips, R = V · S requests, L tokens of a request behind its images, F frames to decode in,
+D masks to decode, K = I · h · w image tokens of a video, H × W a frame, Q = 128 the side of SAM2's input.
+"""
+
+from dataclasses import dataclass, fields
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from stages.micro.mllm import MAX_TOKENS, SEG
+from stages.micro.tokenizer import qwen_tokenizer
+from stages.micro.training.mllm.scenes import Scenes
+from stages.micro.training.sam2.clips import in_light
+from stages.micro.training.seg.cells import centres_of, shares_of, shown_objects
+from stages.micro.training.seg.phrases import asked, noun_phrases
+from stages.micro.training.seg.recipe import CLIPS, SHOWN, Recipe, Stage
+from stages.micro.training.seg.scenes import Said, Scene, endless_scene
+from stages.prompting.seg.plan import Plan
+from stages.prompting.seg.variants import VARIANTS
+from stages.prompting.seg.variants.clips import ClipSettings
+from stages.worlds.shapes.scene import Generator
+from stages.worlds.shapes.write import SIZES
+
+VARIANT = VARIANTS["svac"]
+SAM2_SIDE = 128
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """
+    Attributes:
+        stage: of the recipe.
+        images_VIHW3: uint8, what the MLLM sees.
+        shown_VK: 1 + object that each image token shows most of; 0 = background, −1 = unclear.
+        looks_VO4: of the objects; −1 = unknown, and for objects that a video does not have.
+        ids_RL: tokens of requests and answers, padded at the end.
+        answer_R2: first and one past the last place of each answer.
+        seg_RN: places of [SEG].
+        frames_FQQ3: uint8, squashed as SAM2 sees them.
+        row_D, clip_D, frame_D: which request's token decodes in which frame.
+        truth_DHW: bool.
+        pointed_DK: shares of the target in the image tokens of the clip's shown frames, sum 1; all 0 where it is in none.
+        places_DS3: centre and size in the clip's shown frames; NaN where it is not there.
+    """
+
+    stage: Stage
+    images_VIHW3: Tensor
+    shown_VK: Tensor
+    looks_VO4: Tensor
+    ids_RL: Tensor
+    answer_R2: Tensor
+    seg_RN: Tensor
+    frames_FQQ3: Tensor
+    row_D: Tensor
+    clip_D: Tensor
+    frame_D: Tensor
+    truth_DHW: Tensor
+    pointed_DK: Tensor
+    places_DS3: Tensor
+
+    def to(self, device: str) -> "Batch":
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Batch(**{name: x.to(device) if isinstance(x, Tensor) else x for name, x in moved.items()})
+
+
+class Requests:
+    """Requests and answers as the model's chat has them, behind the images."""
+
+    def __init__(self) -> None:
+        self.tokenizer = qwen_tokenizer(MAX_TOKENS, SEG.tokens)
+        self.seg_id: int = self.tokenizer.convert_tokens_to_ids("[SEG]")
+        self.pad_id: int = self.tokenizer.pad_token_id
+
+    def behind(self, text: str, clips: int) -> tuple[list[int], int]:
+        """Tokens after the last image, and where the answer begins among them."""
+        settings = ClipSettings(clips=clips, grid=1, tokens=clips)
+        request = VARIANT.request(text).replace("<image>", "")
+        asked = self.tokenizer.encode(f"{request}<|im_end|>\n<|im_start|>assistant\n")
+        answer = self.tokenizer.encode(VARIANT.answer(settings, plan_of(clips, 2 * clips)) + "<|im_end|>")
+        return [*asked, *answer], len(asked)
+
+
+def plan_of(clips: int, n_frames: int) -> Plan:
+    return VARIANT.plan(n_frames, ClipSettings(clips=clips, grid=1, tokens=clips), ())
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """The scenes that steps draw from; what `Ahead` asks of them."""
+
+    recipe: Recipe
+    scenes: Scenes
+    tracks: None = None
+
+    def scenes_of(self, step: int) -> range:
+        """The scenes in use: they move on by `fresh` a step."""
+        first = int(step * self.recipe.fresh)
+        return range(first, first + self.recipe.window)
+
+    def draws_tracks(self, progress: float) -> bool:
+        return False
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """What a training learns from; calling it makes the batch of a step.
+
+    Attributes:
+        folder: where scenes are kept.
+    """
+
+    recipe: Recipe
+    seed: int
+    folder: Path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Other processes open everything for themselves."""
+        return Batches, (self.recipe, self.seed, self.folder)
+
+    @cached_property
+    def draws(self) -> Draws:
+        make = partial(endless_scene, self.seed)
+        return Draws(self.recipe, Scenes(self.folder / "scenes", make, kind=Scene))
+
+    @cached_property
+    def requests(self) -> Requests:
+        return Requests()
+
+    def __call__(self, step: int, progress: float) -> Batch:
+        """On the host."""
+        rng = np.random.default_rng([self.seed, 1, step])
+        recipe, stage = self.recipe, self.recipe.stage(progress)
+        within = self.draws.scenes_of(step)
+        like = int(rng.integers(len(SIZES)))  # all frames of a step are of one size
+        fitting = [i for i in within if i % len(SIZES) == like]
+        late = stage == "all"
+        clips = CLIPS if late else 1
+        count = recipe.frames // (SHOWN * clips) if stage == "vision" else recipe.videos[late]
+        making = Making(rng, recipe, stage, clips, self.requests)
+        for index in rng.choice(fitting, count, replace=False).tolist():
+            making.add(self.draws.scenes[index])
+        return making.batch()
+
+
+class Making:
+    """A batch while it is made."""
+
+    def __init__(self, rng: Generator, recipe: Recipe, stage: Stage, clips: int, requests: Requests) -> None:
+        self.rng, self.recipe, self.stage, self.clips, self.requests = rng, recipe, stage, clips, requests
+        self.late = stage == "all"
+        self.images: list[NDArray[np.uint8]] = []
+        self.shown: list[NDArray[np.int64]] = []
+        self.looks: list[NDArray[np.int64]] = []
+        self.ids: list[list[int]] = []
+        self.answers: list[tuple[int, int]] = []
+        self.frames: list[NDArray[np.uint8]] = []
+        self.decodes: list[tuple[int, int, int]] = []
+        self.truths: list[NDArray[np.bool_]] = []
+        self.pointed: list[NDArray[np.float32]] = []
+        self.places: list[NDArray[np.float32]] = []
+
+    def add(self, scene: Scene) -> None:
+        """A video: the whole scene, or before the last stage a short stretch of it; with its sentences."""
+        rng, total = self.rng, len(scene.frames_THW3)
+        n_frames = total if self.late else int(rng.integers(SHOWN, 9))
+        start = int(rng.integers(total - n_frames + 1))
+        frames_THW3 = in_light(rng, scene.frames_THW3[start : start + n_frames])
+        labels_THW = scene.labels_THW[start : start + n_frames]
+        plan = plan_of(self.clips, n_frames)
+        slots = list(plan.slots)
+        self.images.append(frames_THW3[slots])
+        self.shown.append(shown_objects(labels_THW[slots], len(scene.looks_O4)))
+        self.looks.append(scene.looks_O4)
+        if self.stage == "vision":
+            return
+        seen = np.unique(labels_THW[slots])
+        seen = (seen[seen > 0] - 1).tolist() or [0]
+        count = self.recipe.sentences[self.late]
+        own = asked(rng, scene, seen, count, self.recipe) if self.late else noun_phrases(rng, scene, seen, count)
+        where: dict[int, int] = {}  # frame → index in self.frames
+        for one in own:
+            self._ask(one, plan, frames_THW3, labels_THW, where)
+
+    def _ask(
+        self,
+        said: Said,
+        plan: Plan,
+        frames_THW3: NDArray[np.uint8],
+        labels_THW: NDArray[np.uint8],
+        where: dict[int, int],
+    ) -> None:
+        ids, begin = self.requests.behind(said.text, self.clips)
+        self.ids.append(ids)
+        self.answers.append((begin, len(ids)))
+        target_THW = np.isin(labels_THW, np.asarray(said.referred) + 1)
+        n = min(self.recipe.decodes[self.late], self.clips)
+        for clip in np.sort(self.rng.choice(self.clips, n, replace=False)).tolist():
+            shown = plan.slots[SHOWN * clip : SHOWN * (clip + 1)]
+            own = [d.frame for d in plan.decodes if d.clip == clip] or list(shown)
+            frame = int(self.rng.choice(shown if self.rng.random() < self.recipe.shown else own))
+            if frame not in where:
+                where[frame] = len(self.frames)
+                self.frames.append(squashed(frames_THW3[frame]))
+            self.decodes.append((len(self.ids) - 1, clip, where[frame]))
+            self.truths.append(target_THW[frame])
+            shares = np.zeros((len(plan.slots), *shares_of(target_THW[:1]).shape[1:]), np.float32)
+            shares[SHOWN * clip : SHOWN * (clip + 1)] = shares_of(target_THW[list(shown)])
+            self.pointed.append(shares.reshape(-1) / max(float(shares.sum()), 1e-6))
+            self.places.append(centres_of(target_THW[list(shown)]))
+
+    def batch(self) -> Batch:
+        most = max(map(len, self.looks))
+        looks_VO4 = np.full((len(self.looks), most, 4), -1, np.int64)
+        for row_O4, own in zip(looks_VO4, self.looks):
+            row_O4[: len(own)] = own
+        width = max(map(len, self.ids), default=0)
+        padded = [ids + [self.requests.pad_id] * (width - len(ids)) for ids in self.ids]
+        ids_RL = torch.tensor(padded, dtype=torch.int64).view(len(padded), width)
+        images = np.stack(self.images)
+        none = np.zeros((0, 1), np.float32)
+        decodes = torch.tensor(self.decodes, dtype=torch.int64).view(-1, 3)
+        return Batch(
+            stage=self.stage,
+            images_VIHW3=torch.from_numpy(images),
+            shown_VK=torch.from_numpy(np.stack(self.shown)),
+            looks_VO4=torch.from_numpy(looks_VO4),
+            ids_RL=ids_RL,
+            answer_R2=torch.tensor(self.answers, dtype=torch.int64).view(-1, 2),
+            seg_RN=(ids_RL == self.requests.seg_id).nonzero()[:, 1].view(-1, self.clips),
+            frames_FQQ3=torch.from_numpy(np.stack(self.frames) if self.frames else np.zeros((0, 1, 1, 3), np.uint8)),
+            row_D=decodes[:, 0],
+            clip_D=decodes[:, 1],
+            frame_D=decodes[:, 2],
+            truth_DHW=torch.from_numpy(np.stack(self.truths) if self.truths else np.zeros((0, 1, 1), bool)),
+            pointed_DK=torch.from_numpy(np.stack(self.pointed) if self.pointed else none),
+            places_DS3=torch.from_numpy(np.stack(self.places) if self.places else none[..., None]),
+        )
+
+
+def squashed(frame_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """As SAM2 sees a frame (decoding.model_pixels)."""
+    return np.array(Image.fromarray(frame_HW3).resize((SAM2_SIDE, SAM2_SIDE), Image.Resampling.BICUBIC))

@@ -1,0 +1,176 @@
+"""How well an embedded [SEG] model finds and segments from raw frames and a sentence: as source `seg` asks it.
+
+Legend: T frames, H × W a frame.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from stages.core.config.loading import load_config
+from stages.core.media import masks as masks_of
+from stages.core.state.frames import load_image
+from stages.core.state.weights import Weights
+from stages.datasets import open_split
+from stages.micro.training.seg.batches import VARIANT, plan_of
+from stages.micro.training.seg.recipe import CLIPS
+from stages.micro.training.seg.scenes import random_scene
+from stages.micro.training.seg.store import SAM2, entry_of
+from stages.micro.training.seg.training import SAM2_FILE
+from stages.micro.training.sentences import held_out
+from stages.prompting.seg.checkpoint.loading import load_seg_model
+from stages.prompting.seg.checkpoint.model import SegModel
+from stages.prompting.seg.conversation import as_words
+from stages.prompting.seg.decoding import at_frame_size, decode, frame_features, model_pixels
+from stages.prompting.seg.pictures import draw_images
+from stages.prompting.seg.tokens import fitted
+from stages.worlds.shapes.write import SIZES
+
+HELD_OUT = 5
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A sentence, its kind, and where what it refers to can be seen: bool (T, H, W)."""
+
+    text: str
+    kind: str
+    target_THW: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A sentence's mean IoU over frames in which there is something to find, and what a chooser without ears would reach.
+
+    Attributes:
+        any_object: mean IoU of the true mask of an object drawn at random.
+        everything: IoU of all objects together.
+    """
+
+    kind: str
+    iou: float
+    any_object: float
+    everything: float
+
+
+def measure(folder: Path, n_scenes: int, config: str | None, split: str, limit: int | None) -> dict[str, Any]:
+    """Figures on held-out generated scenes, and on a split of `shapes`.
+
+    Raises:
+        ValueError: `folder` holds no [SEG] model.
+    """
+    model = load_model(folder)
+    figures = {"scenes": figures_of([one for k in range(n_scenes) for one in _on_scene(model, k)])}
+    if config is not None:
+        figures[split] = figures_of(list(_on_split(model, config, split, limit)))
+    return figures
+
+
+def load_model(folder: Path) -> SegModel:
+    """With the embedded SAM2 beside it."""
+    from stages.core.config.file import Sam2Model
+
+    source: dict[str, Any] = {"hub": None, "revision": None, "files": [], "seed": None, "license": None}
+    beside = Weights(SAM2_FILE, "", Sam2Model(config=SAM2, path=str(SAM2_FILE), **source))
+    return load_seg_model(folder, entry_of(folder), "cpu", "float32", beside)
+
+
+@torch.inference_mode()
+def find(
+    model: SegModel, frames_THW3: NDArray[np.uint8], labels_THW: NDArray[np.uint8], asked: Sequence[Asked]
+) -> Iterator[Found]:
+    """Every sentence in every frame of a video.
+
+    Args:
+        labels_THW: 1 + index of the visible object; 0 = background.
+    """
+    plan = plan_of(CLIPS, len(frames_THW3))
+    requests = [VARIANT.request(as_words(one.text, model.tokenizer)) for one in asked]
+    answer = ", ".join(f"Clip_{k} [SEG]" for k in range(1, CLIPS + 1)) + "."
+    seen = model.encode(draw_images(plan, lambda t: frames_THW3[t]))
+    states = model.states(seen, requests, [answer] * len(asked))
+    tokens = [fitted(model.project(state_ND), plan.n_clips) for state_ND in states]
+    iou: list[list[float]] = [[] for _ in asked]
+    deaf: list[list[tuple[float, float]]] = [[] for _ in asked]
+    for decoded in plan.decodes:
+        features = frame_features(model.sam2, model_pixels(frames_THW3[decoded.frame], model.sam2))
+        token_BC = torch.stack([token_NC[decoded.clip] for token_NC in tokens])
+        logits_BHW = at_frame_size(
+            model.sam2, decode(model.sam2, features, token_BC, "forced").logits_Bhw, labels_THW.shape[1:]
+        )
+        objects = [labels_THW[decoded.frame] == o for o in np.unique(labels_THW[decoded.frame]) if o]
+        for one, mask_HW, own, chance in zip(asked, (logits_BHW > 0).numpy(), iou, deaf, strict=True):
+            target_HW = one.target_THW[decoded.frame]
+            if target_HW.any():
+                own.append(_iou(mask_HW, target_HW))
+                any_object = float(np.mean([_iou(object_HW, target_HW) for object_HW in objects]))
+                chance.append((any_object, _iou(labels_THW[decoded.frame] > 0, target_HW)))
+    for one, own, chance in zip(asked, iou, deaf, strict=True):
+        if own:
+            yield Found(one.kind, float(np.mean(own)), *np.mean(chance, axis=0).tolist())
+
+
+def figures_of(found: Sequence[Found]) -> dict[str, Any]:
+    """Means over sentences, of all and by kind."""
+    kinds = sorted({one.kind for one in found})
+    by_kind = {kind: round(float(np.mean([one.iou for one in found if one.kind == kind])), 4) for kind in kinds}
+    means = {
+        name: round(float(np.mean([getattr(one, name) for one in found])), 4)
+        for name in ("iou", "any_object", "everything")
+    }
+    return {"sentences": len(found), **means, "kinds": by_kind}
+
+
+def rows_of(figures: Mapping[str, Any]) -> list[str]:
+    """Rows of the card's table."""
+    rows = []
+    for name, of in figures.items():
+        kinds = ", ".join(f"{kind} {value}" for kind, value in of["kinds"].items())
+        rows.append(f"| {name} | {of['sentences']} | {of['iou']} | {of['any_object']} | {of['everything']} | {kinds} |")
+    return rows
+
+
+def _on_scene(model: SegModel, index: int) -> Iterator[Found]:
+    scene = random_scene(held_out(HELD_OUT, index), SIZES[index % len(SIZES)])
+    asked = [
+        Asked(one.text, one.kind, np.isin(scene.labels_THW, np.asarray(one.referred) + 1))
+        for one in scene.said
+        if not one.statement
+    ]
+    return find(model, scene.frames_THW3, scene.labels_THW, asked)
+
+
+def _on_split(model: SegModel, config: str, split: str, limit: int | None) -> Iterator[Found]:
+    loaded = load_config(config)
+    reader = open_split(loaded, "shapes", split)
+    root = Path(loaded.datasets["shapes"].root) / split
+    meanings = json.loads((root / "meta_expressions.json").read_text(encoding="utf-8"))["videos"]
+    for video in reader.videos()[:limit]:
+        frames_THW3 = np.stack([load_image(video.location / f"{name}.jpg") for name in video.frames])
+        labels_THW = np.zeros(frames_THW3.shape[:3], np.uint8)
+        annotations = reader.annotations(video)
+        for n, rles in enumerate(annotations.values()):
+            for label_HW, rle in zip(labels_THW, rles, strict=True):
+                if rle is not None:
+                    label_HW[masks_of.decode(rle)] = n + 1
+        rows = {key: n + 1 for n, key in enumerate(annotations)}
+        asked = [
+            Asked(
+                one.text,
+                meanings[video.id]["expressions"][one.id].get("kind", one.group),
+                np.isin(labels_THW, [rows[key] for key in one.annotations]),
+            )
+            for one in video.expressions
+            if one.annotations
+        ]
+        yield from find(model, frames_THW3, labels_THW, asked)
+
+
+def _iou(mask_HW: NDArray[np.bool_], target_HW: NDArray[np.bool_]) -> float:
+    return float((mask_HW & target_HW).sum() / (mask_HW | target_HW).sum())

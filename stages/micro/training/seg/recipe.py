@@ -1,0 +1,57 @@
+"""Every number of the training, and how it changes with progress."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+STAGES = ("vision", "nouns", "all")
+Stage = Literal["vision", "nouns", "all"]
+CLIPS = 4  # stretches of a video with a [SEG] token of their own, of two shown frames each: svac with clips 4, grid 1
+SHOWN = 2  # frames per clip
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What decides the weights, besides the seed, the length of the training and what it starts from.
+
+    Shares are of the training's progress, 0 … 1.
+    """
+
+    learning_rate: float = 1.5e-3
+    vision_rate: float = 2e-3  # while the vision tower is trained alone
+    decoder_share: float = 0.2  # of the learning rate, for SAM2's mask decoder, which can decode clicks already
+    final_share: float = 0.02  # of the learning rate, at the end
+    decay_from: float = 0.6
+    warm_up_steps: int = 60
+    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.98)
+    clip_norm: float = 1.0
+    ema_decay: float = 0.99
+    vision_until: float = 0.06  # what is where in single frames: the vision tower alone
+    nouns_until: float = 0.35  # noun phrases in two frames of a short stretch
+    frames: int = 24  # per step of the first stage
+    videos: tuple[int, int] = (8, 4)  # per step of the second stage and of the third
+    sentences: tuple[int, int] = (6, 10)  # per video there
+    decodes: tuple[int, int] = (1, 2)  # clips of each sentence whose masks are learnt, one frame each
+    shown: float = 0.7  # chance that this frame is one that is shown
+    nouns: float = 0.3  # share of noun phrases, in the last stage
+    statements: float = 0.2  # share of statements there; the rest are sentences
+    mask: float = 2.0  # weights of the losses: cross-entropy of masks, …
+    dice: float = 0.5
+    points: int = 512  # of a mask of 32 × 32 logits, at which these are measured
+    quality: float = 0.2  # how well a mask fits, as it is predicted, and whether the object is there
+    pointing: float = 0.5  # the image tokens that show the object
+    place: float = 1.0  # centre and size in the shown frames
+    dense: float = 0.3  # what each image token shows, once sentences are read; alone it is 1
+    words: float = 0.05  # the answer's tokens
+    window: int = 96  # scenes in use at a time
+    fresh: float = 1.5  # new ones per step
+
+    def rate(self, step: int, progress: float) -> float:
+        """Warm-up, constant, then straight down."""
+        rate = self.vision_rate if progress < self.vision_until else self.learning_rate
+        left = min((1 - progress) / (1 - self.decay_from), 1.0)
+        return rate * min((step + 1) / self.warm_up_steps, 1.0) * max(left, self.final_share)
+
+    def stage(self, progress: float) -> Stage:
+        """One of `STAGES`."""
+        return "vision" if progress < self.vision_until else "nouns" if progress < self.nouns_until else "all"

@@ -1,0 +1,64 @@
+"""The embedded [SEG] model's folder, as family qwen3_vl reads it: text_hidden_fcs, and where it was trained SAM2's mask decoder,
+beside the tensors of a Qwen3-VL."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import nn
+
+from stages.core.config.file import SegModelEntry
+from stages.core.state.cache import atomic_path
+
+SAM2 = "stages/micro/sam2_micro.yaml"
+CLASS = "Qwen3VLForConditionalGeneration"
+
+
+def save_seg_model(mllm: Any, head: nn.Module, decoder: nn.Module | None, processor: Any, folder: Path) -> None:
+    """Config, tokenizer, image processor and float16 safetensors.
+
+    Args:
+        head: text_hidden_fcs.
+        decoder: SAM2's mask decoder; None = SAM2's own is used.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    config = mllm.config.to_dict() | {"architectures": [CLASS]}
+    config["vision_config"].pop("patches", None)  # of the training's attention
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    processor.tokenizer.chat_template = processor.chat_template
+    processor.tokenizer.save_pretrained(folder)
+    processor.image_processor.save_pretrained(folder)
+    state = {
+        name: tensor for name, tensor in mllm.state_dict().items() if name != "lm_head.weight"
+    }  # tied to the words
+    state |= {f"text_hidden_fcs.{name}": tensor for name, tensor in head.state_dict().items()}
+    if decoder is not None:
+        state |= {f"sam_mask_decoder.{name}": tensor for name, tensor in decoder.state_dict().items()}
+    with atomic_path(folder / "model.safetensors") as temporary:
+        save_file(
+            {name: tensor.half().cpu().contiguous() for name, tensor in state.items()}, temporary, {"format": "pt"}
+        )
+
+
+def entry_of(folder: Path) -> SegModelEntry:
+    """The folder's entry of the config."""
+    from safetensors import safe_open
+
+    with safe_open(folder / "model.safetensors", framework="pt") as handle:
+        trained = any(name.startswith("sam_mask_decoder.") for name in handle.keys())  # noqa: SIM118
+    return SegModelEntry(
+        hub=None,
+        revision=None,
+        files=[],
+        seed=None,
+        path=str(folder),
+        license="Apache-2.0",
+        family="qwen3_vl",
+        template="published",
+        sam2=SAM2,
+        decoder="sam_mask_decoder" if trained else None,
+        state="after_norm",
+        object_score="forced",
+        size_gb=None,
+    )

@@ -1,0 +1,206 @@
+"""The training of the embedded [SEG] model: its stages and its loss.
+
+Legend: V videos, K image tokens of a video, R requests, N clips, L tokens of a request, D the MLLM's width, M decoded masks.
+"""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from sam2.modeling.sam2_base import SAM2Base
+from torch import Tensor, nn
+from torch.nn import functional
+
+from stages.core.config.seg_training_section import Points
+from stages.core.state.vouched import vouch
+from stages.micro.mllm import SEG, make_mllm
+from stages.micro.training.mllm.ahead import Ahead
+from stages.micro.training.mllm.initialise import prepare
+from stages.micro.training.seg import forward
+from stages.micro.training.seg.batches import Batch, Batches
+from stages.micro.training.seg.forward import Masks, Read, Reader, decode_many, features_of
+from stages.micro.training.seg.heads import CellHeads, TargetHeads
+from stages.micro.training.seg.recipe import Recipe
+from stages.micro.training.seg.store import SAM2
+from stages.micro.training.sentences import ASPECT_WORDS
+from stages.prompting.seg.checkpoint.loading import text_hidden_fcs
+from stages.prompting.seg.training.learning import overlap
+from stages.prompting.seg.training.losses import mask_losses
+from stages.tracking.sam2_model import build_sam2
+from stages.training.clock import Clock, Length
+from stages.training.descent import Descent
+
+ENDLESS = Length(minutes=float("inf"))
+WEIGHTS = Path(__file__).parents[2] / "weights"
+SAM2_FILE, JUDGE_FILE = WEIGHTS / "sam2" / "model.safetensors", WEIGHTS / "mllm" / "model.safetensors"
+OVERSAMPLE, UNCERTAIN = 3.0, 0.75
+
+
+class SegTraining(Descent):
+    """A Qwen3-VL that finds objects in frames by sentences, text_hidden_fcs, and SAM2's mask decoder.
+
+    Args:
+        folder: where scenes are kept; None = a folder that goes with the process.
+        judge: start with words and language model of the embedded judge; else from nothing.
+        tunes_decoder: the mask decoder is trained too; else text_hidden_fcs learns to speak to it as it is.
+        length: of the training, and workers: processes that make scenes and batches ahead; see `Ahead`.
+        device: "cpu" or "cuda".
+    """
+
+    recipe: Recipe
+    log_every = 10
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        seed: int,
+        folder: Path | None = None,
+        *,
+        judge: bool = False,
+        tunes_decoder: bool = True,
+        length: Length = ENDLESS,
+        workers: int = 0,
+        device: str = "cpu",
+    ) -> None:
+        mllm, self.processor = untrained(seed, judge=judge)
+        self.sam2 = frozen_sam2().to(device)
+        starts = {"sam2": SAM2_FILE, **({"judge": JUDGE_FILE} if judge else {})}
+        self.starts = {name: vouch(file.read_bytes()).sha256 for name, file in starts.items()}
+        self.tunes_decoder = tunes_decoder
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            head = text_hidden_fcs(SEG.hidden, self.sam2.hidden_dim)
+            self.cells, self.target = CellHeads(SEG.hidden), TargetHeads(SEG.hidden)
+        model = nn.ModuleDict({"mllm": mllm, "head": head})
+        if tunes_decoder:
+            model["decoder"] = self.sam2.sam_mask_decoder.requires_grad_(True)
+        modules: dict[str, nn.Module] = {"model": model, "cells": self.cells, "target": self.target}
+        for module in modules.values():
+            module.to(device)
+        groups = _groups([mllm, head, self.cells, self.target], recipe.weight_decay, 1.0)
+        if tunes_decoder:
+            groups += _groups([model["decoder"]], recipe.weight_decay, recipe.decoder_share)
+        optimiser = torch.optim.AdamW(groups, recipe.learning_rate, recipe.betas, fused=True)
+        super().__init__(recipe, seed, modules, optimiser, recipe.ema_decay)
+        self.temporary = tempfile.TemporaryDirectory() if folder is None else None
+        root = Path(self.temporary.name) if self.temporary else folder
+        assert root is not None
+        self.device = device
+        self.ahead = Ahead(Batches(recipe, seed, root), length, workers)  # type: ignore[arg-type]
+        tokenizer = self.processor.tokenizer
+        self.reader = Reader(mllm, tokenizer)
+        aspects = ASPECT_WORDS.values()
+        self.words = [
+            torch.tensor([tokenizer.encode(f" {word}")[-1] for word in words], device=device) for words in aspects
+        ]
+        self.points = Points(count=recipe.points, oversample=OVERSAMPLE, uncertain=UNCERTAIN)
+
+    def identity(self) -> Mapping[str, Any]:
+        return {**super().identity(), "starts": self.starts, "tunes_decoder": self.tunes_decoder}
+
+    def loss(self, clock: Clock, progress: float) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Of image tokens alone at first, then of masks that sentences ask for."""
+        batch: Batch = self.ahead(clock.step, progress).to(self.device)  # type: ignore[assignment]
+        if batch.stage == "vision":
+            loss, values = self._dense(self._tokens(batch), batch)
+            return loss, {f"vision.{name}": value for name, value in values.items()}
+        loss, values = self._masks(batch, clock.step)
+        return loss, {f"{batch.stage}.{name}": value.detach() for name, value in values.items()}
+
+    def _tokens(self, batch: Batch) -> Tensor:
+        """(V, K, D) the vision tower's image tokens."""
+        images = batch.images_VIHW3
+        tokens = features_of(self.model["mllm"], images.flatten(0, 1))
+        return tokens.reshape(len(images), -1, tokens.shape[-1])
+
+    def _dense(self, token_VKD: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        vectors = self.model["mllm"].model.language_model.embed_tokens.weight
+        words = [vectors[ids] for ids in self.words]
+        loss, right = self.cells.losses(token_VKD, batch.shown_VK, batch.looks_VO4, words)
+        return loss, {"dense": loss.detach(), **right}
+
+    def _masks(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        recipe = self.recipe
+        read = self.reader.read(batch.images_VIHW3, batch.ids_RL)
+        rows_R = torch.arange(len(batch.ids_RL), device=read.state_RLD.device)
+        state_RND = read.state_RLD[rows_R[:, None], batch.seg_RN]
+        state_MD = state_RND[batch.row_D, batch.clip_D]
+        masks = decode_many(self.sam2, batch.frames_FQQ3, batch.frame_D, self.model["head"](state_MD))
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        found = mask_losses(masks.logits_Mhw, batch.truth_DHW, self.points, generator)
+        quality, iou = quality_loss(masks, batch.truth_DHW)
+        video_M = batch.row_D // (len(rows_R) // len(batch.images_VIHW3))
+        pointing, pointed = self.target.pointing(state_MD, read.image_VJD[video_M], batch.pointed_DK)
+        place = self.target.places(state_MD, batch.places_DS3)
+        dense, _ = self._dense(read.vision_VJD, batch)
+        words = self._words(batch, read)
+        loss = recipe.mask * found.mask_B.mean() + recipe.dice * found.dice_B.mean() + recipe.quality * quality
+        loss = loss + recipe.pointing * pointing + recipe.place * place + recipe.dense * dense + recipe.words * words
+        values = {"mask": found.mask_B.mean(), "dice": found.dice_B.mean(), "iou": iou, "pointing": pointing}
+        return loss, {**values, "pointed": pointed, "place": place, "dense": dense, "quality": quality, "words": words}
+
+    def _words(self, batch: Batch, read: Read) -> Tensor:
+        """How well the answer's tokens are foreseen; answers of a batch are of one length."""
+        first_R, stop_R = batch.answer_R2.unbind(1)
+        count = int(stop_R[0] - first_R[0])
+        at_RA = first_R[:, None] + torch.arange(count, device=first_R.device)
+        rows_R1 = torch.arange(len(at_RA), device=at_RA.device)[:, None]
+        logits_RAV = self.model["mllm"].lm_head(read.state_RLD[rows_R1, at_RA - 1])
+        return functional.cross_entropy(logits_RAV.flatten(0, 1), batch.ids_RL[rows_R1, at_RA].flatten())
+
+
+def quality_loss(masks: Masks, truth_MHW: Tensor) -> tuple[Tensor, Tensor]:
+    """Errors of the predicted IoU and of the object score; and the mean true IoU of masks that have something to find."""
+    with torch.no_grad():
+        size = (int(truth_MHW.shape[1]), int(truth_MHW.shape[2]))
+        whole = functional.interpolate(masks.logits_Mhw[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+        iou_M = overlap(whole > 0, truth_MHW)
+        there_M = truth_MHW.flatten(1).any(1)
+    error = functional.l1_loss(masks.iou_M, iou_M)
+    score = functional.binary_cross_entropy_with_logits(masks.score_M, there_M.float())
+    return error + score, (iou_M * there_M).sum() / there_M.sum().clamp(min=1)
+
+
+def untrained(seed: int, *, judge: bool = False) -> tuple[Any, Any]:
+    """The MLLM at its start, with the attention of equal frames, and its processor.
+
+    Args:
+        judge: words and language model are the embedded judge's.
+    """
+    mllm, processor = make_mllm(SEG, seed)
+    prepare(mllm, processor.tokenizer)
+    if judge:
+        _take_language(mllm, load_file(JUDGE_FILE))
+    forward.register()
+    mllm.model.visual.config._attn_implementation = forward.NAME
+    return mllm, processor
+
+
+@torch.no_grad()
+def _take_language(mllm: Any, state: Mapping[str, Tensor]) -> None:
+    """The judge knows fewer words: those come first."""
+    for name, parameter in mllm.named_parameters():
+        if name.startswith("model.language_model."):
+            theirs = state[name].float()
+            parameter[: len(theirs)] = theirs
+
+
+def frozen_sam2() -> SAM2Base:
+    """The embedded SAM2."""
+    sam2 = build_sam2(SAM2, SAM2Base)
+    sam2.load_state_dict({name: tensor.float() for name, tensor in load_file(SAM2_FILE).items()})
+    return sam2.eval().requires_grad_(False)
+
+
+def _groups(modules: Sequence[Any], weight_decay: float, share: float) -> list[dict[str, Any]]:
+    """Matrices decay; words, gains and offsets do not."""
+    named = [(name, parameter) for module in modules for name, parameter in module.named_parameters()]
+    decayed = [p for name, p in named if p.ndim > 1 and "embed" not in name]
+    others = [p for name, p in named if not (p.ndim > 1 and "embed" not in name)]
+    return [
+        {"params": decayed, "weight_decay": weight_decay, "share": share},
+        {"params": others, "weight_decay": 0.0, "share": share},
+    ]
