@@ -15,7 +15,7 @@ What the rest of `stages.prompting.seg` uses. Legend: D language width, 256 SAM2
         model.prompt(seen, text)                        # ids up to where the answer begins; images first, then text
         model.states(seen, texts, answers)              # per text (n, D): the state of each [SEG], then [TAK], of the
                                                         # forced answer, in order; before or after the norm as the entry says
-        model.generate(seen, texts, max_new_tokens)     # per text an Answer(text, states)
+        model.generate(seen, texts, max_new_tokens)     # per text an Answer: text, ids, states
         model.project(states_ND)                        # (N, 256) through text_hidden_fcs
 
 Nothing here disables gradients: callers wrap what they only evaluate in torch.inference_mode().
