@@ -57,7 +57,7 @@ def run(job: Job, asked: Asked) -> None:
     write_zips(target, opened, folder)
     document = document_of(target, opened, runs, mixture, report, outcomes)
     write_documents(folder, document)
-    tell(target, folder, document, lacking)
+    tell(target, folder, document, lacking, asked.configs)
 
 
 def refuse_other(target: Import) -> None:
@@ -71,14 +71,17 @@ def refuse_other(target: Import) -> None:
         )
 
 
-def tell(target: Import, folder: Path, document: Mapping[str, Any], lacking: Sequence[str]) -> None:
+def tell(
+    target: Import, folder: Path, document: Mapping[str, Any], lacking: Sequence[str], configs: Sequence[Path]
+) -> None:
     for note in lacking:
         log.warning("%s", note)
     if document["metric"] is None:
         log.info("%s/%s has no ground truth: runs are not scored", target.dataset, target.split)
     print(table_of(document), end="")
     log.info("%s: submission, figures; threshold %g", folder, document["threshold"])
-    flags = f"--config config.yaml --config {target.overlay} --dataset {target.dataset} --split {target.split}"
+    flags = " ".join(f"--config {path}" for path in (*configs, target.overlay))
+    flags += f" --dataset {target.dataset} --split {target.split}"
     log.info("for overlays, go on with:\n%s", "\n".join(f"  python -m stages.{s} {flags}" for s in STAGES_AFTER))
 
 
