@@ -7,8 +7,19 @@ from support.courses import N_FRAMES, circle, course_scene, line, stay
 from stages.evidence.views.camera import camera_path
 from stages.evidence.views.facts import Facts, facts_of, in_words
 from stages.micro.tokenizer import qwen_tokenizer
+from stages.micro.training.mllm.generate import sample_world, scene_of, true_tracks
+from stages.worlds.shapes.clip import draw_clip
+from stages.worlds.shapes.meaning import Description, Judge, Looks
 
 MIDDLE = (80.0, 60.0)
+SIDES = {"leftmost": "left", "rightmost": "right"}
+COMPARED = {
+    "fastest": {"fastest"},
+    "slowest": {"slowest"},
+    **{side: {f"outermost {edge}"} for side, edge in SIDES.items()},
+    **{f"{side} at first": {f"outermost {edge}", f"starts outermost {edge}"} for side, edge in SIDES.items()},
+    **{f"{side} at last": {f"outermost {edge}", f"ends outermost {edge}"} for side, edge in SIDES.items()},
+}
 
 
 def said(paths, n=0, **more):
@@ -105,6 +116,43 @@ def test_who_does_it_first():
     found = [said([early, late, stay(MIDDLE)], n) for n in range(3)]
     assert found[0]["before"] == (1,) and found[1]["after"] == (0,)
     assert "before" not in found[2] and "after" not in found[2]
+    assert "first" in found[0] and "last" in found[1] and not {"first", "last"} & set(found[2])
+
+
+def test_who_is_the_fastest_of_all():
+    paths = [line((20, 20), (140, 20)), line((40, 60), (90, 60)), line((60, 100), (85, 100)), stay((150, 110))]
+    found = [said(paths, n) for n in range(4)]
+    assert ["fastest" in of for of in found] == [True, False, False, False]
+    assert ["slowest" in of for of in found] == [False, False, True, False], "what stands has no speed"
+    assert not {"fastest", "slowest"} & set(said([line((40, 60), (100, 60)), stay(MIDDLE)]))
+
+
+def test_who_is_outermost_at_one_end():
+    crossing = [line((30, 40), (130, 40)), line((130, 50), (30, 50)), stay(MIDDLE)]
+    found = [said(crossing, n) for n in range(3)]
+    assert {"starts outermost left", "ends outermost right"} <= set(found[0]) and "outermost left" not in found[0]
+    assert {"starts outermost right", "ends outermost left"} <= set(found[1])
+    assert not any("outermost" in words for words in found[2] if not words.endswith("bottom"))
+    assert "starts outermost left" not in said([stay((30, 40)), stay((90, 40))]), "it always is, which is said once"
+
+
+def test_comparisons_agree_with_what_was_drawn():
+    """On tracks without an error what the generator calls the fastest, or leftmost at first, is called so by the facts."""
+    agreed = 0
+    for seed in range(24):
+        rng = np.random.default_rng([11, 7, seed])
+        world = sample_world(rng)
+        clip = draw_clip(rng, world)
+        tracks = true_tracks(clip)
+        phrases = [{phrase.words for phrase in of} for of in facts_of(scene_of(clip, tracks))]
+        judge = Judge(world)
+        for clause, words in COMPARED.items():
+            referred = judge.referred(Description(Looks(), clause))
+            if referred:
+                told = [bool(words & of) for of in phrases]
+                assert told == [int(share_O.argmax()) in referred for share_O in tracks.shares_NO], (seed, clause)
+                agreed += 1
+    assert agreed > 20
 
 
 def test_drift_of_the_camera_is_no_motion():

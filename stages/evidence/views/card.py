@@ -20,6 +20,7 @@ from stages.evidence.views.scene import Image, Scene
 TIMES = 8
 CROPS = 4
 MARGIN = 1.3  # of the window, relative to the candidate's longer side
+UNUSUAL = 1.5  # times the median: larger is an error of the tracker
 GREY = 128
 HIGHEST = 99
 EXPLANATION = (
@@ -62,7 +63,8 @@ def draw_crops(scene: Scene, n: int, side: int) -> Image:
     frames = best_frames(scene, n)
     if not len(frames):
         return picture_SS3
-    window = MARGIN * float(scene.extent_NT2[n, frames].max())
+    longer_F = scene.extent_NT2[n, frames].max(1)
+    window = MARGIN * float(min(longer_F.max(), UNUSUAL * np.median(longer_F)))
     for corner, t in zip(((0, 0), (0, half), (half, 0), (half, half)), frames):
         y, x = corner
         picture_SS3[y : y + half, x : x + half] = _crop(scene.frame(int(t)), scene.centre_NT2[n, t], window, half)
@@ -70,10 +72,17 @@ def draw_crops(scene: Scene, n: int, side: int) -> Image:
 
 
 def best_frames(scene: Scene, n: int) -> NDArray[np.intp]:
-    """Of each quarter of the frames in which the candidate can be seen the one where it is largest; the earlier of equals."""
+    """Of each quarter of the frames in which the candidate can be seen the one where it is largest; the earlier of equals.
+
+    Where it is far larger than usual, the track has most likely run into something else: such a frame is only taken
+    where the quarter has no other.
+    """
     seen = np.flatnonzero(scene.visible_NT[n])
     quarters = [part for part in np.array_split(seen, CROPS) if len(part)]
-    return np.array([part[int(np.argmax(scene.area_NT[n, part]))] for part in quarters], np.intp)
+    area_T = scene.area_NT[n].astype(np.float64)
+    highest = UNUSUAL * float(np.median(area_T[seen])) if len(seen) else 0.0
+    value_T = np.where(area_T <= highest, area_T, -area_T)
+    return np.array([part[int(np.argmax(value_T[part]))] for part in quarters], np.intp)
 
 
 def spread(n_frames: int, count: int) -> NDArray[np.intp]:

@@ -1,7 +1,7 @@
 """View `facts`: the course of a candidate in words, computed from its boxes.
 
-    enters left, before 3, stops for good, after 2, moves right then up right, overall right, faster than 2, slower than 3,
-    starts at top left, ends at right, left of 2, follows 3
+    enters left, before 3, first, stops for good, after 2, moves right then up right, overall right, faster than 2, fastest,
+    starts at top left, ends at right, ends outermost right, left of 2, follows 3
 
 Models are weak at motion; geometry is not. Numbers are those of the other candidates. Lengths are relative to the
 picture and to the candidates' own extents; motion is what remains when the camera's is taken away (camera.py).
@@ -130,7 +130,18 @@ def _told(n: int, events: Sequence[dict[str, float]]) -> list[Phrase]:
             ]
             if others and kind:
                 phrases.append(Phrase(word, tuple(others)))
+        phrases += [Phrase(rank) for rank in _rank(n, kind, time, events)]
     return phrases
+
+
+def _rank(n: int, kind: str, time: float, events: Sequence[dict[str, float]]) -> list[str]:
+    """Whether it is clearly the first or the last of all that do it."""
+    if not kind:
+        return []
+    others = [[t - time for k, t in of.items() if _kind(k) == kind] for m, of in enumerate(events) if m != n]
+    later = [min(apart) for apart in others if apart]
+    earlier = [-max(apart) for apart in others if apart]
+    return [word for word, ahead in (("first", later), ("last", earlier)) if ahead and min(ahead) >= AHEAD]
 
 
 def _kind(name: str) -> str:
@@ -168,7 +179,7 @@ def _way(course: Course) -> str:
 
 
 def _compared(n: int, courses: Sequence[Course | None]) -> list[Phrase]:
-    """Which other movers are clearly slower and faster."""
+    """Which other movers are clearly slower and faster, and whether all of them are."""
     mine = courses[n]
     assert mine is not None
     if not mine.moves:
@@ -176,7 +187,12 @@ def _compared(n: int, courses: Sequence[Course | None]) -> list[Phrase]:
     pace = {m: c.travel / len(c.world_T2) for m, c in enumerate(courses) if c is not None and c.moves}
     slower = tuple(m for m, speed in pace.items() if m != n and pace[n] > FASTER * speed)
     faster = tuple(m for m, speed in pace.items() if m != n and speed > FASTER * pace[n])
-    return [Phrase(words, others) for words, others in (("faster than", slower), ("slower than", faster)) if others]
+    phrases = []
+    for words, others, rank in (("faster than", slower, "fastest"), ("slower than", faster, "slowest")):
+        if others:
+            phrases.append(Phrase(words, others))
+            phrases += [Phrase(rank)] if len(others) == len(pace) - 1 else []
+    return phrases
 
 
 def _places(n: int, course: Course, courses: Sequence[Course | None]) -> list[Phrase]:
@@ -190,8 +206,21 @@ def _places(n: int, course: Course, courses: Sequence[Course | None]) -> list[Ph
             phrases.append(Phrase(f"always {low}"))
         elif values_T.min() > 0.58:
             phrases.append(Phrase(f"always {high}"))
-    phrases += [Phrase(f"outermost {edge}") for edge in _outermost(n, course, courses)]
-    return phrases
+    return phrases + [Phrase(words) for words in _ranks(n, course, courses)]
+
+
+def _ranks(n: int, course: Course, courses: Sequence[Course | None]) -> list[str]:
+    """Where it is the outermost of all: on average and at both ends of the video, or at one end."""
+    always = _outermost(n, [None if c is None else c.image_T2[c.seen_T].mean(0) for c in courses])
+    ranks = []
+    for word, t in (("starts", 0), ("ends", course.n_frames - 1)):
+        if course.first <= t <= course.last:
+            there = [c.image_T2[t - c.first] if c is not None and c.first <= t <= c.last else None for c in courses]
+            edges = _outermost(n, there)
+            always = [edge for edge in always if edge in edges]
+            ranks += [(word, edge) for edge in edges]
+    at_one_end = [f"{word} outermost {edge}" for word, edge in ranks if edge not in always]
+    return [f"outermost {edge}" for edge in always] + at_one_end
 
 
 def _part(point_2: Floats, width: float, height: float) -> str:
@@ -201,12 +230,12 @@ def _part(point_2: Floats, width: float, height: float) -> str:
     return f"{row} {column}".strip() or "centre"
 
 
-def _outermost(n: int, course: Course, courses: Sequence[Course | None]) -> list[str]:
-    """The edges that it is nearest to on average, of all candidates, by a clear distance."""
-    means = [None if c is None else c.image_T2[c.seen_T].mean(0) for c in courses]
-    mine_2 = means[n]
-    others = [mean for m, mean in enumerate(means) if m != n and mean is not None]
-    assert mine_2 is not None
+def _outermost(n: int, places: Sequence[Floats | None]) -> list[str]:
+    """The edges that it is nearest to, of all candidates that have a place, by a clear distance."""
+    mine_2 = places[n]
+    others = [place_2 for m, place_2 in enumerate(places) if m != n and place_2 is not None]
+    if mine_2 is None:
+        return []
     key: dict[str, Callable[[Floats], float]] = {
         "left": lambda v: float(-v[0]),
         "right": lambda v: float(v[0]),

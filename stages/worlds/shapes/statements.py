@@ -34,7 +34,12 @@ Option = TypeVar("Option")
 
 
 def sample_statements(
-    rng: Generator, scene: Scene, elsewhere: Scene, number: int = STATEMENTS, about: Collection[int] | None = None
+    rng: Generator,
+    scene: Scene,
+    elsewhere: Scene,
+    number: int = STATEMENTS,
+    about: Collection[int] | None = None,
+    early: Collection[str] = (),
 ) -> list[Sentence]:
     """Statements about a scene, about half of them false: those refer to nothing.
 
@@ -42,12 +47,13 @@ def sample_statements(
         elsewhere: any other scene; what is true of it sets what the false statements are about.
         number: as many are drawn, as far as the scene allows.
         about: the objects that a true statement may refer to; None = all.
+        early: clauses that are said wherever they are true.
     """
     table, n_true = Table(Judge(scene)), round(TRUE_SHARE * number)
     true, false, models = _true(table, about), _false(table), _true(Table(Judge(elsewhere)), None)
     drawn: dict[str, Sentence] = {}
     for _ in range(ROUNDS):
-        for _, (meant, referred) in _draw(rng, true, n_true - len(drawn)):
+        for _, (meant, referred) in _draw(rng, true, n_true - len(drawn), early):
             _add(drawn, rng, meant, referred, len(referred))
     for _ in range(ROUNDS):
         for (form, said), (_, referred) in sorted(_shuffled(rng, _draw(rng, models, n_true)), key=_comes_late):
@@ -66,20 +72,25 @@ def _add(
     drawn.setdefault(text, sentence)
 
 
-def _draw(rng: Generator, options: Mapping[Theme, Sequence[Meant]], number: int) -> list[tuple[Theme, Meant]]:
+def _draw(
+    rng: Generator, options: Mapping[Theme, Sequence[Meant]], number: int, early: Collection[str] = ()
+) -> list[tuple[Theme, Meant]]:
     """At most so many: of each form its share, or of the others where it has too few."""
-    turns = {form: _in_turn(rng, {t: options[t] for t in options if t[0] == form}) for form in FORMS}
+    turns = {form: _in_turn(rng, {t: options[t] for t in options if t[0] == form}, early) for form in FORMS}
     shares = [list(islice(turns[form], max(0, round(share * number)))) for form, share in FORMS.items()]
     drawn = list(chain.from_iterable(shares))
     return [*drawn, *islice(chain.from_iterable(turns.values()), max(0, number - len(drawn)))]
 
 
-def _in_turn(rng: Generator, options: Mapping[Theme, Sequence[Meant]]) -> Iterator[tuple[Theme, Meant]]:
+def _in_turn(
+    rng: Generator, options: Mapping[Theme, Sequence[Meant]], early: Collection[str]
+) -> Iterator[tuple[Theme, Meant]]:
     """All options, one of each theme after the other; those that fit nearly every scene are passed over at times."""
     left = {theme: _shuffled(rng, some) for theme, some in options.items()}
     while left:
-        for theme in sorted(_shuffled(rng, list(left)), key=lambda theme: _comes_late((theme, ...))):
-            if rng.random() < weight_of(theme[1]):
+        turn = sorted(_shuffled(rng, list(left)), key=lambda theme: _comes_late((theme, ...)))
+        for theme in sorted(turn, key=lambda theme: theme[1] not in early):
+            if rng.random() < weight_of(theme[1]) or theme[1] in early:
                 yield theme, left[theme].pop()
                 if not left[theme]:
                     del left[theme]

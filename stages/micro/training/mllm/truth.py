@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from stages.micro.training.mllm.records import SENTENCE, STATEMENT, UNKNOWN
 from stages.micro.training.sentences import ASPECT_WORDS
+from stages.worlds.shapes.clauses import FASTEST
 from stages.worlds.shapes.grammar import Sentence, sample_sentences
 from stages.worlds.shapes.scene import Generator, Thing
 from stages.worlds.shapes.scene import Scene as World
@@ -31,9 +32,14 @@ class Said:
 
 
 def said_of(rng: Generator, world: World, elsewhere: World) -> list[Said]:
-    """Sentences and statements about a scene; false statements are about what is true elsewhere."""
+    """Sentences and statements about a scene; false statements are about what is true elsewhere.
+
+    Who is the fastest takes a comparison of courses and of looks, and is seldom said: it is, wherever that is clear.
+    """
     sentences = sample_sentences(rng, world, TRAIN_SENTENCES)
-    return in_form(sentences, SENTENCE) + in_form(sample_statements(rng, world, elsewhere, STATEMENTS), STATEMENT)
+    return in_form(sentences, SENTENCE) + in_form(
+        sample_statements(rng, world, elsewhere, STATEMENTS, early=FASTEST), STATEMENT
+    )
 
 
 def in_form(sentences: Sequence[Sentence], form: str) -> list[Said]:
