@@ -67,8 +67,9 @@ class Batch:
     places_DS3: Tensor
 
     def to(self, device: str) -> "Batch":
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Batch(**{name: x.to(device) if isinstance(x, Tensor) else x for name, x in moved.items()})
+        held = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved: dict[str, Any] = {name: x.to(device) if isinstance(x, Tensor) else x for name, x in held.items()}
+        return Batch(**moved)
 
 
 class Requests:
@@ -181,8 +182,7 @@ class Making:
         self.looks.append(scene.looks_O4)
         if self.stage == "vision":
             return
-        seen = np.unique(labels_THW[slots])
-        seen = (seen[seen > 0] - 1).tolist() or [0]
+        seen = [int(label) - 1 for label in np.unique(labels_THW[slots]) if label] or [0]
         count = self.recipe.sentences[self.late]
         own = asked(rng, scene, seen, count, self.recipe) if self.late else noun_phrases(rng, scene, seen, count)
         where: dict[int, int] = {}  # frame → index in self.frames
@@ -213,7 +213,7 @@ class Making:
             self.truths.append(target_THW[frame])
             shares = np.zeros((len(plan.slots), *shares_of(target_THW[:1]).shape[1:]), np.float32)
             shares[SHOWN * clip : SHOWN * (clip + 1)] = shares_of(target_THW[list(shown)])
-            self.pointed.append(shares.reshape(-1) / max(float(shares.sum()), 1e-6))
+            self.pointed.append((shares.reshape(-1) / max(float(shares.sum()), 1e-6)).astype(np.float32))
             self.places.append(centres_of(target_THW[list(shown)]))
 
     def batch(self) -> Batch:

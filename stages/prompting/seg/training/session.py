@@ -43,7 +43,9 @@ class Session:
         full_float32()
         for part in [*train, *([validation] if validation else [])]:
             if not part.videos:
-                raise ValueError(f"{part.name}: no sentence that refers to something: nothing to learn from or to measure")
+                raise ValueError(
+                    f"{part.name}: no sentence that refers to something: nothing to learn from or to measure"
+                )
         if self.state.is_complete():
             log.info("%s: complete", self.folder)
             return
