@@ -1,5 +1,6 @@
 """Presets with the same model: its files are fetched once."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,6 +63,16 @@ def test_files_that_are_damaged_or_gone_are_not_shared(place: Place, served: Hub
     shutil.rmtree(place.weights)
     assert fetch_twin(place) == 0
     assert (place.weights / "twin/sam2/sam2.pt").read_bytes() == CONTENT
+
+
+def test_other_bytes_of_the_same_size_are_not_the_same_weights(place: Place, served: Hub) -> None:
+    place.fetch()
+    whole = place.found("sam2").id
+    os.utime(place.weights / "test/sam2/sam2.pt")  # newer than the record, and the same
+    assert place.found("sam2").id == whole
+    (place.weights / "test/sam2/sam2.pt").write_bytes(CONTENT[::-1])
+    with pytest.raises(ValueError, match=r"sam2\.pt: missing, or not the 7992 bytes that were recorded: run"):
+        place.found("sam2")
 
 
 def test_shared_files_that_go_are_fetched_again(place: Place, served: Hub) -> None:

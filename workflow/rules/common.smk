@@ -262,9 +262,15 @@ def weights(stage):
 
 
 def model_entry(wildcards):
-    """What the config says about a model: when it changes, the model is fetched again."""
+    """What the config says about a model, and the state of files that are used in place: when it changes, the model is
+    fetched again."""
     model = CONFIG.presets[wildcards.preset].models[wildcards.role]
-    return None if model is None else model.model_dump_json()
+    if model is None:
+        return None
+    place = Path(model.path) if model.path else None
+    files = sorted(place.glob("*") if place.is_dir() else [place] if place.is_file() else []) if place else []
+    states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return digest([model.model_dump_json(), states])
 
 
 def tracks(sources):
@@ -305,6 +311,11 @@ def fusion(wildcards):
     if rerank.fusion == "fixed":
         return []
     if rerank.fusion_file is not None:
+        if CONFIG.datasets[wildcards.dataset].selector.weights is None:
+            raise WorkflowError(
+                f"{rerank.fusion_file}: was fitted to the scores of a selector that there is, but "
+                f"datasets.{wildcards.dataset}.selector.weights is null, so one is trained; set rerank.fusion_file: null"
+            )
         return [rerank.fusion_file]
     return verified_elsewhere(fitting_split(CONFIG, wildcards.dataset), "fit_fusion")
 

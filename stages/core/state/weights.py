@@ -4,8 +4,10 @@ Every model of a preset has a record, <weights>/<preset>/<role>/record.json: the
 holds it, and size and sha256 of each file. Stages look weights up here; they never download.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,7 @@ def find_weights(config: Config, dataset: str, role: str) -> Weights:
 
     Raises:
         ValueError: they were not fetched, or a file is missing or has another size; the message names
-            the command that fixes it.
+            the command that fixes it. A file that is newer than the record is read: other bytes are other weights.
     """
     preset = config.datasets[dataset].models
     model = model_of(config, preset, role)
@@ -54,9 +56,22 @@ def find_weights(config: Config, dataset: str, role: str) -> Weights:
     path = Path(raw["path"])
     for name, facts in raw["files"].items():
         file = path if path.name == name and not path.is_dir() else path / name
-        if not file.is_file() or file.stat().st_size != facts["size"]:
-            raise ValueError(f"{file}: missing or not of the recorded size {facts['size']}: run `{command}`")
+        if not file.is_file() or not _is_as_recorded(file, facts, record.stat().st_mtime_ns):
+            raise ValueError(f"{file}: missing, or not the {facts['size']} bytes that were recorded: run `{command}`")
     return Weights(path, weights_id(raw["files"]), model)
+
+
+def _is_as_recorded(file: Path, facts: Mapping[str, Any], recorded_ns: int) -> bool:
+    status = file.stat()
+    if status.st_size != facts["size"]:
+        return False
+    return status.st_mtime_ns <= recorded_ns or _sha256(file, status.st_mtime_ns) == facts["sha256"]
+
+
+@lru_cache
+def _sha256(file: Path, _: int) -> str:
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def weights_id(files: Mapping[str, Mapping[str, Any]]) -> str:
