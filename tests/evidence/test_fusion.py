@@ -224,7 +224,7 @@ BEST = Rule("best", BestSettings, grid={"low": (0.25, 0.5, 0.75)}, choose=the_be
 def test_a_rule_is_one_value(tmp_path):
     over = {"rerank": {"rule": {"kind": "best", "best": {"low": "auto"}}}}
     with RULES.extended_by(BEST):
-        rule = settings_of(make_config(tmp_path, over), "shapes").rerank.rule
+        rule = settings_of(make_config(tmp_path, over), "mevis").rerank.rule
         assert (rule.kind, rule.own.low) == ("best", "auto")
         fusion = Fusion(0.0, {"score": 1.0}, None, "best", {"low": 0.5})
         assert decide(fusion, sentence([0.5, 2.0, 1.0])).chosen_N.tolist() == [False, True, False]

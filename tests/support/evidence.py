@@ -138,13 +138,16 @@ def write_scores(
 
 # ---------------------------------------------------------------- running
 
+# Decisions by weights of the config, not by the bundled fusion.
+PLAIN = {"fusion": "fixed", "fusion_file": None, "same_iou": None, "looks_apart": False, "rule": {"kind": "threshold"}}
+
 
 def make_config(root: Path, over: Mapping[str, Any] | None = None, **judge: Any) -> Config:
     """The config of the split: `over` changes the data set's settings, `judge` keys of its evidence `judge`."""
     settings: dict[str, Any] = {
         "run": {"device": "cpu", "batches": {"questions": 3}},
         "evidence": {"judge": merge(SHOWN, judge)},
-        "rerank": {"evidence": ["judge"], "weights": {"judge": 0.5}},
+        "rerank": {**PLAIN, "evidence": ["judge"], "weights": {"judge": 0.5}},
     }
     overlay = {
         "paths": {"weights": str(root / "weights"), "cache": str(root / "cache"), "results": str(root / "results")},

@@ -144,11 +144,15 @@ def test_a_fusion_is_fitted_to_another_split_before_it_decides(rules: dict[str, 
 
 def test_a_fusion_of_a_file_waits_for_no_other_split(tmp_path: Path) -> None:
     rerank = {"evidence": ["detector"], "fusion": "fitted", "fusion_file": "mine/fusion.json"}
-    with read_rules(tmp_path, {"rerank": rerank}) as found:
-        needed = {f"mevis/valid/done/{task}.json" for task in ("score_tracks", "gather_evidence-detector")}
-        waits = inputs(found["rerank_tracks"], split="valid")
-        assert {file for file in waits if file.startswith("mevis/")} == needed
-        assert {file for file in waits if file.endswith("mine/fusion.json")} == waits - needed != set()
+    selector = {"weights": "mine/course.safetensors", "train": None}
+    for chosen in (selector, {}):
+        with read_rules(tmp_path, {"rerank": rerank, "datasets": {"mevis": {"selector": chosen}}}) as found:
+            needed = {f"mevis/valid/done/{task}.json" for task in ("score_tracks", "gather_evidence-detector")}
+            if not chosen:
+                with pytest.raises(Exception, match=r"selector\.weights is null.* rerank\.fusion_file: null"):
+                    inputs(found["rerank_tracks"], split="valid")
+            else:
+                assert inputs(found["rerank_tracks"], split="valid") == {*needed, "mine/fusion.json"}
 
 
 def test_a_comparison_waits_for_all_that_its_decisions_are_made_from(tmp_path: Path) -> None:
