@@ -1,7 +1,8 @@
 """Source seg as a stage: tiny random checkpoints in published naming, real files, from frames to tracks."""
 
 import json
-from dataclasses import replace
+import weakref
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,15 @@ import numpy as np
 import pytest
 import torch
 from support.jobs import folder_job
+from support.project import CONFIG
 from support.sam2 import draw_frames
 from support.seg_checkpoints import entry, write_internvl
 from support.seg_qwen import write_qwen
 
 from stages import build_tracks, extract_frames, generate_prompts
+from stages.core.config.loading import load_config, settings_of
 from stages.core.media import masks
-from stages.core.records import Expression
+from stages.core.records import Expression, Video
 from stages.core.run.cli import Job
 from stages.core.state.frames import open_frames
 from stages.core.state.graph import BUILD_TRACKS, GENERATE_PROMPTS
@@ -117,6 +120,43 @@ def test_batches_change_nothing_but_rounding(checkpoints, tmp_path):
     assert {p.expression for p in many} == {1, 2, 3, 4}  # what has no word is not asked
     assert [(p.frame, p.expression) for p in many] == [(p.frame, p.expression) for p in one]
     assert max(abs(a.mask_score - b.mask_score) for a, b in zip(many, one, strict=True)) < 1e-4
+
+
+def test_images_and_frames_are_encoded_once_and_no_frame_is_kept(checkpoints, tmp_path, monkeypatch):
+    folder, alive, most = draw_frames(tmp_path / "f", 150), set(), []
+
+    class Frames(type(folder)):
+        def load(self, index):
+            most.append(len(alive))
+            image = super().load(index)
+            alive.add(id(image))
+            weakref.finalize(image, alive.discard, id(image))
+            return image
+
+    frames = Frames(*(getattr(folder, f.name) for f in fields(folder)))
+    model = load_seg_model(Path(checkpoints["internvl"]["path"]), entry("sa2va_internvl"), "cpu", "float32")
+    calls = {"encode": 0, "forward_image": 0}
+
+    def count(owner, name):
+        whole = getattr(owner, name)
+
+        def counted(*arguments):
+            calls[name] += 1
+            return whole(*arguments)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    count(model, "encode")
+    count(model.sam2, "forward_image")
+    settings = settings_of(load_config(CONFIG), "shapes").prompts["seg"].model_copy(update={"variant": "sasasa2va"})
+    expressions = tuple(Expression(str(e), text, None, text) for e, text in enumerate(SENTENCES))
+    prompts = SegPrompter(model, settings, 2, 3, 8).prompts(
+        Video("v", frames.names, folder.directory, expressions, 150), frames
+    )
+    assert len(prompts) == 150 * 4 and calls == {"encode": 1, "forward_image": 150}
+    shown, decoded = most[:100], most[100:]
+    assert len(decoded) == 150 and max(decoded) <= 2, "frames are freed when their masks are made"
+    assert max(shown) <= 10 + 10, "of frames that are shown, the whole ones and a clip that is tiled"
 
 
 @pytest.mark.parametrize("variant", ["sa2va", "svac", "sasasa2va"])
