@@ -48,6 +48,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "convert-grounding-dino": "stages.tools.convert_grounding_dino",
         "convert-davis": "stages.tools.convert_davis",
         "seg-plan": "stages.tools.seg_plan",
+        "choose-frames": "stages.tools.choose_frames",
         "draw-strip": "stages.tools.draw_strip",
         "draw-sheet": "stages.worlds.shapes.sheet",
         "clean": "stages.tools.clean",
