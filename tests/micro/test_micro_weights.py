@@ -14,18 +14,20 @@ from safetensors import safe_open
 from support.project import ROOT, make_config
 from torchvision.ops import box_iou
 
-from stages.core.config.loading import settings_of
+from stages.core.config.loading import load_config, settings_of
 from stages.core.media import masks
 from stages.core.run.batches import Batches
 from stages.core.state.frames import FrameFolder
 from stages.core.state.graph import BUILD_TRACKS, ENCODE_TEXT
 from stages.core.state.weights import find_weights, weights_ids
 from stages.evidence.backends.transformers import load_judge
+from stages.evidence.fusion.file import read_exported
 from stages.micro.training.mllm.evaluate import HELD_OUT, asked_about
 from stages.micro.training.mllm.generate import endless_record
 from stages.micro.training.sam2.tracked import held_out_clip
 from stages.prompting.grounding_dino.detector import load_detector
 from stages.selectors import finished_selector, load
+from stages.selectors.checkpoint import selector_id
 from stages.selectors.text_encoder import TransformersTextEncoder
 from stages.tracking.lockstep import LockstepTracker
 from stages.tracking.tracker import PromptBatch
@@ -159,3 +161,18 @@ def test_weights_that_are_gone_are_named(config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=r"stages/micro/weights/sam2/model\.safetensors: missing"):
         find_weights(config, "shapes", "sam2")
+
+
+def test_the_fusion_is_of_the_bundled_selector_and_of_what_shapes_decides_by():
+    settings = settings_of(load_config(ROOT / "config.yaml"), "shapes")
+    rerank, choice = settings.rerank, load_config(ROOT / "config.yaml").datasets["shapes"].selector
+    assert rerank.fusion == "fitted" and rerank.fusion_file is not None and choice.weights is not None
+    fusion = read_exported(ROOT / rerank.fusion_file)
+    assert fusion.selector == selector_id(ROOT / choice.weights) and fusion.fitted_on == choice.validate_on
+    assert list(fusion.evidence) == sorted(rerank.evidence)
+    assert (fusion.fusion.rule, fusion.fusion.same_iou) == (rerank.rule.kind, rerank.same_iou)
+    weights = fusion.fusion.weights
+    assert weights["score"] > 0 and all(weights[f"evidence.{name}"] > 0 for name in rerank.evidence)
+    assert ("score.looks" in weights) == rerank.looks_apart
+    card = (ROOT / rerank.fusion_file).with_name("card.md").read_text(encoding="utf-8")
+    assert fusion.selector in card and f"| bias | {fusion.fusion.bias:.3f} |" in card
