@@ -32,7 +32,7 @@ def run(job: Job, clip: Path, count: int, out: Path) -> None:
         fitter = FrameFitter.load(clip, device)
         for video in videos:
             asked = [expression for expression in video.expressions if expression.has_word]
-            fit_ET = fitter.fit(open_frames(job.layout, video.id), [e.text for e in asked]) if asked else []
+            fit_ET = fitter.fit(open_frames(job.layout, video.id), [e.text for e in asked])
             best = {e.id: best_frames(fit_T, count) for e, fit_T in zip(asked, fit_ET, strict=True)}
             document[video.id] = {"selected_frames": best}
     with atomic_path(out) as temporary:

@@ -47,6 +47,8 @@ class FrameFitter:
         """(E, T) cosines; within a sentence, in the order of CLIP's logits per image."""
         import torch
 
+        if not texts:
+            return np.zeros((0, len(frames)), np.float32)
         with torch.inference_mode():
             tokens = self.processor(text=list(texts), padding=True, truncation=True, return_tensors="pt")
             text_ED = _unit(_pooled(self.model.get_text_features(**tokens.to(self.model.device))))
