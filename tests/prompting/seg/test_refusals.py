@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support.seg_chat_univi import write_chat_univi
 from support.seg_checkpoints import NAMED, entry, internvl_config, write_internvl
 from support.tiny_models import special_tokenizer
 
@@ -156,6 +157,24 @@ def test_a_torch_file_that_would_run_code(tmp_path: Path) -> None:
     torch.save({**state, "x": Runs(tmp_path / "ran")}, tmp_path / "pytorch_model.bin")
     refused(tmp_path, r"pytorch_model\.bin: refused: it is a pickle that would run")
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("write", "family", "template"),
+    [
+        (write_internvl, "sa2va_internvl", "phi3_chat"),
+        (write_chat_univi, "chat_univi", "vicuna_v1"),
+    ],
+)
+def test_a_model_that_changes_leaves_its_files_alone(tmp_path: Path, write: Any, family: str, template: str) -> None:
+    """Tensors of the right type are mapped from the files; what training adds to them stays in memory."""
+    write(tmp_path)
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    model = load_seg_model(tmp_path, entry(family, template=template), "cpu", "float32")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1)
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 class Runs:
