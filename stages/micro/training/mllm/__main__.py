@@ -24,7 +24,7 @@ from stages.training.command import Command, build_parser, length_of
 if TYPE_CHECKING:
     from stages.micro.training.mllm.training import MllmTraining
 
-DEFAULT = Length(steps=1900)
+DEFAULT = Length(steps=5000)
 DATASET = "shapes"
 
 
