@@ -11,13 +11,13 @@ from support.kernel import same, train_and_die
 
 from stages.micro.training.seg import evaluate
 from stages.micro.training.seg.batches import VARIANT, Batch, Batches, Requests, squashed
-from stages.micro.training.seg.cells import UNCLEAR, centres_of, shares_of, shown_objects
+from stages.micro.training.seg.cells import UNCLEAR, centres_of, middle_of, shares_of, shown_objects
 from stages.micro.training.seg.forward import Reader, decode_many
 from stages.micro.training.seg.phrases import fits, looks_of, noun_phrases
 from stages.micro.training.seg.recipe import Recipe
 from stages.micro.training.seg.scenes import Scene, endless_scene
 from stages.micro.training.seg.store import save_seg_model
-from stages.micro.training.seg.training import SegTraining, frozen_sam2, quality_loss, untrained
+from stages.micro.training.seg.training import SegTraining, click_loss, frozen_sam2, quality_loss, untrained
 from stages.prompting.seg.checkpoint.loading import text_hidden_fcs
 from stages.prompting.seg.decoding import decode, frame_features, model_pixels
 from stages.training.checkpoint import read
@@ -60,6 +60,9 @@ def test_cells_of_a_hand_drawn_frame() -> None:
     [[x, y, side]] = centres_of(labels == 2).tolist()
     assert (x, y, side) == pytest.approx((4 / 48, 8 / 32, (128 / (32 * 48)) ** 0.5))
     assert np.isnan(centres_of(labels == 3)).all()
+    ring = np.ones((3, 5), bool)
+    ring[1, 1:4] = False
+    assert middle_of(ring).tolist() == pytest.approx([2.5 / 5, 0.5 / 3])
 
 
 def test_noun_phrases_refer_to_all_that_they_fit(scenes: Path) -> None:
@@ -160,6 +163,16 @@ def test_quality_is_compared_with_the_truth() -> None:
     logits[0, :2] = 9.0
     error, iou = quality_loss(Masks(logits, torch.tensor([0.5, 1.0]), torch.tensor([50.0, -50.0])), truth)
     assert float(iou) == 1.0 and float(error) == pytest.approx(0.25)
+
+
+def test_a_click_is_what_the_prompt_encoder_makes_of_it() -> None:
+    sam2 = frozen_sam2()
+    points = (torch.tensor([[[31.5, 63.5]]]), torch.ones(1, 1, dtype=torch.int32))
+    wanted, _ = sam2.sam_prompt_encoder(points=points, boxes=None, masks=None)
+    click = torch.tensor([[0.25, 0.5], [float("nan"), 0.5]])
+    tokens = torch.cat([wanted[:, 0], torch.full((1, 256), 7.0)])
+    assert float(click_loss(sam2, tokens, click)) == pytest.approx(0.0, abs=1e-6)
+    assert float(click_loss(sam2, tokens + 2.0, click)) == pytest.approx(1.5, abs=1e-5)
 
 
 # ---------------------------------------------------------------- the training

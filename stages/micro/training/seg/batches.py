@@ -19,7 +19,7 @@ from stages.micro.mllm import MAX_TOKENS, SEG
 from stages.micro.tokenizer import qwen_tokenizer
 from stages.micro.training.mllm.scenes import Scenes
 from stages.micro.training.sam2.clips import in_light
-from stages.micro.training.seg.cells import centres_of, shares_of, shown_objects
+from stages.micro.training.seg.cells import centres_of, middle_of, shares_of, shown_objects
 from stages.micro.training.seg.phrases import asked, noun_phrases
 from stages.micro.training.seg.recipe import CLIPS, SHOWN, Recipe, Stage
 from stages.micro.training.seg.scenes import Said, Scene, endless_scene
@@ -49,6 +49,7 @@ class Batch:
         truth_DHW: bool.
         pointed_DK: shares of the target in the image tokens of the clip's shown frames, sum 1; all 0 where it is in none.
         places_DS3: centre and size in the clip's shown frames; NaN where it is not there.
+        click_D2: x and y of a pixel of the target near its middle, in shares of the frame; NaN where it is not one object.
     """
 
     stage: Stage
@@ -65,6 +66,7 @@ class Batch:
     truth_DHW: Tensor
     pointed_DK: Tensor
     places_DS3: Tensor
+    click_D2: Tensor
 
     def to(self, device: str) -> "Batch":
         held = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -167,6 +169,7 @@ class Making:
         self.truths: list[NDArray[np.bool_]] = []
         self.pointed: list[NDArray[np.float32]] = []
         self.places: list[NDArray[np.float32]] = []
+        self.clicks: list[NDArray[np.float32]] = []
 
     def add(self, scene: Scene) -> None:
         """A video: the whole scene, or before the last stage a short stretch of it; with its sentences."""
@@ -211,6 +214,8 @@ class Making:
                 self.frames.append(squashed(frames_THW3[frame]))
             self.decodes.append((len(self.ids) - 1, clip, where[frame]))
             self.truths.append(target_THW[frame])
+            one_object = len(np.unique(labels_THW[frame][target_THW[frame]])) == 1
+            self.clicks.append(middle_of(target_THW[frame]) if one_object else np.full(2, np.nan, np.float32))
             shares = np.zeros((len(plan.slots), *shares_of(target_THW[:1]).shape[1:]), np.float32)
             shares[SHOWN * clip : SHOWN * (clip + 1)] = shares_of(target_THW[list(shown)])
             self.pointed.append((shares.reshape(-1) / max(float(shares.sum()), 1e-6)).astype(np.float32))
@@ -242,6 +247,7 @@ class Making:
             truth_DHW=torch.from_numpy(np.stack(self.truths) if self.truths else np.zeros((0, 1, 1), bool)),
             pointed_DK=torch.from_numpy(np.stack(self.pointed) if self.pointed else none),
             places_DS3=torch.from_numpy(np.stack(self.places) if self.places else none[..., None]),
+            click_D2=torch.from_numpy(np.stack(self.clicks) if self.clicks else none),
         )
 
 

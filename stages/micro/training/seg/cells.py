@@ -39,3 +39,11 @@ def centres_of(mask_IHW: NDArray[np.bool_]) -> NDArray[np.float32]:
         y, x = np.nonzero(mask_IHW[k])
         found[k] = (x.mean() + 0.5) / width, (y.mean() + 0.5) / height, np.sqrt(area_I[k] / (height * width))
     return found
+
+
+def middle_of(mask_HW: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """(2,) x and y, in shares of the image, of the mask's pixel that is nearest to its centre."""
+    y, x = np.nonzero(mask_HW)
+    nearest = int(((x - x.mean()) ** 2 + (y - y.mean()) ** 2).argmin())
+    height, width = mask_HW.shape
+    return np.array([(x[nearest] + 0.5) / width, (y[nearest] + 0.5) / height], np.float32)

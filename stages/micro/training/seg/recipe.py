@@ -41,6 +41,8 @@ class Recipe:
     quality: float = 0.2  # how well a mask fits, as it is predicted, and whether the object is there
     pointing: float = 0.5  # the image tokens that show the object
     place: float = 1.0  # centre and size in the shown frames
+    click: float = 1.0  # a token is what SAM2 makes of a click on the one object that is meant, …
+    late_click: float = 0.3  # … and in the last stage
     dense: float = 0.3  # what each image token shows, once sentences are read; alone it is 1
     words: float = 0.05  # the answer's tokens
     window: int = 96  # scenes in use at a time

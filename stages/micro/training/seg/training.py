@@ -128,18 +128,27 @@ class SegTraining(Descent):
         rows_R = torch.arange(len(batch.ids_RL), device=read.state_RLD.device)
         state_RND = read.state_RLD[rows_R[:, None], batch.seg_RN]
         state_MD = state_RND[batch.row_D, batch.clip_D]
-        masks = decode_many(self.sam2, batch.frames_FQQ3, batch.frame_D, self.model["head"](state_MD))
+        token_MC = self.model["head"](state_MD)
+        masks = decode_many(self.sam2, batch.frames_FQQ3, batch.frame_D, token_MC)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         found = mask_losses(masks.logits_Mhw, batch.truth_DHW, self.points, generator)
         quality, iou = quality_loss(masks, batch.truth_DHW)
         video_M = batch.row_D // (len(rows_R) // len(batch.images_VIHW3))
         pointing, pointed = self.target.pointing(state_MD, read.image_VJD[video_M], batch.pointed_DK)
         place = self.target.places(state_MD, batch.places_DS3)
+        click = click_loss(self.sam2, token_MC, batch.click_D2)
         dense, _ = self._dense(read.vision_VJD, batch)
         words = self._words(batch, read)
         loss = recipe.mask * found.mask_B.mean() + recipe.dice * found.dice_B.mean() + recipe.quality * quality
         loss = loss + recipe.pointing * pointing + recipe.place * place + recipe.dense * dense + recipe.words * words
-        values = {"mask": found.mask_B.mean(), "dice": found.dice_B.mean(), "iou": iou, "pointing": pointing}
+        loss = loss + (recipe.late_click if batch.stage == "all" else recipe.click) * click
+        values = {
+            "click": click,
+            "mask": found.mask_B.mean(),
+            "dice": found.dice_B.mean(),
+            "iou": iou,
+            "pointing": pointing,
+        }
         return loss, {**values, "pointed": pointed, "place": place, "dense": dense, "quality": quality, "words": words}
 
     def _words(self, batch: Batch, read: Read) -> Tensor:
@@ -150,6 +159,16 @@ class SegTraining(Descent):
         rows_R1 = torch.arange(len(at_RA), device=at_RA.device)[:, None]
         logits_RAV = self.model["mllm"].lm_head(read.state_RLD[rows_R1, at_RA - 1])
         return functional.cross_entropy(logits_RAV.flatten(0, 1), batch.ids_RL[rows_R1, at_RA].flatten())
+
+
+def click_loss(sam2: SAM2Base, token_MC: Tensor, click_M2: Tensor) -> Tensor:
+    """Mean distance of tokens from what the prompt encoder makes of clicks; of those that have one."""
+    known_M = ~click_M2.isnan().any(1)
+    pixels_M12 = (click_M2.nan_to_num() * sam2.image_size - 0.5)[:, None]
+    labels_M1 = torch.ones(len(click_M2), 1, dtype=torch.int32, device=click_M2.device)
+    wanted_MTC, _ = sam2.sam_prompt_encoder(points=(pixels_M12, labels_M1), boxes=None, masks=None)
+    error_M = functional.smooth_l1_loss(token_MC, wanted_MTC[:, 0], reduction="none").mean(1)
+    return (error_M * known_M).sum() / known_M.sum().clamp(min=1)
 
 
 def quality_loss(masks: Masks, truth_MHW: Tensor) -> tuple[Tensor, Tensor]:
