@@ -20,6 +20,8 @@ from stages.tracking.model_frames import MEAN, STD
 
 # "forced" = an object is there whatever its score says; "predicted" = there is no mask where the score is not above 0.
 ObjectScore = Literal["forced", "predicted"]
+# How a frame becomes SAM2's square input: "squashed" = without its aspect; "padded" = with it, beside black.
+Placed = Literal["squashed", "padded"]
 
 
 class FrameFeatures(NamedTuple):
@@ -48,16 +50,31 @@ class Decoded(NamedTuple):
     score_B: Tensor
 
 
-def model_pixels(image_HW3: NDArray[np.uint8], model: SAM2Base) -> Tensor:
-    """(1, 3, S, S) on the model's device: squashed by Pillow's bicubic filter; mean and deviation are bfloat16 numbers,
-    as [SEG] models are trained with them."""
-    side = model.image_size
-    squashed = np.array(Image.fromarray(image_HW3).resize((side, side), Image.Resampling.BICUBIC))
-    pixels_3SS = torch.from_numpy(squashed).to(model.device).permute(2, 0, 1).contiguous() / 255.0
+def model_pixels(image_HW3: NDArray[np.uint8], model: SAM2Base, placed: Placed = "squashed") -> Tensor:
+    """(1, 3, S, S) on the model's device.
+
+    squashed: by Pillow's bicubic filter; mean and deviation are bfloat16 numbers, as Sa2VA's family is trained with them.
+    padded: the longest side becomes S, by Pillow's bilinear filter; zeros to the right and below.
+    """
+    size, squashed = inner_size(image_HW3.shape[:2], model, placed), placed == "squashed"
+    kernel = Image.Resampling.BICUBIC if squashed else Image.Resampling.BILINEAR
+    resized = np.array(Image.fromarray(image_HW3).resize(size[::-1], kernel))
+    pixels_3hw = torch.from_numpy(resized).to(model.device).permute(2, 0, 1).contiguous() / 255.0
+    dtype = torch.bfloat16 if squashed else torch.float32
     mean_311, std_311 = (
-        torch.tensor(values, dtype=torch.bfloat16, device=model.device).float()[:, None, None] for values in (MEAN, STD)
+        torch.tensor(values, dtype=dtype, device=model.device).float()[:, None, None] for values in (MEAN, STD)
     )
-    return ((pixels_3SS - mean_311) / std_311)[None].to(model.no_mem_embed.dtype)
+    margins = (0, model.image_size - size[1], 0, model.image_size - size[0])
+    return F.pad((pixels_3hw - mean_311) / std_311, margins)[None].to(model.no_mem_embed.dtype)
+
+
+def inner_size(size: tuple[int, ...], model: SAM2Base, placed: Placed) -> tuple[int, int]:
+    """Height and width of a frame in SAM2's square input; it begins in the upper left corner."""
+    side = model.image_size
+    if placed == "squashed":
+        return side, side
+    scale = side / max(size)
+    return int(size[0] * scale + 0.5), int(size[1] * scale + 0.5)
 
 
 def frame_features(model: SAM2Base, pixels_13SS: Tensor) -> FrameFeatures:
@@ -94,8 +111,9 @@ def prompts_of(model: SAM2Base, token_BC: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([sparse_B2C, token_BC[:, None].to(sparse_B2C.dtype)], 1), dense_BChw
 
 
-def at_frame_size(model: SAM2Base, logits_Bhw: Tensor, size: tuple[int, int]) -> Tensor:
+def at_frame_size(model: SAM2Base, logits_Bhw: Tensor, size: tuple[int, int], placed: Placed = "squashed") -> Tensor:
     """(B, H, W) float32 logits; by way of the model's own size, as in the published loops."""
-    side = (model.image_size, model.image_size)
+    side, (height, width) = (model.image_size, model.image_size), inner_size(size, model, placed)
     square_B1SS = F.interpolate(logits_Bhw[:, None].float(), side, mode="bilinear", align_corners=False)
-    return F.interpolate(square_B1SS, size, mode="bilinear", align_corners=False)[:, 0]
+    inner_B1hw = square_B1SS[..., :height, :width]
+    return F.interpolate(inner_B1hw, size, mode="bilinear", align_corners=False)[:, 0]

@@ -17,7 +17,15 @@ from stages.core.media import masks as masks_of
 from stages.core.run import progress
 from stages.core.run.batches import Batches
 from stages.core.state.frames import FrameFolder
-from stages.prompting.seg.decoding import Decoded, FrameFeatures, at_frame_size, decode, frame_features, model_pixels
+from stages.prompting.seg.decoding import (
+    Decoded,
+    FrameFeatures,
+    Placed,
+    at_frame_size,
+    decode,
+    frame_features,
+    model_pixels,
+)
 from stages.prompting.seg.propagation import TunedPropagation
 from stages.prompting.seg.sentence import DecodedMask, Sentence
 
@@ -29,12 +37,13 @@ class Masker:
 
     Args:
         model: a stages.prompting.seg.checkpoint SegModel.
+        placed: how the variant's frames become SAM2's input.
         tokens: how many are decoded at once in a frame.
         objects: how many the tuned SAM2 follows at once.
     """
 
-    def __init__(self, model: Any, tokens: Batches, objects: Batches) -> None:
-        self.sam2, self.object_score = model.sam2, model.object_score
+    def __init__(self, model: Any, placed: Placed, tokens: Batches, objects: Batches) -> None:
+        self.sam2, self.object_score, self.placed = model.sam2, model.object_score, placed
         self.tokens, self.objects = tokens, objects
 
     def decode(self, sentences: Sequence[Sentence], frames: FrameFolder) -> None:
@@ -70,10 +79,10 @@ class Masker:
         return followed
 
     def _pixels(self, frames: FrameFolder, frame: int) -> Tensor:
-        return model_pixels(frames.load(frame), self.sam2)
+        return model_pixels(frames.load(frame), self.sam2, self.placed)
 
     def _mask(self, logits_hw: Tensor, iou: float, score: float, size: tuple[int, int]) -> DecodedMask:
-        logits_HW = at_frame_size(self.sam2, logits_hw[None], size)[0]
+        logits_HW = at_frame_size(self.sam2, logits_hw[None], size, self.placed)[0]
         return DecodedMask(masks_of.encode((logits_HW > 0).cpu().numpy()), iou, score)
 
 

@@ -130,6 +130,21 @@ def test_frames_are_squashed_by_pillow_with_rounded_statistics(model, frames):
     assert mean[0] == 0.484375  # and not .485
 
 
+def test_frames_may_keep_their_aspect_and_masks_go_back_the_same_way(model):
+    """As VRS-HQ has it: Segment Anything's longest side, zeros to the right and below."""
+    image = np.random.default_rng(0).integers(0, 256, (33, 100, 3), dtype=np.uint8)
+    resized = np.array(Image.fromarray(image).resize((128, 42), Image.BILINEAR), np.float32)  # 33 · 1.28 + .5 = 42.7
+    mean, deviation = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
+    expected = np.zeros((3, 128, 128))
+    expected[:, :42] = ((resized - mean) / deviation).transpose(2, 0, 1)
+    np.testing.assert_allclose(model_pixels(image, model, "padded")[0].numpy(), expected, atol=1e-5)
+    logits = torch.full((1, 32, 32), -1.0)
+    logits[:, :5, 16:] = 1.0  # rows up to 20 of 42, the right half
+    mask_HW = at_frame_size(model, logits, (33, 100), "padded")[0] > 0
+    rows, columns = np.nonzero(mask_HW.numpy())
+    assert (rows.min(), columns.min(), columns.max()) == (0, 50, 99) and rows.max() in (14, 15, 16)
+
+
 def test_gradients_reach_the_token_and_the_decoder(model, frames):
     with torch.no_grad():
         features = frame_features(model, model_pixels(frames.load(0), model))

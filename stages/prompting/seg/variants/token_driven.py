@@ -38,9 +38,9 @@ def _request(sentence: str) -> str:
     """The shape of the training's questions that every expression fits."""
     plain = " ".join(sentence.lower().split())
     masks = "segmentation masks for each frame and for the entire video separately."
-    if "?" in plain:
+    if plain.endswith("?"):
         return f"Reference Video: <image> \n{plain} Please find it in the Reference Video and respond with {masks}"
     return f"Reference Video: <image> \nWhat is {plain} in the Reference Video? Please respond with {masks}"
 
 
-VRS_HQ = Variant("vrs_hq", TokenDriven, around_best, _answer, _request, merge="track")
+VRS_HQ = Variant("vrs_hq", TokenDriven, around_best, _answer, _request, merge="track", placed="padded")

@@ -33,6 +33,7 @@ class Variant:
         request: sentence → what the MLLM is asked; `<image>` is where its images stand.
         merge: what becomes of the tokens: "clips" = each decodes the frames of its clip; "track" = they are aggregated
             into [TAK]'s, which decodes the frame that it fits best (stages/prompting/seg/aggregation.py).
+        placed: how a frame becomes SAM2's square input (stages/prompting/seg/decoding.py).
         needs_chosen: its settings → how many frames must have been chosen for each sentence; 0 = none.
     """
 
@@ -42,6 +43,7 @@ class Variant:
     answer: Callable[[Any, Plan], str]
     request: Callable[[str], str] = please_segment
     merge: Literal["clips", "track"] = "clips"
+    placed: Literal["squashed", "padded"] = "squashed"
     needs_chosen: Callable[[Any], int] = lambda _: 0
 
     def check(self) -> None:
