@@ -225,8 +225,10 @@ def task_of(config: Config, weights: TrainedWeights) -> Any:
     return SegTask(Stamp("train_seg", 1, {}), weights, learner_of(config, weights.model), clips, None, "cpu", World())
 
 
-def test_merged_adapters_are_the_model_with_them(config: Callable[..., Config], tmp_path: Path) -> None:
-    """And so is the exported checkpoint, read again."""
+def test_merged_adapters_are_the_model_with_them(
+    config: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And so is the exported checkpoint, read again, in one file or several."""
     from stages.prompting.seg.training.export import OVERLAY, export
 
     own = config(lora={"targets": ["all-linear"]})
@@ -257,6 +259,43 @@ def test_merged_adapters_are_the_model_with_them(config: Callable[..., Config], 
     assert float((apart - merged).abs().max()) <= 1e-5
     assert float((merged - tokens(again)).abs().max()) <= 1e-5
     assert same(dict(model.state_dict()), dict(again.state_dict()))
+    monkeypatch.setattr("stages.prompting.seg.training.export.SHARD_BYTES", 4 << 20)
+    export(model, given.path, given.model, "micro", tmp_path / "parts", tmp_path / "parts")
+    assert len(list((tmp_path / "parts").glob("model-*-of-*.safetensors"))) > 2
+    again = load_seg_model(tmp_path / "parts", given.model, "cpu", "float32")
+    assert same(dict(model.state_dict()), dict(again.state_dict()))
+
+
+def test_rows_of_a_joint_projection_find_their_way_back() -> None:
+    from stages.prompting.seg.checkpoint.origins import grouped, third
+
+    joint = torch.randn(24, 5, generator=generator())
+    for takes in ([third(i) for i in range(3)], [grouped(part, 4, 2) for part in "qkv"]):
+        back = torch.empty_like(joint)
+        for take in takes:
+            back[take(torch.arange(24))] = take(joint)
+        assert torch.equal(back, joint)
+
+
+def test_a_decoder_of_a_sam2_beside_is_stored_too(tmp_path: Path) -> None:
+    from stages.micro.training.seg.evaluate import load_model
+    from stages.micro.training.seg.store import entry_of, save_seg_model
+    from stages.micro.training.seg.training import frozen_sam2, untrained
+    from stages.prompting.seg.checkpoint.loading import text_hidden_fcs
+    from stages.prompting.seg.training.export import export
+
+    mllm, processor = untrained(0)
+    save_seg_model(mllm, text_hidden_fcs(128, 256), None, processor, tmp_path / "given")
+    entry = entry_of(tmp_path / "given")
+    model = load_model(tmp_path / "given")
+    assert entry.decoder is None
+    assert same(dict(model.sam2.state_dict()), dict(frozen_sam2().state_dict()))
+    with torch.no_grad():
+        model.sam2.sam_mask_decoder.iou_token.weight += 1
+    export(model, tmp_path / "given", entry, "micro", tmp_path / "made", tmp_path / "made")
+    assert entry_of(tmp_path / "made").decoder == "sam_mask_decoder"
+    again = load_model(tmp_path / "made")
+    assert same(dict(model.state_dict()), {n: t for n, t in again.state_dict().items() if "untouched" not in n})
 
 
 def test_sentences_together_learn_as_each_alone(config: Callable[..., Config]) -> None:
