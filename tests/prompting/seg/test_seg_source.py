@@ -55,7 +55,14 @@ def job_in(place: Path, model: dict[str, Any], settings: dict[str, Any] | None =
     over = {
         "paths": {"weights": str(place / "weights"), "weights_lock": str(place / "lock.json")},
         "presets": {"micro": {"models": {"seg": model}}},
-        "datasets": {"clips": {"settings": {"prompts": {"seg": settings or {}}, "tracks": {"max_tracks": {"seg": 2}}}}},
+        "datasets": {
+            "clips": {
+                "settings": {
+                    "prompts": {"seg": {"variant": "sa2va_i", **(settings or {})}},
+                    "tracks": {"max_tracks": {"seg": 2}},
+                }
+            }
+        },
     }
     job = folder_job(place, dict.fromkeys(N_FRAMES, SENTENCES), over)
     for role in ("seg", "sam2"):
