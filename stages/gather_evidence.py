@@ -33,10 +33,11 @@ def run(job: Job, name: str) -> None:
     """Brings the evidence files of the job's shard to their finished state.
 
     Raises:
-        ValueError: `evidence` has no such name.
+        ValueError: `evidence` has no such name, or a file that it names is missing.
     """
     job = _named(job, name)
     settings = job.settings.evidence[name]
+    _check_files(name, settings)
     kind, of_video = EVIDENCE[settings.kind], _ingredients(job, name)
 
     def ingredients(video: Video) -> Mapping[str, Any]:
@@ -73,6 +74,12 @@ def _named(job: Job, name: str) -> Job:
     if name not in job.settings.evidence:
         raise ValueError(f"no {name!r} in `evidence`{nearest(name, job.settings.evidence)}")
     return replace(job, evidence=name)
+
+
+def _check_files(name: str, settings: Any) -> None:
+    for key, file in EVIDENCE[settings.kind].files(settings).items():
+        if not Path(file).is_file():
+            raise ValueError(f"{file}: does not exist (evidence.{name}.{key})")
 
 
 def _ingredients(job: Job, name: str) -> Callable[[Video], Mapping[str, Any]]:

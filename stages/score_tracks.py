@@ -7,9 +7,9 @@ Writes: <cache>/<dataset>/<split>/scores/<video>.json: one logit per candidate, 
 Why:    scores are kept apart from decisions: another threshold or another MLLM needs no second scoring.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from stages.core.records import Video
 from stages.core.run.cli import Job, run_stage
@@ -18,7 +18,8 @@ from stages.core.state.cache import Stamp
 from stages.core.state.choices import write_choices
 from stages.core.state.graph import SCORE_TRACKS
 from stages.datasets import open_split
-from stages.selectors import finished_selector, load
+from stages.selectors import finished_selector
+from stages.selectors.applied import SelectorFile, load_scorer
 
 
 def run(job: Job) -> None:
@@ -27,36 +28,18 @@ def run(job: Job) -> None:
     Raises:
         ValueError: the selector is missing, its training is not finished, or it is not one of ours.
     """
-    from stages.selectors.checkpoint import read_header, selector_id
-    from stages.selectors.inputs import read_inputs
-
-    path = finished_selector(job.config, job.dataset)
-    header, identifier = read_header(path), selector_id(path)
-    sources = job.settings.selector.sources.evaluate
-
-    def ingredients(video: Video) -> Mapping[str, Any]:
-        inputs = read_inputs(job.layout, [video], sources, header.seen_detector)
-        header.check_weights(inputs.weights, path, f"{job.dataset}/{job.split}, video {video.id}")
-        seen = {} if header.detector is None else {"detector": dict(header.detector)}
-        return {"selector": identifier, "inputs": dict(inputs.fingerprints), **seen}
-
+    file = SelectorFile.read(finished_selector(job.config, job.dataset))
     videos = open_split(job.config, job.dataset, job.split).videos()
-    run_shard(job, SCORE_TRACKS, videos, ingredients, lambda device: make_worker(job, path, device))
+    make = partial(make_worker, job, file.path)
+    run_shard(job, SCORE_TRACKS, videos, partial(file.ingredients, job), make)
 
 
 def make_worker(job: Job, selector_path: Path, device: str) -> Worker:
     """Loads the selector; one call per video after that."""
-    from stages.selectors.samples import open_video
-    from stages.selectors.scoring import score_video
-    from stages.training.arithmetic import full_float32
-
-    full_float32()
-    selector = load(selector_path, device)
-    sources = job.settings.selector.sources.evaluate
+    selector, scores_of = load_scorer(job, selector_path, device)
 
     def work(video: Video, path: Path, stamp: Stamp) -> None:
-        choices = score_video(selector, open_video(job.layout, video, sources), job.settings.run.batches.tokens)
-        write_choices(path, stamp, choices, selector.threshold, job.history)
+        write_choices(path, stamp, scores_of(video), selector.threshold, job.history)
 
     return work
 

@@ -198,13 +198,15 @@ class EvidenceKind:
     Attributes:
         name: what `evidence.<name>.kind` says.
         settings: the model of the other keys of `evidence.<name>`.
-        roles: models it loads, and so whether it takes a device.
+        roles: models it loads; with any it takes a device.
         uses_scores: settings → whether it looks at the selector's scores. Where not, it is about all tracks of
             `selector.sources.evaluate`, and is gathered without a selector (stages/evidence/candidates.py).
         ingredients: (job, settings, video) → what it depends on beside scores or tracks, weights and settings.
         load: (job, settings, device) → what gathers a video's evidence. Imports its models itself.
         tasks: settings → what must be complete for the split beside scores or tracks, as "generate_prompts-gdino".
         fitted_to: settings → the same of the split that fusions are fitted to.
+        files: settings → key → the user's file that it names: where one changes, its jobs run again.
+        device: whether it takes a device although it loads no model of `roles`.
         plan: (job, settings, video) → what is asked about it (stages.evidence.judging.plan.Plan), without a model; None
             = it asks nothing.
     """
@@ -217,6 +219,8 @@ class EvidenceKind:
     load: Callable[["Job", Any, str], Gather]
     tasks: Callable[[Any], tuple[str, ...]] = lambda _: ()
     fitted_to: Callable[[Any], tuple[str, ...]] = lambda _: ()
+    files: Callable[[Any], Mapping[str, str]] = lambda _: {}
+    device: bool = False
     plan: Callable[["Job", Any, "Video"], Any] | None = None
 
     def check(self) -> None:

@@ -69,15 +69,20 @@ def trained_detector(selector: SelectorSection) -> Detector | None:
 
 def scoring_detector(config: Config, dataset: str) -> Detector | None:
     """The detector whose scores a data set's selector sees; None where it sees none, or cannot be read (yet)."""
-    from stages.selectors.checkpoint import read_header
-
     choice = dataset_of(config, dataset).selector
     if choice.weights is None:
         assert choice.train is not None  # the config's models ensure this
         return trained_detector(settings_of(config, choice.train.split("/")[0]).selector)
+    return detector_seen_by(Path(choice.weights))
+
+
+def detector_seen_by(path: Path) -> Detector | None:
+    """The detector whose scores the selector of a file sees; None where it sees none, or cannot be read (yet)."""
+    from stages.selectors.checkpoint import read_header
+
     try:
-        return read_header(Path(choice.weights)).seen_detector
-    except ValueError:  # score_tracks says what is wrong with it
+        return read_header(path).seen_detector
+    except ValueError:  # the stage that scores with it says what is wrong with it
         return None
 
 

@@ -282,7 +282,7 @@ def candidate_tracks(wildcards):
 
 
 def judged(wildcards):
-    """What a name of evidence is gathered from: scores or tracks, and what its kind asks for."""
+    """What a name of evidence is gathered from: scores or tracks, what its kind asks for, and files that it names."""
     own = settings(wildcards)
     entry = own.evidence[wildcards.evidence]
     kind = EVIDENCE[entry.kind]
@@ -295,7 +295,7 @@ def judged(wildcards):
         files += verified_elsewhere(
             fitting_split(CONFIG, wildcards.dataset), *elsewhere
         )
-    return files
+    return [*files, *kind.files(entry).values()]
 
 
 def gathered(wildcards):

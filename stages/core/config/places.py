@@ -11,6 +11,7 @@ from itertools import combinations
 from pathlib import Path
 
 from stages.core.config.file import Config
+from stages.core.tables import EVIDENCE
 
 CACHE_FOLDERS = ("config", "logs")  # of paths.cache, beside those of data sets
 
@@ -83,6 +84,10 @@ def _places(config: Config) -> Iterator[Place]:
         yield Place(f"datasets.{name}.root", _resolved(entry.root), written=entry.generate)
         if entry.selector.weights is not None:
             yield Place(f"datasets.{name}.selector.weights", _resolved(entry.selector.weights), written=False)
+    for settings in (config, *config._settings.values()):
+        for name, evidence in settings.evidence.items():
+            for key, file in EVIDENCE[evidence.kind].files(evidence).items():
+                yield Place(f"evidence.{name}.{key}", _resolved(file), written=False)
 
 
 def _resolved(*parts: str) -> Path:

@@ -30,7 +30,7 @@ class Stage:
             chosen architecture) are filled in. Nothing of `run` is among them: it changes no result.
         fixed_roles: roles of the models it loads, whatever the branch.
         per: what its branches are; None = it has none.
-        device: whether a job takes a device; None = if the branch loads a model.
+        device: whether a job takes a device; None = if the branch loads a model, or its kind of evidence says so.
     """
 
     name: str
@@ -57,7 +57,10 @@ class Stage:
 
     def gpus(self, settings: Settings, branch: str | None) -> int:
         """Devices a job takes."""
-        return int(bool(self.roles(settings, branch)) if self.device is None else self.device)
+        if self.device is not None:
+            return int(self.device)
+        without_role = self.per == "evidence" and branch and EVIDENCE[settings.evidence[branch].kind].device
+        return int(bool(self.roles(settings, branch) or without_role))
 
     def task(self, branch: str | None) -> str:
         """The name of what it does for a branch, as "build_tracks-grid"."""
