@@ -4,6 +4,7 @@ Pins hold within what another CPU's rounding may move; a retrained model gets ne
 """
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from stages.micro.training.mllm.generate import endless_record
 from stages.micro.training.sam2.tracked import held_out_clip
 from stages.prompting.grounding_dino.detector import load_detector
 from stages.selectors import finished_selector, load
+from stages.selectors.batch import Sample, TrackFeatures
 from stages.selectors.checkpoint import selector_id
 from stages.selectors.text_encoder import TransformersTextEncoder
 from stages.tracking.lockstep import LockstepTracker
@@ -125,17 +127,24 @@ def test_text_features_are_as_pinned(config):
     np.testing.assert_allclose(means[1:] @ means[0], COSINES, atol=2e-3)
 
 
-LOGITS = {"the green square": (-0.9034, -0.8964), "the yellow star": (-2.0805, -1.9781)}
+LOGITS = {"the green squares": (1.222, 1.438), "the yellow star": (-8.149, -7.882)}
 
 
 def test_the_selector_scores_as_pinned(config, tracked):
-    found, _ = tracked
+    found, masks_NTHW = tracked
     ids = weights_ids(config, "shapes", BUILD_TRACKS, "gt") | weights_ids(config, "shapes", ENCODE_TEXT, None)
     selector = load(finished_selector(config, "shapes"), "cpu", ids)
     encoder = TransformersTextEncoder(find_weights(config, "shapes", "text").path, 64, "cpu")
-    tokens_NTC = np.stack([masklet.tokens_TC for masklet in found])
+    height, width = masks_NTHW.shape[2:]
+    boxes_MT4 = np.stack([masks.boxes(masklet.rles_T) for masklet in found]).astype(np.float32)
+    tokens_MTC = np.stack([masklet.tokens_TC for masklet in found])
+    tracks = TrackFeatures.of_tokens(tokens_MTC)
+    tracks = replace(tracks, boxes_MT4=boxes_MT4 / np.array([width, height, width, height], np.float32))
     for sentence, logits in LOGITS.items():
-        scored = selector.score(tokens_NTC, encoder.encode(sentence, "test").words_WD)
+        words = encoder.encode(sentence, "test")
+        detections_N2 = np.full((len(found), 2), np.nan, np.float32)
+        sample = Sample(tracks, np.arange(len(found)), words.words_WD, words.mean_D, detections_N2=detections_N2)
+        (scored,) = selector.score_all([sample], tokens_per_pass=4096)
         np.testing.assert_allclose(scored, logits, atol=5e-2, err_msg=sentence)
 
 
