@@ -69,6 +69,7 @@ def test_noun_phrases_refer_to_all_that_they_fit(scenes: Path) -> None:
     scene = Scene.load(scenes / "scenes" / "000000.npz")
     phrases = noun_phrases(np.random.default_rng(0), scene, range(len(scene.looks_O4)), 20)
     assert all(one.referred for one in phrases) and len({one.text for one in phrases}) > 5
+    assert sum(len(one.referred) == 1 for one in phrases) >= 8  # others of this scene look alike
     whole = [looks_of(own) for own in scene.looks_O4]
     assert all(fits(own, looks) for own, looks in zip(scene.looks_O4, whole, strict=True))
     assert not fits(scene.looks_O4[0], Looks(colour="red" if whole[0].colour != "red" else "blue"))

@@ -15,14 +15,21 @@ from stages.worlds.shapes.meaning import Description, Looks
 from stages.worlds.shapes.scene import Generator
 
 MOST = 4  # objects that a noun phrase names at once
+SINGLE, TRIES = 0.7, 6  # share of noun phrases that are to fit one object, and how often words are drawn for that
 
 
 def noun_phrases(rng: Generator, scene: Scene, seen: Sequence[int], count: int) -> list[Said]:
-    """Noun phrases about objects that are seen; each refers to all objects of the scene that it fits."""
+    """Noun phrases about objects that are seen; each refers to all objects of the scene that it fits, most to one.
+
+    What fits most of a scene is learnt by finding everything, without a look at the words.
+    """
     phrases = []
     for _ in range(count):
-        looks = fewer_words(rng, looks_of(scene.looks_O4[int(rng.choice(np.asarray(seen)))]))
-        fitting = tuple(o for o, own_4 in enumerate(scene.looks_O4) if fits(own_4, looks))
+        for _ in range(TRIES if rng.random() < SINGLE else 1):
+            looks = fewer_words(rng, looks_of(scene.looks_O4[int(rng.choice(np.asarray(seen)))]))
+            fitting = tuple(o for o, own_4 in enumerate(scene.looks_O4) if fits(own_4, looks))
+            if len(fitting) == 1:
+                break
         worded = put_in_words(rng, (Description(looks),), min(len(fitting), MOST))
         phrases.append(Said(worded.text, fitting, "appearance", False))
     return phrases
