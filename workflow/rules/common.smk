@@ -268,8 +268,16 @@ def model_entry(wildcards):
     if model is None:
         return None
     place = Path(model.path) if model.path else None
-    files = sorted(place.glob("*") if place.is_dir() else [place] if place.is_file() else []) if place else []
-    states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    files = (
+        sorted(
+            place.glob("*") if place.is_dir() else [place] if place.is_file() else []
+        )
+        if place
+        else []
+    )
+    states = [
+        (file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files
+    ]
     return digest([model.model_dump_json(), states])
 
 

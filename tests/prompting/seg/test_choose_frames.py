@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from support.jobs import folder_job
 from support.sam2 import draw_frames
-from support.tiny_models import build_clip
+from support.tiny_clip import build_clip
 
 from stages import extract_frames
 from stages.prompting.seg.chosen import chosen_frames
