@@ -193,9 +193,13 @@ def test_a_given_selector_says_itself_what_it_sees(tmp_path: Path, seen: tuple[s
     save_selector(tmp_path / "given.safetensors", architecture.build(C, D), header)
     given = {"weights": str(tmp_path / "given.safetensors"), "train": None}
     over = {"selector": {"sources": {"evaluate": ["grid"]}}, "datasets": {"mevis": {"selector": given}}}
+    over |= {"evidence": {"second": {"kind": "selector", "weights": given["weights"]}}}
     with read_rules(tmp_path, over) as found:
-        waits = "mevis/valid_u/done/generate_prompts-gdino.json" in inputs(found["score_tracks"])
-    assert waits == bool(seen)
+        scored = inputs(found["score_tracks"])
+        gathered = inputs(found["gather_evidence"], evidence="second")
+        asked = resources(found["gather_evidence"], evidence="second")
+    assert ("mevis/valid_u/done/generate_prompts-gdino.json" in scored) == bool(seen)
+    assert scored <= gathered and given["weights"] in gathered and asked["gpu"] == 1
 
 
 def test_a_profile_that_names_rules_names_every_rule_that_may_ask_for_a_device(rules: dict[str, Any]) -> None:
