@@ -4,7 +4,8 @@
 
 Reads:  decisions, the tracks they chose, frames, and ground truth where there is any (outlined in white).
 Writes: --out, a JPEG or PNG, for a paper, a page or a pull request. Without --show: the first expression
-        that has an answer, of the first videos that have one.
+        that has an answer, of the first videos that have one; with --random SEED some expression of some videos,
+        right or wrong, so that nobody chose them: of those that have a target or an answer.
 
 Legend: T frames, H height, W width, 3 RGB.
 """
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING
 
 from stages.core.config.places import check_output
@@ -35,7 +37,7 @@ log = logging.getLogger(__name__)
 Row = tuple[Video, Expression]
 
 
-def run(job: Job, shown: Sequence[str], columns: int, side: int, out: Path) -> None:
+def run(job: Job, shown: Sequence[str], seed: int | None, columns: int, side: int, out: Path) -> None:
     """Writes `out`.
 
     Raises:
@@ -49,7 +51,10 @@ def run(job: Job, shown: Sequence[str], columns: int, side: int, out: Path) -> N
     check_output(job.config, out)
     refuse_output(out)
     split = open_split(job.config, job.dataset, job.split)
-    rows = [_named(split, name) for name in shown] or list(islice(_answered(job, split), ROWS))
+    if shown:
+        rows = [_named(split, name) for name in shown]
+    else:
+        rows = list(islice(_answered(job, split), ROWS)) if seed is None else _drawn(job, split, seed)
     if not rows:
         raise ValueError(
             f"no expression of {job.dataset}/{job.split} has an answer; name some with --show VIDEO/EXPRESSION"
@@ -117,14 +122,28 @@ def _answered(job: Job, split: Split) -> Iterator[Row]:
                 break
 
 
+def _drawn(job: Job, split: Split, seed: int) -> list[Row]:
+    """An expression each of some videos; the same ones for the same seed, split and answers."""
+    from stages.core.state.choices import read_answers
+    from stages.core.state.graph import RERANK_TRACKS
+
+    rng, rows = Random(seed), list[Row]()
+    for video in rng.sample(videos := split.videos()[: job.limit], len(videos)):
+        answers = read_answers(job.layout.file(RERANK_TRACKS, video.id), video)
+        shown = [e for e in video.expressions if e.annotations or any(c.chosen for c in answers[e.id] or ())]
+        rows += [(video, rng.choice(shown))] if shown and len(rows) < ROWS else []
+    return rows
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = split_parser(__doc__)
     add = parser.add_argument
     add("--show", action="append", default=[], metavar="VIDEO/EXPRESSION", help="a row; repeatable")
+    add("--random", type=int, metavar="SEED", help="rows that are drawn at random, equal for equal seeds")
     add("--columns", type=at_least(1), default=6, metavar="N", help="frames per row (default: 6)")
     add("--side", type=at_least(1), default=192, metavar="N", help="longest side of a frame, pixels (default: 192)")
     add("--out", type=Path, default=Path("strip.jpg"), metavar="FILE", help="default: strip.jpg")
-    return execute(parser, argv, lambda a: run(parse_job(a), a.show, a.columns, a.side, a.out))
+    return execute(parser, argv, lambda a: run(parse_job(a), a.show, a.random, a.columns, a.side, a.out))
 
 
 if __name__ == "__main__":

@@ -67,3 +67,13 @@ def test_errors_say_what_to_give(flags, tmp_path, capsys, monkeypatch, more, mes
     assert draw_strip.main([*flags, *(part.replace("FIRST", first) for part in more)]) == 2
     assert message in capsys.readouterr().err
     assert not any(tmp_path.iterdir())
+
+
+def test_rows_are_drawn_by_a_seed(flags, tmp_path):
+    def drawn(seed, name):
+        out = tmp_path / f"{name}.png"
+        assert draw_strip.main([*flags, "--random", str(seed), "--columns", "1", "--out", str(out)]) == 0
+        return out.read_bytes()
+
+    assert drawn(0, "a") == drawn(0, "b")
+    assert len({drawn(seed, seed) for seed in range(6)}) > 1
