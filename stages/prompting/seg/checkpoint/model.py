@@ -4,7 +4,6 @@ Legend: B requests, T tokens, n [SEG] and [TAK] tokens of an answer, D language 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -18,21 +17,6 @@ from stages.prompting.seg.checkpoint.passes import Read, groups, read
 from stages.prompting.seg.checkpoint.reading import Reading
 
 ObjectScore = Literal["forced", "predicted"]
-
-
-@dataclass(frozen=True)
-class Forced:
-    """A pass over an answer that was given.
-
-    Attributes:
-        states_nD: of its [SEG] and [TAK] tokens, in order.
-        logits_TV: float32, at each token of the answer: what the model would have said there.
-        ids_T: the tokens of the answer.
-    """
-
-    states_nD: Tensor
-    logits_TV: Tensor
-    ids_T: Tensor
 
 
 class SegModel(nn.Module):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from stages.core.config.seg_training_section import SegTraining
-from stages.prompting.seg.checkpoint.model import Forced, SegModel
+from stages.prompting.seg.checkpoint.model import SegModel
 from stages.prompting.seg.chosen import chosen_frames
 from stages.prompting.seg.conversation import as_words
 from stages.prompting.seg.decoding import at_frame_size, decode, frame_features, model_pixels
@@ -23,6 +23,7 @@ from stages.prompting.seg.settings import SegPrompts
 from stages.prompting.seg.tokens import Answered
 from stages.prompting.seg.training.data import Clip, supervised
 from stages.prompting.seg.training.losses import mask_losses, text_loss
+from stages.prompting.seg.training.spoken import Forced, force
 from stages.prompting.seg.variants.variant import Chosen
 
 LOSSES = ("text", "mask", "dice")
@@ -96,8 +97,6 @@ class Learner:
 
     def _ask(self, plan: Plan, clip: Clip, expressions: Sequence[int]) -> tuple[list[Forced], Tensor]:
         """The forced answers, and of each sentence the tokens of the clips, float32."""
-        from stages.prompting.seg.training.spoken import force
-
         settings, model = self.settings, self.model
         texts = [as_words(clip.video.expressions[e].text, model.tokenizer) for e in expressions]
         text = settings.chosen.answer(settings.own, plan)

@@ -4,10 +4,30 @@ Legend: n [SEG] and [TAK] tokens, D the MLLM's width, T tokens of an answer, V v
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from stages.prompting.seg.checkpoint.language import Ids, Seen
-from stages.prompting.seg.checkpoint.model import Forced, SegModel
+from stages.prompting.seg.checkpoint.model import SegModel
 from stages.prompting.seg.checkpoint.passes import groups, read
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Forced:
+    """A pass over an answer that was given.
+
+    Attributes:
+        states_nD: of its [SEG] and [TAK] tokens, in order.
+        logits_TV: float32, at each token of the answer: what the model would have said there.
+        ids_T: the tokens of the answer.
+    """
+
+    states_nD: "Tensor"
+    logits_TV: "Tensor"
+    ids_T: "Tensor"
 
 
 def force(model: SegModel, seen: Seen, requests: Sequence[str], answer: str, *, share: bool) -> list[Forced]:
