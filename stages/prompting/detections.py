@@ -6,14 +6,14 @@ that has much the same mask in the prompt's frame.
 Legend: E expressions, M tracks, P prompts of any sentence.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.core.media import masks
-from stages.core.records import Source, TrackId, Video
+from stages.core.records import Rle, Source, TrackId, Video
 from stages.core.state.cache import CacheError, remedy
 from stages.core.state.graph import BUILD_TRACKS, GENERATE_PROMPTS, Layout
 from stages.core.state.prompt_file import SERVES_ALL, Prompt, read_prompts
@@ -52,9 +52,12 @@ def match_detections(
     return _scores(prompts, iou_PM >= match_iou, len(video.expressions))
 
 
-def _ious(layout: Layout, video: Video, tracks: Sequence[TrackId], prompts: Sequence[Prompt]) -> NDArray[np.float64]:
-    """(P, M) IoU of each prompt's mask with each track's mask in its frame; 0 where the track is absent."""
-    iou_PM = np.zeros((len(prompts), len(tracks)))
+# Indices of prompts and of tracks that are in one frame, and their masks there.
+Meeting = tuple[NDArray[np.integer], NDArray[np.integer], list[Rle], list[Rle]]
+
+
+def meetings(layout: Layout, video: Video, tracks: Sequence[TrackId], prompts: Sequence[Prompt]) -> Iterator[Meeting]:
+    """Per source of tracks and frame of prompts: these prompts, and the tracks of that source that are seen there."""
     frames_P = np.array([prompt.frame for prompt in prompts], int)
     frames = np.unique(frames_P).tolist()
     for source in dict.fromkeys(track.source for track in tracks) if frames else ():
@@ -62,8 +65,14 @@ def _ious(layout: Layout, video: Video, tracks: Sequence[TrackId], prompts: Sequ
         seen = read_masks_at(layout.file(BUILD_TRACKS, video.id, source), [tracks[m].track for m in columns], frames)
         for frame, visible in zip(frames, seen, strict=True):
             rows = np.flatnonzero(frames_P == frame)
-            found = masks.iou_matrix([prompts[int(p)].mask for p in rows], list(visible.values()))
-            iou_PM[np.ix_(rows, columns[list(visible)])] = found
+            yield rows, columns[list(visible)], [prompts[int(p)].mask for p in rows], list(visible.values())
+
+
+def _ious(layout: Layout, video: Video, tracks: Sequence[TrackId], prompts: Sequence[Prompt]) -> NDArray[np.float64]:
+    """(P, M) IoU of each prompt's mask with each track's mask in its frame; 0 where the track is absent."""
+    iou_PM = np.zeros((len(prompts), len(tracks)))
+    for rows, columns, prompted, tracked in meetings(layout, video, tracks, prompts):
+        iou_PM[np.ix_(rows, columns)] = masks.iou_matrix(prompted, tracked)
     return iou_PM
 
 

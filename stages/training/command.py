@@ -88,6 +88,26 @@ def length_of(arguments: argparse.Namespace, default: Length) -> Length:
     return Length(arguments.steps, arguments.minutes) if given else default
 
 
+def add_device_flags(parser: argparse.ArgumentParser) -> None:
+    """Of trainings that also run on a GPU; their tasks make batches ahead."""
+    add = parser.add_argument
+    add("--device", choices=["cpu", "cuda"], default="cpu", help="where the model is trained (default: cpu)")
+    add("--workers", type=int, default=1, help="processes that make scenes and batches ahead (default: 1)")
+
+
+def start_device(device: str) -> None:
+    """Raises ValueError where --device asks for a device that is not there; on CUDA float32 is full float32."""
+    import torch
+
+    from stages.training.arithmetic import full_float32
+
+    if device == "cpu":
+        return
+    if not torch.cuda.is_available():
+        raise ValueError("--device cuda: torch finds no CUDA device; train with --device cpu")
+    full_float32()
+
+
 def _set_threads(threads: int | None) -> None:
     if threads:
         import torch

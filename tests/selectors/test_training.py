@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 from support.kernel import same
+from support.killed import KILLER
 from support.project import ROOT
 from support.trainings import (
     COURSE,
@@ -133,27 +134,11 @@ def test_overfit_learns_by_heart_and_leaves_nothing(config: Config, monkeypatch:
 
 # ------------------------------------------------------------- kill -9
 
-KILLER = """
-import os, signal, sys
-from stages import train_selector
-from stages.training import loop
-loop.CHECKPOINT_SECONDS = 0.0
-save, calls = loop.save, 0
-def save_or_die(*arguments):
-    global calls
-    calls += 1
-    if calls > int(sys.argv[1]):
-        os.kill(os.getpid(), signal.SIGKILL)
-    save(*arguments)
-loop.save = save_or_die
-raise SystemExit(train_selector.main(sys.argv[2:]))
-"""
-
 
 def kill_after(saves: int, flags: list[str]) -> None:
     """Runs training in a process of its own, which is killed one step after it has saved that often."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", KILLER, str(saves), *flags]
+    command = [sys.executable, "-c", KILLER, str(saves), "stages.train_selector", *flags]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
 

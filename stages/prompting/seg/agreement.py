@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from stages.core.media import masks
 from stages.core.records import Source, TrackId, Video
 from stages.core.state.cache import CacheError, remedy
-from stages.core.state.graph import BUILD_TRACKS, GENERATE_PROMPTS, Layout
+from stages.core.state.graph import GENERATE_PROMPTS, Layout
 from stages.core.state.prompt_file import SERVES_ALL, Prompt, read_prompts
-from stages.core.state.track_file import read_masks_at
+from stages.prompting.detections import meetings
 
 Measure = Literal["iou", "inside"]
 
@@ -65,19 +65,10 @@ def _shared(
     """(P, M): what each mask has in common with each track in its frame, and whether the frame counts for the two."""
     shared_PM = np.zeros((len(prompts), len(tracks)))
     seen_PM = np.zeros(shared_PM.shape, bool)
-    frames_P = np.array([prompt.frame for prompt in prompts], int)
-    frames = np.unique(frames_P).tolist()
-    for source in dict.fromkeys(track.source for track in tracks) if frames else ():
-        columns = np.array([m for m, track in enumerate(tracks) if track.source == source])
-        seen = read_masks_at(layout.file(BUILD_TRACKS, video.id, source), [tracks[m].track for m in columns], frames)
-        for frame, visible in zip(frames, seen, strict=True):
-            rows = np.flatnonzero(frames_P == frame)
-            place = np.ix_(rows, columns[list(visible)])
-            decoded, tracked = [prompts[int(p)].mask for p in rows], list(visible.values())
-            both = (
-                masks.iou_matrix(decoded, tracked) if measure == "iou" else masks.containment_matrix(tracked, decoded).T
-            )
-            shared_PM[place], seen_PM[place] = both, True
+    for rows, columns, decoded, tracked in meetings(layout, video, tracks, prompts):
+        place = np.ix_(rows, columns)
+        both = masks.iou_matrix(decoded, tracked) if measure == "iou" else masks.containment_matrix(tracked, decoded).T
+        shared_PM[place], seen_PM[place] = both, True
     if measure == "inside":
         return shared_PM, seen_PM
     decoded_P1 = (masks.area([prompt.mask for prompt in prompts]) > 0).reshape(-1, 1)

@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 from support.kernel import same
+from support.killed import KILLER
 from support.project import ROOT
 from support.seg_trainings import make_inputs, seg_config, seg_job
 from torch import Tensor
@@ -343,23 +344,6 @@ def test_an_untrained_model_learns_some_frames_by_heart(config: Callable[..., Co
     assert history[-1]["validation"]["sentences"] == 6
 
 
-KILLER = """
-import os, signal, sys
-from stages import train_seg
-from stages.training import loop
-loop.CHECKPOINT_SECONDS = 0.0
-save, calls = loop.save, 0
-def save_or_die(*arguments):
-    global calls
-    calls += 1
-    if calls > int(sys.argv[1]):
-        os.kill(os.getpid(), signal.SIGKILL)
-    save(*arguments)
-loop.save = save_or_die
-raise SystemExit(train_seg.main(sys.argv[2:]))
-"""
-
-
 def in_processes(
     config: Config, folder: Path, program: list[str], processes: int = 1
 ) -> "subprocess.CompletedProcess[str]":
@@ -381,7 +365,7 @@ def test_a_killed_training_ends_in_the_same_bytes(config: Callable[..., Config],
     last = read(folder_of(own))
     assert Path("model/model.safetensors") in expected and last is not None and last.clock.epoch == 2
     shutil.rmtree(folder_of(own))
-    done = in_processes(own, tmp_path, ["-c", KILLER, "1"])  # in the middle of the first epoch
+    done = in_processes(own, tmp_path, ["-c", KILLER, "1", "stages.train_seg"])  # in the middle of the first epoch
     assert done.returncode == -9, done.stderr
     killed = read(folder_of(own))
     assert killed is not None and (killed.clock.epoch, killed.clock.epoch_step) == (0, 1)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.training.clock import Clock, Length
-from stages.training.command import Command, build_parser, length_of
+from stages.training.command import Command, add_device_flags, build_parser, length_of, start_device
 
 if TYPE_CHECKING:
     from stages.micro.training.mllm.training import MllmTraining
@@ -32,12 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Returns 0, or 2 for wrong input."""
     parser = build_parser("stages.micro.training.mllm", __doc__, "FOLDER", DEFAULT)
     parser.add_argument("--tracks", metavar="CONFIG", help="config file whose cache holds tracks of shapes")
-    parser.add_argument(
-        "--device", choices=["cpu", "cuda"], default="cpu", help="where the model is trained (default: cpu)"
-    )
-    parser.add_argument(
-        "--workers", type=int, default=1, help="processes that make scenes and batches ahead (default: 1)"
-    )
+    add_device_flags(parser)
     parser.add_argument("--split", default="dev", help="split whose tracks are measured (default: dev)")
     parser.add_argument("--scenes", type=int, default=20, help="held-out scenes to measure on (default: 20)")
     arguments = parser.parse_args(argv)
@@ -50,8 +45,7 @@ def _make(seed: int, arguments: Namespace) -> "MllmTraining":
     from stages.micro.training.mllm.tracked import Tracked
     from stages.micro.training.mllm.training import MllmTraining
 
-    if arguments.device == "cuda":
-        _start_cuda()
+    start_device(arguments.device)
     tracks = Tracked.of(arguments.tracks, DATASET, "train") if arguments.tracks else None
     return MllmTraining(
         Recipe(),
@@ -62,16 +56,6 @@ def _make(seed: int, arguments: Namespace) -> "MllmTraining":
         workers=arguments.workers,
         device=arguments.device,
     )
-
-
-def _start_cuda() -> None:
-    import torch
-
-    from stages.training.arithmetic import full_float32
-
-    if not torch.cuda.is_available():
-        raise ValueError("--device cuda: torch finds no CUDA device; train with --device cpu")
-    full_float32()
 
 
 def _finish(training: "MllmTraining", clock: Clock, arguments: Namespace) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.training.clock import Clock, Length
-from stages.training.command import Command, build_parser, length_of
+from stages.training.command import Command, add_device_flags, build_parser, length_of, start_device
 
 if TYPE_CHECKING:
     from stages.micro.training.seg.training import SegTraining
@@ -42,8 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         default="trained",
         help="whether SAM2's mask decoder is trained too, and stored (default: trained)",
     )
-    add("--device", choices=["cpu", "cuda"], default="cpu", help="where the model is trained (default: cpu)")
-    add("--workers", type=int, default=1, help="processes that make scenes and batches ahead (default: 1)")
+    add_device_flags(parser)
     add("--scenes", type=int, default=20, help="held-out scenes to measure on (default: 20)")
     add("--config", metavar="FILE", help="config file that says where `shapes` is: a split of it is measured too")
     add("--split", default="dev", help="that split (default: dev)")
@@ -56,8 +55,7 @@ def _make(seed: int, arguments: Namespace) -> "SegTraining":
     from stages.micro.training.seg.recipe import Recipe
     from stages.micro.training.seg.training import SegTraining
 
-    if arguments.device == "cuda":
-        _start_cuda()
+    start_device(arguments.device)
     return SegTraining(
         Recipe(),
         seed,
@@ -68,16 +66,6 @@ def _make(seed: int, arguments: Namespace) -> "SegTraining":
         workers=arguments.workers,
         device=arguments.device,
     )
-
-
-def _start_cuda() -> None:
-    import torch
-
-    from stages.training.arithmetic import full_float32
-
-    if not torch.cuda.is_available():
-        raise ValueError("--device cuda: torch finds no CUDA device; train with --device cpu")
-    full_float32()
 
 
 def _finish(training: "SegTraining", clock: Clock, arguments: Namespace) -> dict[str, Any]:
