@@ -76,8 +76,8 @@ def decode(
         for image_HW3, time in islice(_thinned(decode_animation(path, account), fps), max_frames):
             yield TimedFrame(shrink(image_HW3, max_side), time)
         return
-    with _open(path) as container:
-        stream = _video_stream(container, path)
+    with open_container(path) as container:
+        stream = video_stream(container, path)
         display = Display(path, stream, account, as_shown=as_shown)
         decoder = _decoder(stream, threads, path, account) if as_shown else _set_up(stream.codec_context, threads)
         frames = display.deinterlaced(_one_size(_decode_stream(container, stream, decoder, path, account), path))
@@ -102,8 +102,8 @@ def measure(path: Path) -> Measure:
     if kind in ANIMATIONS:
         return Measure(*count_pictures(path))
     progress = _Progress()
-    with _open(path) as container:
-        stream = _video_stream(container, path)
+    with open_container(path) as container:
+        stream = video_stream(container, path)
         try:
             for packet in container.demux(stream):
                 _count(progress, packet, stream)
@@ -148,14 +148,16 @@ def nearest_to_ticks(frames: Iterable[Timed], fps: float) -> Iterator[Timed]:
         yield best
 
 
-def _open(path: Path) -> InputContainer:
+def open_container(path: Path) -> InputContainer:
+    """A video file, opened; raises ValueError where FFmpeg cannot."""
     try:
         return av.open(f"file:{path}", mode="r", options=OPEN_OPTIONS)
     except av.FFmpegError as error:
         raise ValueError(f"{path}: not readable as a video ({error.strerror}); {REENCODE}") from error
 
 
-def _video_stream(container: InputContainer, path: Path) -> VideoStream:
+def video_stream(container: InputContainer, path: Path) -> VideoStream:
+    """The stream that is the video; raises ValueError where there is none."""
     for stream in container.streams.video:
         if not stream.disposition & Disposition.attached_pic:  # the cover of a song is not a video
             return stream
