@@ -46,7 +46,7 @@ def _bar(text: str, width: int, font: str | None) -> Image3:
     largest = _letter_size(width)
     margin = largest // 2
     height = 2 * margin + round(largest * LINE_HEIGHT) * LINES
-    size, lines = _fitted(_printable(text), largest, width - 2 * margin, height - 2 * margin, font)
+    size, lines = _fitted(printable(text), largest, width - 2 * margin, height - 2 * margin, font)
     return _written(lines, size, (width, height), margin, font)
 
 
@@ -54,7 +54,7 @@ def _bar(text: str, width: int, font: str | None) -> Image3:
 def _strip(text: str, width: int, font: str | None) -> Image3:
     size = max(9, round(_letter_size(width) * 0.8))
     margin = size // 2
-    lines = _wrap(_printable(text), size, max(1, width - 2 * margin), font)[:LINES]
+    lines = wrap(printable(text), size, max(1, width - 2 * margin), font)[:LINES]
     height = margin + round(size * LINE_HEIGHT) * len(lines)
     return _written(lines, size, (width, height), margin, font)
 
@@ -67,7 +67,7 @@ def _fitted(text: str, largest: int, width: int, height: int, font: str | None) 
     """The largest letters in which the text fits, and its lines; cut in the smallest where it never does."""
     smallest = max(8, round(largest * SMALLEST))
     for size in range(largest, smallest - 1, -1):
-        lines = _wrap(text, size, max(1, width), font)
+        lines = wrap(text, size, max(1, width), font)
         room = max(1, height // round(size * LINE_HEIGHT))
         if len(lines) <= room:
             return size, lines
@@ -84,7 +84,7 @@ def _written(lines: Sequence[str], size: int, picture: tuple[int, int], margin: 
     return np.asarray(image)
 
 
-def _wrap(text: str, size: int, width: int, font: str | None) -> list[str]:
+def wrap(text: str, size: int, width: int, font: str | None) -> list[str]:
     """Lines of at most `width` pixels, broken at spaces; words that are wider break anywhere."""
     lines = [""]
     for word in text.split():
@@ -100,7 +100,7 @@ def _wrap(text: str, size: int, width: int, font: str | None) -> list[str]:
     return lines
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """The text on one line, without what no font can draw (control characters, half surrogates)."""
     sound = text.encode("utf-8", "replace").decode("utf-8")
     return "".join(letter if letter.isprintable() or letter in "\u200c\u200d" else " " for letter in sound)

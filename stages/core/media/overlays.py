@@ -1,0 +1,164 @@
+"""Masks on frames for people to look at: tint, border and label per object, drawn by `supervision`.
+
+Pictures for models have drawings of their own (`stages.core.media.drawing`): what a judge was trained to see does not
+change with what people like.
+
+Legend: H height, W width, 3 RGB, N objects.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from stages.core.media import fonts
+from stages.core.media.captions import LINE_HEIGHT, printable, wrap
+
+Image3 = NDArray[np.uint8]
+Bool = NDArray[np.bool_]
+Colour = tuple[int, int, int]
+
+# Okabe and Ito's colours, told apart by people with any kind of colour blindness (Nature Methods 8, 441; 2011), used in
+# turn: https://jfly.uni-koeln.de/color
+COLOURS: tuple[Colour, ...] = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+    (204, 121, 167),
+)
+BLACK: Colour = (0, 0, 0)
+WHITE: Colour = (255, 255, 255)
+LETTERS = 1 / 48  # height of letters as a share of a picture's mean side
+SMALL = 240  # pixels of a picture's longest side below which there is no room for rims, and for figures without words
+SMALLEST = 10  # pixels of letters that can be read
+WIDEST = 0.5  # of a label, as a share of the picture's width
+TALLEST = 0.25  # of a label, as a share of the picture's height
+
+
+@dataclass(frozen=True)
+class Marked:
+    """An object in a frame.
+
+    Attributes:
+        number: 0 or more: gives its colour.
+        mask_HW: of the frame's size.
+        label: words beside it; "" = none.
+        figure: what follows the words and is never cut, as a score; "" = nothing.
+    """
+
+    number: int
+    mask_HW: Bool
+    label: str = ""
+    figure: str = ""
+
+
+def colour_of(number: int) -> Colour:
+    """The colour that goes with an object, in every frame and picture."""
+    return COLOURS[number % len(COLOURS)]
+
+
+def draw_overlay(frame_HW3: Image3, objects: Sequence[Marked], opacity: float, font: str | None = None) -> Image3:
+    """A new picture with every visible object tinted, outlined and labelled; sizes go with the picture's.
+
+    Args:
+        opacity: of the tint, 0 to 1.
+        font: a font file that is tried first for labels.
+
+    Raises:
+        ValueError: a mask is not of the frame's size.
+    """
+    for marked in objects:
+        if marked.mask_HW.shape != frame_HW3.shape[:2]:
+            raise ValueError(f"a mask of {marked.mask_HW.shape} cannot be drawn on a frame of {frame_HW3.shape[:2]}")
+    visible = [marked for marked in objects if marked.mask_HW.any()]
+    if not visible:
+        return frame_HW3.copy()
+    import supervision as sv  # late: it takes a second
+
+    masks_NHW = np.stack([marked.mask_HW for marked in visible])
+    detections = sv.Detections(xyxy=sv.mask_to_xyxy(masks_NHW).astype(np.float32), mask=masks_NHW)
+    colours_N = np.asarray([marked.number % len(COLOURS) for marked in visible])
+    scene_HW3: Any = cv2.cvtColor(frame_HW3, cv2.COLOR_RGB2BGR)  # as supervision takes arrays
+    for annotator in _drawers(max(frame_HW3.shape[:2]), opacity):
+        scene_HW3 = annotator.annotate(scene_HW3, detections, custom_color_lookup=colours_N)
+    image = Image.fromarray(cv2.cvtColor(scene_HW3, cv2.COLOR_BGR2RGB))
+    size = letter_size(frame_HW3.shape)
+    labels = [_fitted(marked, size, frame_HW3.shape, font) for marked in visible]
+    if rows := [row for row, label in enumerate(labels) if label]:
+        texts = [labels[row] for row in rows]
+        labeller = _labeller(size, _font_for("".join(texts), font))
+        labeller.annotate(image, detections[rows], texts, custom_color_lookup=colours_N[rows])
+    return np.asarray(image)
+
+
+def letter_size(size: Sequence[int]) -> int:
+    """Height in pixels of the letters on a picture of `size` = (height, width)."""
+    return max(SMALLEST, round((size[0] + size[1]) / 2 * LETTERS))
+
+
+@lru_cache(maxsize=4)
+def _drawers(longest: int, opacity: float) -> tuple[Any, ...]:
+    """Annotators for tints, then borders with a dark rim that shows on any background."""
+    import supervision as sv
+
+    palette, width = _palette(COLOURS), max(1, round(longest / 400))
+    tint = sv.MaskAnnotator(color=palette, opacity=opacity)
+    border = sv.PolygonAnnotator(color=palette, thickness=width)
+    if longest < SMALL:
+        return tint, border
+    return tint, sv.PolygonAnnotator(color=sv.Color(*BLACK), thickness=width + 2), border
+
+
+@lru_cache(maxsize=8)
+def _labeller(size: int, file: str | None) -> Any:
+    """The annotator for labels in letters of one size and font, which keeps them in the picture and apart."""
+    import supervision as sv
+
+    return sv.RichLabelAnnotator(
+        color=_palette(COLOURS),
+        text_color=_palette([_ink(colour) for colour in COLOURS]),
+        font_path=file,
+        font_size=size,
+        text_padding=max(2, size // 4),
+        border_radius=size // 3,
+        smart_position=True,
+    )
+
+
+def _palette(colours: Sequence[Colour]) -> Any:
+    import supervision as sv
+
+    return sv.ColorPalette([sv.Color(*colour) for colour in colours])
+
+
+def _ink(colour: Colour) -> Colour:
+    """Black or white, what is read better on a colour (ITU-R BT.601 luma)."""
+    return BLACK if np.dot(colour, (0.299, 0.587, 0.114)) > 110 else WHITE
+
+
+def _fitted(marked: Marked, size: int, picture: Sequence[int], font: str | None) -> str:
+    """The label in lines that a picture has room for, cut with an ellipsis; the figure stays whole."""
+    height, width = picture[:2]
+    if not marked.label:
+        return "" if max(height, width) < SMALL else marked.figure
+    room = max(1, int(height * TALLEST / (size * LINE_HEIGHT)))
+    lines = wrap(printable(marked.label), size, max(1, round(width * WIDEST)), font)
+    if len(lines) > room:
+        lines = [*lines[: room - 1], f"{lines[room - 1].rstrip()}…"]
+    return "\n".join([*lines[:-1], f"{lines[-1]} {marked.figure}".strip()])
+
+
+def _font_for(text: str, chosen: str | None) -> str | None:
+    """The font of most of the text's characters: a label is written in one."""
+    pieces: dict[str | None, int] = {}
+    for piece, file in fonts.runs_of(text.replace("\n", " "), chosen):
+        pieces[file] = pieces.get(file, 0) + len(piece)
+    return max(pieces, key=lambda file: pieces[file], default=chosen)
