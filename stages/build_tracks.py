@@ -47,11 +47,12 @@ def run(job: Job) -> None:
     weights = weights_ids(job.config, job.dataset, BUILD_TRACKS, job.source)
 
     def ingredients(video: Video) -> Mapping[str, Any]:
+        shared = job.layout.key(BUILD_TRACKS, video.id, job.source) != video.id  # by the sentences of a video, one each
         return {
             "prompts": upstream(job.layout, GENERATE_PROMPTS, video.id, job.source),
             "frames": open_frames(job.layout, video.id).digest,
             "weights": weights,
-            "expressions": expressions_digest(video),
+            "expressions": None if shared else expressions_digest(video),
             "annotations": annotations_digest(video, split.annotations(video)),
         }
 

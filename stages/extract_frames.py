@@ -11,10 +11,11 @@ Why:    models and masks index frames by position; a missing, damaged or odd-siz
 import hashlib
 import io
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import dropwhile, islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,10 @@ from stages.datasets.frame_files import frame_files
 
 if TYPE_CHECKING:
     from stages.core.media.pictures import PictureFacts
+    from stages.core.media.video import TimedFrame
 
+Span = tuple[float | None, float | None]  # seconds, as `Video.span`
+WHOLE: Span = (None, None)
 LINKED: Mapping[str, str] = {".jpg": ".jpg", ".jpeg": ".jpg", ".png": ".png"}  # what is linked as it is, and its name
 MAX_FRAMES = 100_000  # five digits: names sort as the frames do
 
@@ -68,7 +72,7 @@ class Taken:
 def run(job: Job) -> None:
     split = open_split(job.config, job.dataset, job.split)
     videos = split.videos()
-    check_disjoint((video.id for video in videos), EXTRACT_FRAMES.suffix)
+    check_disjoint(dict.fromkeys(job.layout.key(EXTRACT_FRAMES, video.id) for video in videos), EXTRACT_FRAMES.suffix)
     for line in Notes(split.left_out).lines():
         log.warning("%s/%s: the rest goes on without it: %s", job.dataset, job.split, line)
     ours = partial(ingredients, job.layout, as_shown=split.as_shown)
@@ -83,7 +87,8 @@ def ingredients(layout: Layout, video: Video, *, as_shown: bool) -> Mapping[str,
     """The listing of what is read. Links also depend on where it is: a data set that moved is linked anew."""
     drop_unfounded_manifest(layout, video.id)
     if not video.frames:
-        return {"source": _listing([_video_file(video)])}
+        source = {"source": _listing([_video_file(video)])}
+        return source if video.span == WHOLE else {**source, "span": list(video.span)}
     files = frame_files(video, as_shown=as_shown)
     return {"source": _listing(files), "location": str(video.location.resolve())}
 
@@ -94,7 +99,7 @@ def extract(job: Job, video: Video, path: Path, stamp: Stamp, *, as_shown: bool)
         if video.frames:
             taken = take_frames(video, folder, job.settings.run.threads, as_shown=as_shown)
         else:
-            taken = decode_frames(_video_file(video), folder, job.settings, as_shown=as_shown)
+            taken = decode_frames(_video_file(video), folder, job.settings, video.span, as_shown=as_shown)
     frames = taken.frames
     manifest = {
         "frames": [frame.name for frame in frames],
@@ -110,8 +115,8 @@ def extract(job: Job, video: Video, path: Path, stamp: Stamp, *, as_shown: bool)
     write_json(path, manifest, stamp)
 
 
-def decode_frames(file: Path, folder: Path, settings: Settings, *, as_shown: bool) -> Taken:
-    """Writes the frames of a video file as 00000.jpg, 00001.jpg, …"""
+def decode_frames(file: Path, folder: Path, settings: Settings, span: Span = WHOLE, *, as_shown: bool) -> Taken:
+    """Writes the frames of a video file, or of a span of it, as 00000.jpg, 00001.jpg, …; times are from the first of them."""
     from stages.core.media.display import Account
     from stages.core.media.video import decode
 
@@ -120,14 +125,14 @@ def decode_frames(file: Path, folder: Path, settings: Settings, *, as_shown: boo
         file,
         fps=options.fps,
         max_side=options.max_side,
-        max_frames=options.max_frames,
+        max_frames=options.max_frames if span == WHOLE else None,
         threads=settings.run.threads,
         as_shown=as_shown,
         account=account,
     )
     frames: list[Frame] = []
     times: list[float] = []
-    for image_HW3, time in images:
+    for image_HW3, time in islice(_within(images, span), options.max_frames):
         if len(frames) == MAX_FRAMES:
             raise ValueError(f"{file}: more than {MAX_FRAMES} frames; set frames.fps or frames.max_frames, or cut it")
         encoded = io.BytesIO()
@@ -135,8 +140,23 @@ def decode_frames(file: Path, folder: Path, settings: Settings, *, as_shown: boo
         height, width = image_HW3.shape[:2]
         frames.append(_write(folder, f"{len(frames):05d}", ".jpg", encoded.getvalue(), (height, width)))
         times.append(round(time, 6))
-    end = None if account.end is None or account.end <= times[-1] else round(account.end, 6)
-    return Taken(frames, ".jpg", account.pixels, times, round(account.start, 6), end)
+    if not frames:
+        raise ValueError(f"{file}: has no frame between {_seconds(span)}; it ends before, or give a longer stretch")
+    end = account.end if span[1] is None else span[1]
+    end = None if end is None or end <= times[-1] else round(end - times[0], 6)
+    first, times = times[0], [round(time - times[0], 6) for time in times]
+    return Taken(frames, ".jpg", account.pixels, times, round(account.start + first, 6), end)
+
+
+def _within(images: "Iterable[TimedFrame]", span: Span) -> "Iterator[TimedFrame]":
+    start, end = span
+    from_start = dropwhile(lambda frame: start is not None and frame.time < start, images)
+    return takewhile(lambda frame: end is None or frame.time < end, from_start)
+
+
+def _seconds(span: Span) -> str:
+    start, end = span
+    return f"{0.0 if start is None else start:g} s and {'its end' if end is None else f'{end:g} s'}"
 
 
 def take_frames(video: Video, folder: Path, threads: int, *, as_shown: bool) -> Taken:

@@ -110,6 +110,8 @@ class Video:
         cost: what sharding balances (frames, or bytes of a video file).
         defect: why the video cannot be used (an empty expression, a missing file, …), naming the place
             and the fix; "" for a sound one. Every stage fails such a video and goes on with the rest.
+        span: of a video file, the seconds after its first frame from which, and before which, frames are taken; None = from
+            the start, to the end.
     """
 
     id: str
@@ -119,6 +121,7 @@ class Video:
     cost: int
     defect: str = ""
     statements: tuple[Expression, ...] = ()
+    span: tuple[float | None, float | None] = (None, None)
 
     def __post_init__(self) -> None:
         check_id(self.id, "video id")

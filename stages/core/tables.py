@@ -8,6 +8,7 @@
 | BACKENDS | ways of running an MLLM (stages/core/backends.py) | stages/evidence/backends/__init__.py |
 | RULES | which of a sentence's objects are probable enough | stages/evidence/fusion/rules.py |
 | FORMATS | layouts of data sets on disk | stages/datasets/formats.py |
+| TRACKERS | experiment trackers (stages/core/trackers.py) | stages/training/trackers/__init__.py |
 
 Everything else derives from these values: sections of the config, stages of the graph, roles of models, flags,
 wildcards and index files of the workflow. Nothing compares their names. docs/extending.md says how to add one.
@@ -132,10 +133,11 @@ class PromptSource:
         roles: models it loads, and so whether it takes a device.
         needs_truth: it reads the ground truth, and is refused where a split has none.
         filtered: a prompt that a track covers is dropped; otherwise every prompt becomes a track.
-        first: which of a chain's prompts are tracked first: the largest, or those of highest predicted IoU, where all are
-            of one object.
         ingredients: what its prompts depend on beside frames, weights and settings, as JSON values by name.
         load: (job, split, device) → what makes a video's prompts. Loads models, so it imports them itself.
+        first: which of a chain's prompts are tracked first: the largest, or those of highest predicted IoU, where all are
+            of one object.
+        asks: whether its prompts depend on the sentences.
     """
 
     name: str
@@ -146,6 +148,7 @@ class PromptSource:
     ingredients: Callable[["Job", "Split", "Video"], Mapping[str, Any]]
     load: Callable[["Job", "Split", str], PromptsOf]
     first: Literal["largest", "surest"] = "largest"
+    asks: bool = True
 
     def check(self) -> None:
         check_settings("prompt source", self.name, self.settings)
@@ -262,6 +265,8 @@ class Format:
             (stages/datasets/listing.py).
         counts: of the published set.
         split_folders: whether a split is the folder <root>/<split>.
+        per_sentence: whether each record is one sentence of a video, with the id <video>/<sentence>: then what no sentence
+            enters (frames, tracks of the grid) is stored once per video, and another sentence finds it there.
     """
 
     name: str
@@ -269,6 +274,7 @@ class Format:
     index_files: tuple[str, ...]
     counts: Counts = field(default_factory=dict, hash=False)
     split_folders: bool = False
+    per_sentence: bool = False
 
     def check(self) -> None:
         if not self.index_files:

@@ -95,4 +95,5 @@ SOURCE = PromptSource(
     filtered=False,
     ingredients=_ingredients,
     load=_load,
+    asks=False,
 )

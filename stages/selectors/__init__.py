@@ -35,7 +35,8 @@ def selector_file(config: Config, dataset: str) -> Path:
     choice = dataset_of(config, dataset).selector
     if choice.weights is not None:
         return Path(choice.weights)
-    assert choice.train is not None  # the config's models ensure this
+    if choice.train is None:
+        raise ValueError(f"datasets.{dataset}.selector: there is none; give its weights, or train and validate_on")
     return training_folder(config, *choice.train.split("/")) / BEST
 
 
@@ -70,6 +71,8 @@ def trained_detector(selector: SelectorSection) -> Detector | None:
 def scoring_detector(config: Config, dataset: str) -> Detector | None:
     """The detector whose scores a data set's selector sees; None where it sees none, or cannot be read (yet)."""
     choice = dataset_of(config, dataset).selector
+    if choice.is_none:
+        return None
     if choice.weights is None:
         assert choice.train is not None  # the config's models ensure this
         return trained_detector(settings_of(config, choice.train.split("/")[0]).selector)

@@ -331,11 +331,19 @@ def fusion(wildcards):
 def selector(wildcards):
     """The selector that scores a data set: a given file, or the finished marker of a training."""
     choice = CONFIG.datasets[wildcards.dataset].selector
+    if choice.is_none:
+        return []
     return (
         [choice.weights]
         if choice.weights
         else verified_elsewhere(choice.train, "train_selector")
     )
+
+
+def words(wildcards):
+    """The text features that a selector scores with."""
+    has_selector = not CONFIG.datasets[wildcards.dataset].selector.is_none
+    return verified(wildcards, "encode_text") if has_selector else []
 
 
 def detections(detector):

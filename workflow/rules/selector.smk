@@ -50,7 +50,7 @@ ruleorder: train_selector > collect
 rule score_tracks:
     input:
         tracks=candidate_tracks,
-        text=lambda wildcards: verified(wildcards, "encode_text"),
+        text=words,
         selector=selector,
         detections=seen_detections,
     output:

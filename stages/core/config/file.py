@@ -53,6 +53,9 @@ class Model(Section):
     )
     path: str | None = Field(description="Local folder or file that overrides hub and seed; null = none")
     license: str | None = Field(description="SPDX id of the weights' licence; null = not known, or made from a seed")
+    size_gb: PositiveFloat | None = Field(
+        None, description="Size of the files in 10⁹ bytes; null or left out = not known, or they are here"
+    )
 
     @property
     def addresses(self) -> list[str]:
@@ -104,7 +107,8 @@ class SegModelEntry(Model):
     )
     decoder: str | None = Field(
         description="Name of the tuned mask decoder in the checkpoint: sam_mask_decoder, or sam_mask_decoder_modified "
-        "beside an untouched one; null = none, SAM2's own is used"
+        "beside an untouched one, or sam_mask_decoder_attention = its cross-attention alone, the rest is SAM2's own; "
+        "null = none, SAM2's own is used"
     )
     state: Literal["before_norm", "after_norm"] = Field(
         description="Which state of the language model's last layer a [SEG] is read from: before or after the final norm"
@@ -112,7 +116,6 @@ class SegModelEntry(Model):
     object_score: Literal["forced", "predicted"] = Field(
         description="Where SAM2 sees no object (object score ≤ 0): forced = mask logits stay, predicted = they become −1024"
     )
-    size_gb: PositiveFloat | None = Field(description="Size of the files in 10⁹ bytes; null = not known")
 
 
 class Models(Parts):
@@ -134,20 +137,28 @@ class SplitConfig(Section):
 
 
 class SelectorChoice(Section):
-    """Where a data set's selector comes from."""
+    """Where a data set's selector comes from; nulls alone = there is none, and evidence decides (rerank.evidence)."""
 
-    weights: str | None = Field(description="A selector's safetensors file; null = train one")
+    weights: str | None = Field(description="A selector's safetensors file; null = train one, or none")
     train: str | None = Field(description="<dataset>/<split> to train on")
     validate_on: str | None = Field(description="<dataset>/<split> that chooses the best checkpoint")
 
     @model_validator(mode="after")
     def _has_a_source(self) -> "SelectorChoice":
-        if self.weights is None and (self.train is None or self.validate_on is None):
-            raise ValueError("give selector.weights, or both selector.train and selector.validate_on")
+        if self.weights is None and (self.train is None) != (self.validate_on is None):
+            raise ValueError(
+                "give selector.weights, or both selector.train and selector.validate_on, or none of them: then evidence "
+                "decides alone"
+            )
         for reference in (self.train, self.validate_on):
             if reference is not None and not re.fullmatch(r"[^/]+/[^/]+", reference):
                 raise ValueError(f"{reference!r} is not of the form <dataset>/<split>")
         return self
+
+    @property
+    def is_none(self) -> bool:
+        """Whether no selector scores the tracks: evidence decides alone."""
+        return self.weights is None and self.train is None
 
 
 class Dataset(Section):
@@ -170,10 +181,22 @@ class Dataset(Section):
         return splits
 
 
+class Segment(Section):
+    """What `referee segment` does where its flags say nothing."""
+
+    preset: str = Field(description="Preset of models")
+    formats: list[str] = Field(min_length=1, description="What is written (stages/delivery)")
+    decided_as: dict[str, str] = Field(
+        description="Preset → data set whose selector, evidence and rerank decide with it; another preset's videos are "
+        "decided as datasets.own says"
+    )
+
+
 class Config(Settings):
     """The whole of config.yaml."""
 
     paths: Paths
+    segment: Segment
     presets: dict[str, Preset]
     datasets: dict[str, Dataset]
     _settings: dict[str, Settings] = PrivateAttr(default_factory=dict)  # as they hold for each data set
@@ -197,6 +220,11 @@ class Config(Settings):
             for reference in (dataset.selector.train, dataset.selector.validate_on):
                 if reference is not None:
                     self._check_split(reference, f"datasets.{name}.selector")
+        for preset, dataset_name in self.segment.decided_as.items():
+            if preset not in self.presets or dataset_name not in self.datasets:
+                raise ValueError(f"segment.decided_as: no preset {preset!r} or no data set {dataset_name!r}")
+        if self.segment.preset not in self.presets:
+            raise ValueError(f"segment.preset: no preset {self.segment.preset!r}; there are {sorted(self.presets)}")
         return self
 
     def _check_split(self, reference: str, where: str) -> None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Discriminator, ValidationError
 
 from stages.core.config.file import Config, Dataset, Model, Models
 from stages.core.config.model import config_model, settings_model
-from stages.core.config.places import check_places
+from stages.core.config.places import check_whole
 from stages.core.config.section import Section, Unshown
 from stages.core.config.sections import Rerank, Settings
 from stages.core.digests import digest
@@ -47,7 +47,7 @@ def parse_config(raw: Mapping[str, Any], where: str = "config") -> Config:
     for name in config.datasets:
         settings_of(config, name)
     try:
-        check_places(config)
+        check_whole(config)
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from error
     return config

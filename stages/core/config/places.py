@@ -31,6 +31,18 @@ class Place:
     written: bool
 
 
+def check_whole(config: Config) -> None:
+    """Checks what no section sees alone, once the settings of all data sets are resolved.
+
+    Raises:
+        ValueError: as `check_places`; or a data set has neither a selector nor evidence that decides.
+    """
+    for name, settings in config._settings.items():
+        if config.datasets[name].selector.is_none and not settings.rerank.evidence:
+            raise ValueError(f"datasets.{name}: no selector, and rerank.evidence is empty: nothing decides; give one")
+    check_places(config)
+
+
 def check_places(config: Config) -> None:
     """
     Raises:
@@ -69,8 +81,8 @@ def check_output(config: Config, out: Path) -> None:
 def _places(config: Config) -> Iterator[Place]:
     paths = config.paths
     splits = [(name, split) for name, entry in config.datasets.items() for split in entry.splits]
-    compared = [("compare", *parts) for parts in splits]
-    for parts in (*splits, *compared, ("imports",)):
+    about = [(what, *parts) for what in ("compare", "report") for parts in splits]
+    for parts in (*splits, *about, ("imports",)):
         yield Place("paths.results", _resolved(paths.results, *parts), written=True)
     for parts in (*splits, *((name,) for name in CACHE_FOLDERS)):
         yield Place("paths.cache", _resolved(paths.cache, *parts), written=True)

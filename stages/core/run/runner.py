@@ -56,7 +56,7 @@ def run_shard(
         SystemExit: status 1, after all other videos, when some failed and `run.on_failure` is "stop".
         CacheError: a file is stale and `run.on_stale` is "stop".
     """
-    mine = _possible(job, stage, shard(videos[: job.limit], job.pid, job.n_pids))
+    mine = _possible(job, stage, shard(distinct(job, stage, videos[: job.limit]), job.pid, job.n_pids))
     failures: dict[str, str] = {}
     todo = []
     for video in mine:
@@ -87,6 +87,14 @@ def _possible(job: Job, stage: Stage, videos: Sequence[Video]) -> list[Video]:
         words = ", ".join(f"{video} (failed in {task})" for video, task in lost.items())
         log.warning("%s: left out: %s", _title(job, stage), words)
     return [video for video in videos if video.id not in lost]
+
+
+def distinct(job: Job, stage: Stage, videos: Sequence[Video]) -> list[Video]:
+    """The videos that have a file of their own: of the sentences that share a video's, the first."""
+    first: dict[str, Video] = {}
+    for video in videos:
+        first.setdefault(job.layout.key(stage, video.id, job.branch), video)
+    return list(first.values())
 
 
 def shard(videos: Sequence[Video], pid: int, n_pids: int) -> list[Video]:
@@ -165,7 +173,7 @@ class _recording:
     def __init__(self, job: Job, stage: Stage, video: Video, failures: dict[str, str]) -> None:
         self.video, self.failures = video.id, failures
         self.title = _title(job, stage)
-        self.record = job.layout.errors(stage, job.branch) / f"{video.id}.json"
+        self.record = job.layout.errors(stage, job.branch) / f"{job.layout.key(stage, video.id, job.branch)}.json"
 
     def __enter__(self) -> None:
         pass

@@ -21,7 +21,7 @@ def first_failure(layout: Layout, video: str) -> Failure | None:
     tasks = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
     order = list(STAGES)
     for task in sorted(tasks, key=lambda task: order.index(name) if (name := task.partition("-")[0]) in order else -1):
-        record = root / task / f"{video}.json"
+        record = root / task / f"{_key(layout, task, video)}.json"
         if record.is_file():
             return Failure(task, _reason(record))
     return None
@@ -33,6 +33,11 @@ def failed_videos(layout: Layout) -> dict[str, int]:
     return {
         str(path.relative_to(root).with_suffix("")): path.stat().st_mtime_ns for path in sorted(root.rglob("*.json"))
     }
+
+
+def _key(layout: Layout, task: str, video: str) -> str:
+    name, _, branch = task.partition("-")
+    return layout.key(STAGES[name], video, branch or None) if name in STAGES else video
 
 
 def _reason(record: Path) -> str:

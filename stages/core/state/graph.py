@@ -12,7 +12,7 @@ from typing import Literal
 from stages.core.backends import roles_of
 from stages.core.config.file import Config
 from stages.core.config.sections import Settings, Tracks
-from stages.core.tables import EVIDENCE, SOURCES
+from stages.core.tables import EVIDENCE, FORMATS, SOURCES
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Stage:
         fixed_roles: roles of the models it loads, whatever the branch.
         per: what its branches are; None = it has none.
         device: whether a job takes a device; None = if the branch loads a model, or its kind of evidence says so.
+        asks: whether its files depend on the sentences; None = as its prompt source says.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Stage:
     fixed_roles: tuple[str, ...] = ()
     per: Literal["source", "evidence"] | None = None
     device: bool | None = False
+    asks: bool | None = True
 
     def reads(self, settings: Settings, branch: str | None) -> tuple[str, ...]:
         """The config sections, with the branch and the chosen selector filled in."""
@@ -62,6 +64,12 @@ class Stage:
         without_role = self.per == "evidence" and branch and EVIDENCE[settings.evidence[branch].kind].device
         return int(bool(self.roles(settings, branch) or without_role))
 
+    def asks_for(self, branch: str | None) -> bool:
+        """Whether a file of the branch depends on the sentences; tracks that were imported do."""
+        if self.asks is not None:
+            return self.asks
+        return branch is None or branch not in SOURCES or SOURCES[branch].asks
+
     def task(self, branch: str | None) -> str:
         """The name of what it does for a branch, as "build_tracks-grid"."""
         return f"{self.name}-{branch}" if branch else self.name
@@ -73,8 +81,10 @@ ERRORS = "errors"  # folder of a split's cache: what failed and why
 TRACK_KEYS = (*(key for key in Tracks.model_fields if key != "max_tracks"), "max_tracks.{branch}")
 TRAINING_KEYS = ("name", "sources", "{selector}", "tda", "inputs", "detector", "training")
 
-EXTRACT_FRAMES = Stage("extract_frames", "frames", ".json", 2, ("frames",))
-GENERATE_PROMPTS = Stage("generate_prompts", "prompts", ".h5", 2, ("prompts.{branch}",), per="source", device=None)
+EXTRACT_FRAMES = Stage("extract_frames", "frames", ".json", 2, ("frames",), asks=False)
+GENERATE_PROMPTS = Stage(
+    "generate_prompts", "prompts", ".h5", 2, ("prompts.{branch}",), per="source", device=None, asks=None
+)
 BUILD_TRACKS = Stage(
     "build_tracks",
     "tracks",
@@ -84,6 +94,7 @@ BUILD_TRACKS = Stage(
     fixed_roles=("sam2",),
     per="source",
     device=True,
+    asks=None,
 )
 ENCODE_TEXT = Stage("encode_text", "text", ".h5", 2, ("text",), fixed_roles=("text",), device=True)
 TRAIN_SELECTOR = Stage(
@@ -125,15 +136,21 @@ STAGES: Mapping[str, Stage] = {
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the state of one split is stored."""
+    """Where the state of one split is stored.
+
+    Attributes:
+        per_sentence: its records are sentences of videos, <video>/<sentence> (`stages.core.tables.Format`).
+    """
 
     cache: Path
     dataset: str
     split: str
+    per_sentence: bool = False
 
     @classmethod
     def of(cls, config: Config, dataset: str, split: str) -> "Layout":
-        return cls(Path(config.paths.cache), dataset, split)
+        entry = config.datasets.get(dataset)
+        return cls(Path(config.paths.cache), dataset, split, entry is not None and FORMATS[entry.format].per_sentence)
 
     @property
     def root(self) -> Path:
@@ -144,9 +161,13 @@ class Layout:
         assert (stage.per is not None) == (branch is not None), f"{stage.name} with branch {branch}"
         return self.root / stage.folder / branch if branch else self.root / stage.folder
 
+    def key(self, stage: Stage, video: str, branch: str | None = None) -> str:
+        """What a record's file goes by: its id, or that of its video alone where it is a sentence and none enters."""
+        return video.rpartition("/")[0] if self.per_sentence and not stage.asks_for(branch) else video
+
     def file(self, stage: Stage, video: str, branch: str | None = None) -> Path:
-        """A stage's file of one video; a video id with "/" makes subfolders."""
-        return self.folder(stage, branch) / f"{video}{stage.suffix}"
+        """A stage's file of one video; an id with "/" makes subfolders."""
+        return self.folder(stage, branch) / f"{self.key(stage, video, branch)}{stage.suffix}"
 
     def variant(self, selector: str, seed: int, label: str | None = None) -> Path:
         """The folder of a training on this split with another architecture or seed than the config's, and other settings
@@ -155,7 +176,7 @@ class Layout:
 
     def runtime(self, stage: Stage, video: str, branch: str | None = None) -> Path:
         """What a stage took for a video, which no stage reads: a file has the same bytes however long it took."""
-        return self.root / "runtime" / stage.task(branch) / f"{video}.json"
+        return self.root / "runtime" / stage.task(branch) / f"{self.key(stage, video, branch)}.json"
 
     @property
     def fusion(self) -> Path:
@@ -164,7 +185,7 @@ class Layout:
 
     def frames(self, video: str) -> Path:
         """The folder that holds exactly the frames of a video, extracted or linked."""
-        return self.root / EXTRACT_FRAMES.folder / video
+        return self.root / EXTRACT_FRAMES.folder / self.key(EXTRACT_FRAMES, video)
 
     def verified(self, stage: Stage, branch: str | None = None) -> Path:
         """What `collect` writes once every video of the split is complete."""

@@ -39,4 +39,5 @@ SOURCE = PromptSource(
     filtered=True,
     ingredients=_ingredients,
     load=_load,
+    asks=False,
 )
