@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
@@ -45,6 +46,12 @@ class Source:
 
     def __len__(self) -> int:
         return len(self.ticks)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """(F,) a name per frame, without ending: that of its picture, or its index in the video file."""
+        stems = tuple(picture.stem for picture in self.pictures)
+        return stems if stems and len(set(stems)) == len(stems) else tuple(f"frame_{i:06d}" for i in range(len(self)))
 
     def seconds(self, index: int) -> float:
         """When frame `index` is shown, in seconds after the first frame; `len(source)` gives the end."""
@@ -128,8 +135,11 @@ class Segmented:
 
         Frames that were not processed are shown with that one's masks; ties go to the earlier one.
         """
-        ticks = self.source.ticks
-        return _nearest([ticks[frame] for frame in self.frames], ticks[index])
+        return _nearest(self._processed_ticks, self.source.ticks[index])
+
+    @cached_property
+    def _processed_ticks(self) -> tuple[int, ...]:
+        return tuple(self.source.ticks[frame] for frame in self.frames)
 
 
 def _nearest(rising: Sequence[int], value: float) -> int:

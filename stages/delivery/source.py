@@ -4,20 +4,18 @@ Legend: H height, W width, 3 RGB.
 """
 
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.core.media.display import Account
+from stages.core.media.frame_times import FINE, frame_times
 from stages.core.media.pictures import show_picture
-from stages.core.media.video import decode, frame_times
+from stages.core.media.video import decode
 from stages.delivery.segmented import Source
 
 Image3 = NDArray[np.uint8]
-
-PICTURE_BASE = Fraction(1, 120_000)  # seconds: frames at any usual rate last whole numbers of them
 
 
 def open_source(path: Path, pictures: Sequence[Path] = (), fps: float = 24.0) -> Source:
@@ -33,8 +31,8 @@ def open_source(path: Path, pictures: Sequence[Path] = (), fps: float = 24.0) ->
     """
     if pictures:
         size = show_picture(pictures[0], upright=True).shape[:2]
-        ticks = tuple(round(index / fps / PICTURE_BASE) for index in range(len(pictures) + 1))
-        return Source(path, tuple(pictures), (size[0], size[1]), ticks[:-1], ticks[-1], PICTURE_BASE)
+        ticks = tuple(round(index / fps / FINE) for index in range(len(pictures) + 1))
+        return Source(path, tuple(pictures), (size[0], size[1]), ticks[:-1], ticks[-1], FINE)
     account = Account()
     first_HW3 = next(decode(path, account=account, max_frames=1)).image_HW3
     times = frame_times(path)

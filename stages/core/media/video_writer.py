@@ -97,7 +97,7 @@ class VideoWriter:
             f"file:{path}", "w", format=encoding.container, options={**encoding.muxer, "fflags": "bitexact"}
         )
         quality = {} if crf is None else {"crf": str(crf)}
-        self._stream = self.container.add_stream(encoding.codec, options={**quality, **encoding.options})
+        self._stream: Any = self.container.add_stream(encoding.codec, options={**quality, **encoding.options})
         self._stream.metadata.update(encoding.metadata)
         self._durations: dict[int, int] = {}
         self._n_frames = 0
