@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from stages.core.run.progress import Progress
+from stages.core.run.stopping import telling
 from stages.training.arithmetic import deterministic
 from stages.training.checkpoint import refuse_to_overwrite, resume_from, save
 from stages.training.clock import Clock, Length
@@ -40,7 +41,8 @@ def train(task: Task, length: Length, folder: Path, *, resume: bool = False, wor
     else:
         refuse_to_overwrite(folder)
     world.wait()  # nobody writes while another reads
-    with deterministic(), Curve(folder if world.first else None, clock.step) as curve:
+    stopped = f"{folder}: training stopped; the next run goes on at its last checkpoint, of at most a minute ago"
+    with deterministic(), telling(stopped), Curve(folder if world.first else None, clock.step) as curve:
         _run(task, length, folder, clock, means, curve, world)
     if world.first:
         save(folder, task, clock, means)

@@ -102,9 +102,9 @@ shell.prefix(
 )
 JOB = "--config $REFEREE_CONFIG --dataset {wildcards.dataset} --split {wildcards.split}"
 SHARDED_JOB = f"{JOB} --pid {{wildcards.pid}} --n-pids {{wildcards.n}}"
-# The log holds the whole output, the terminal all but plain information. What writes it outlives Ctrl-C, so that the
-# last words of a job get there; a job's exit status is that of its stage (pipefail).
-LOGGED = "2>&1 | (trap '' INT; tee {log} | sed -u '\\|^..:..:.. I |d')"
+# The log holds the whole output, the terminal all but plain information. What writes it outlives Ctrl-C and SIGTERM,
+# so that the last words of a job get there; a job's exit status is that of its stage (pipefail).
+LOGGED = "2>&1 | (trap '' INT TERM; tee {log} | sed -u '\\|^..:..:.. I |d')"
 
 
 wildcard_constraints:

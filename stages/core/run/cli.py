@@ -22,10 +22,11 @@ from stages.core.notes import once_per_kind
 from stages.core.records import Source
 from stages.core.run.batches import Batches
 from stages.core.run.logs import printing_loggers, set_up_logging
+from stages.core.run.stopping import INTERRUPTED, TERMINATED, Terminated, terminable
 from stages.core.state.graph import Layout
 from stages.core.tables import SOURCES
 
-WRONG_INPUT, INTERRUPTED = 2, 130  # exit statuses; 130 is a shell's for the end by Ctrl-C
+WRONG_INPUT = 2  # an exit status
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def execute(
 
     Returns:
         What `action` returns, None as 0; 2 for wrong input (config, data, cache, arguments), reported in one line; 130
-        after Ctrl-C. A stage with failed videos exits with 1, unless `run.on_failure` is "leave_out".
+        after Ctrl-C, 143 after SIGTERM. A stage with failed videos exits with 1, unless `run.on_failure` is "leave_out".
     """
     arguments = parser.parse_args(argv)
     n_pids = getattr(arguments, "n_pids", 1)
@@ -93,15 +94,18 @@ def execute(
 
 
 def guarded(action: Callable[[], int | None]) -> int:
-    """Runs `action` with logging set up; an error of input, or Ctrl-C, becomes one line and an exit status."""
+    """Runs `action` with logging set up; an error of input, Ctrl-C or SIGTERM becomes one line and an exit status."""
     set_up_logging()
     handlers = [handler for logger in printing_loggers() for handler in logger.handlers]
     try:
-        with once_per_kind(handlers, "stages.datasets"):
+        with terminable(), once_per_kind(handlers, "stages.datasets"):
             return action() or 0
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return WRONG_INPUT
+    except Terminated:
+        print("terminated", file=sys.stderr)
+        return TERMINATED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -21,6 +21,7 @@ from stages.core.records import Video
 from stages.core.run.cli import Job
 from stages.core.run.devices import lease_device
 from stages.core.run.progress import Progress
+from stages.core.run.stopping import telling
 from stages.core.state.cache import CacheError, Stamp, State, inspect, write_json
 from stages.core.state.failures import first_failure
 from stages.core.state.graph import STAGES, Stage
@@ -68,7 +69,10 @@ def run_shard(
         "%s: %d of %d videos to do (shard %d of %d)", _title(job, stage), len(todo), len(mine), job.pid, job.n_pids
     )
     if todo:
-        _work_through(job, stage, todo, make_worker, failures)
+        with telling(
+            f"{_title(job, stage)}: stopped; finished videos stay, and the same command goes on with the rest"
+        ):
+            _work_through(job, stage, todo, make_worker, failures)
     if failures:
         lines = "\n".join(f"  {video}: {reason}" for video, reason in sorted(failures.items()))
         log.error("%s: %d of %d videos failed:\n%s", _title(job, stage), len(failures), len(mine), lines)
