@@ -45,7 +45,8 @@ schema: $(READY) ## write workflow/schemas/config.schema.json from the config mo
 	referee write-schema
 
 lock: ## write requirements.lock anew from pyproject.toml (needs uv, and torch for sam2's metadata)
-	SAM2_BUILD_CUDA=0 uv pip compile --all-extras --no-header --no-build-isolation-package sam2 \
+	SAM2_BUILD_CUDA=0 uv pip compile --extra cpu --extra gpu --extra slurm --extra groundingdino --extra dev --extra bench \
+	  --extra docs --no-header --no-build-isolation-package sam2 \
 	  --python-version 3.11 --output-file requirements.lock pyproject.toml
 
 clean: $(READY) ## delete results and caches that referee made; data, weights and all else stay

@@ -23,6 +23,7 @@ from stages.core.state.graph import TRAIN_SEG, Layout
 from stages.core.state.weights import weights_ids
 from stages.datasets import open_split
 from stages.prompting.seg.training.data import Part
+from stages.training.experiment import require_installed
 
 
 def run(job: Job) -> None:
@@ -36,6 +37,7 @@ def run(job: Job) -> None:
 
     if job.n_pids != 1:
         raise ValueError(f"--n-pids {job.n_pids}: training is one job; leave the flag out")
+    require_installed(job.settings.run.experiment_trackers)
     own = job.settings.seg_training
     train = [open_part(job, name) for name in dict.fromkeys([f"{job.dataset}/{job.split}", *own.also])]
     validation = None if own.validate_on is None else open_part(job, own.validate_on)

@@ -29,6 +29,7 @@ from stages.metrics.boundary import bound_radius
 from stages.metrics.clips import from_rles
 from stages.metrics.scene import compare
 from stages.selectors import trained_detector, training_folder
+from stages.training.experiment import require_installed
 
 if TYPE_CHECKING:
     from stages.selectors.session import Part
@@ -49,6 +50,7 @@ def run(job: Job, name: str | None = None, seed: int | None = None, label: str |
 
     if job.n_pids != 1:
         raise ValueError(f"--n-pids {job.n_pids}: training is one job; leave the flag out")
+    require_installed(job.settings.run.experiment_trackers)
     varied = name is not None or seed is not None or label is not None
     if varied:
         job = vary(job, name, seed, label)

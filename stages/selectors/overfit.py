@@ -48,7 +48,7 @@ def overfit(part: Part, n_videos: int, config: Selector, run: Run, stamp: Stamp,
         data = Data(store, store, TrackQuality(part.layout, part.split, measure))
         where, tokens = Path(folder), run.batches.tokens
         task = SelectorTask(where, stamp, header, data, config, tokens, model, device, World(), stop_at_f1=LEARNT)
-        train(task, Length(epochs=EPOCHS), where)
+        train(task, Length(epochs=EPOCHS), where, trackers=())
     last = task.epochs.history[-1]
     log.info("overfit: F1 %.3f on %d videos after epoch %d", last["validation"]["f1"], len(videos), last["epoch"])
     return last

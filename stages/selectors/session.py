@@ -112,7 +112,8 @@ class Session:
         tokens = self.job.settings.run.batches.tokens
         task = SelectorTask(self.folder, self.stamp, header, data, self.config, tokens, model, device, world)
         length, resume = Length(epochs=self.config.training.epochs), self.state.holds_checkpoint()
-        run_training(task, length, self.folder, resume=resume, world=world)
+        trackers = self.job.settings.run.experiment_trackers
+        run_training(task, length, self.folder, resume=resume, world=world, trackers=trackers)
         if world.first:
             self._finish(task.epochs)
 

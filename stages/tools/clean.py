@@ -14,6 +14,7 @@ from pathlib import Path
 
 from stages.core.config.file import Config
 from stages.core.run.cli import add_config_flag, build_parser, config_of, execute
+from stages.core.run.targets import ABOUT
 from stages.core.state.cache import CacheError, read_stamp
 from stages.core.state.graph import STAGES, TRAIN_SELECTOR, Layout, Stage
 from stages.core.state.marks import is_ours, remove_ours
@@ -21,7 +22,7 @@ from stages.core.state.marks import is_ours, remove_ours
 # Below <cache>/<dataset>/<split>: what runs leave beside the files of stages.
 BESIDE = re.compile(
     r"(logs/[\w-]+\.(log|jsonl)|done/[\w-]+\.json|shards/[\w-]+/\d+-of-\d+"
-    rf"|{TRAIN_SELECTOR.folder}/([\w-]+/)?(best\.safetensors|checkpoint\.pt|curve\.jsonl|tensorboard/events\.[^/]+)"
+    rf"|{TRAIN_SELECTOR.folder}/([\w-]+/)?(best\.safetensors|checkpoint\.pt|curve\.jsonl|trackers\.json|tensorboard/events\.[^/]+)"
     r"|(errors|runtime)/[\w-]+/.+\.json|evidence/[\w-]+/(.+/)?\.[^/]+\.asked\.json)"
 )
 # Below <cache>.
@@ -63,10 +64,10 @@ def run(config: Config, *, dry: bool = False) -> list[Path]:
 
 
 def results_of(config: Config) -> Iterator[Path]:
-    """The folders of results and comparisons that exist."""
+    """The folders of results, reports and comparisons that exist."""
     for name, entry in config.datasets.items():
         for split in entry.splits:
-            for parts in ((name, split), ("compare", name, split)):
+            for parts in ((name, split), *((what, name, split) for what in ABOUT)):
                 folder = Path(config.paths.results).joinpath(*parts)
                 if folder.is_symlink() or folder.exists():
                     yield folder

@@ -16,7 +16,7 @@ The kernel, `train` (loop.py), does the rest:
     checkpoints   checkpoint.pt every minute, after every epoch and at the end; written completely or not at all
     resume        a killed training continues to the same bytes; a checkpoint of another identity is refused, and
                   so is a damaged one, in one line that names the file and the fix
-    curve         curve.jsonl and TensorBoard scalars; what a killed run logged after its checkpoint is removed
+    curve         curve.jsonl and experiment trackers; what a killed run logged after its checkpoint is removed
     processes     torchrun starts several; they agree on time and end, and the first one writes
     arithmetic    deterministic algorithms: equal inputs give equal bytes on one machine
 
@@ -26,4 +26,5 @@ loop.py        the loop                    processes.py  several processes and t
 checkpoint.py  save, read, refuse          arithmetic.py reproducible arithmetic
 command.py     flags and main of a training command
 folder.py      the folder of a stage's training: finished, continued, or started anew
+experiment.py  runs in experiment trackers; trackers/ holds the trackers
 """

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from stages.core.run import cli
 from stages.core.run.cli import guarded, program
+from stages.core.trackers import TRACKERS
 from stages.training.clock import Clock, Length
+from stages.training.experiment import require_installed
 
 if TYPE_CHECKING:
     from stages.training.task import Task
@@ -48,13 +50,14 @@ class Command:
         from stages.core.state.marks import mark, refuse_foreign
         from stages.training.loop import train
 
+        require_installed(arguments.trackers)
         length = length_of(arguments, self.default)
         task = self.make(arguments.seed)
         if not arguments.resume and not (arguments.out / "checkpoint.pt").exists():  # which `train` reports itself
             refuse_foreign(arguments.out)
             arguments.out.mkdir(parents=True, exist_ok=True)
             mark(arguments.out, f"training by {program()}")
-        clock = train(task, length, arguments.out, resume=arguments.resume)
+        clock = train(task, length, arguments.out, resume=arguments.resume, trackers=arguments.trackers)
         figures = self.finish(task, clock, arguments)
         with atomic_path(arguments.out / "scores.json") as file:
             file.write_text(json.dumps(figures, indent=2), encoding="utf-8")
@@ -78,6 +81,14 @@ def build_parser(module: str, doc: str | None, evaluated: str, default: Length) 
     length.add_argument("--minutes", type=float, help="minutes of training, instead of steps")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights and data (default: 0)")
     parser.add_argument("--resume", action="store_true", help="continue from DIR/checkpoint.pt")
+    parser.add_argument(
+        "--trackers",
+        nargs="*",
+        choices=list(TRACKERS),
+        default=["tensorboard"],
+        metavar="NAME",
+        help=f"experiment trackers: {', '.join(TRACKERS)} (default: tensorboard)",
+    )
     parser.add_argument("--threads", type=int, help="threads of torch (default: torch's own choice)")
     return parser
 

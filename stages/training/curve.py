@@ -1,28 +1,45 @@
-"""The learning curve: JSON lines, the same values as TensorBoard scalars, and means over the steps of a line."""
+"""The learning curve: JSON lines, the same values in experiment trackers, and means over the steps of a line."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
-
-from stages.core.state.cache import atomic_path, flatten
+from stages.core.digests import flatten
+from stages.core.state.cache import atomic_path
 from stages.training.clock import Clock
+from stages.training.experiment import Experiment, Past
 
 FILE = "curve.jsonl"
-TENSORBOARD = "tensorboard"
+TRACKERS = ("tensorboard",)  # where nothing else is asked for
 
 
 class Curve:
-    """Writes into `folder`; None = writes nothing. What a killed run logged after step `last` is removed."""
+    """Writes into `folder`; None = writes nothing. What a killed run logged after step `last` is removed.
 
-    def __init__(self, folder: Path | None, last: int) -> None:
+    Args:
+        trackers: names of experiment trackers that are told the same.
+        identity: of the training, which they are told as its parameters.
+
+    Raises:
+        ValueError: a tracker is not installed, or cannot begin a run.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        last: int,
+        trackers: Sequence[str] = TRACKERS,
+        identity: Mapping[str, Any] | None = None,
+    ) -> None:
         self.file = None if folder is None else folder / FILE
-        self.scalars = None if folder is None else SummaryWriter(str(folder / TENSORBOARD), purge_step=last + 1)
-        if self.file is not None and self.file.exists():
-            _remove_later(self.file, last)
+        self.experiment = None
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            past = _go_back(folder / FILE, last)
+            self.experiment = Experiment(folder, trackers, past, flatten(identity or {}))
 
     def __enter__(self) -> "Curve":
         return self
@@ -30,19 +47,17 @@ class Curve:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.scalars is not None:
-            self.scalars.close()
+        if self.experiment is not None:
+            self.experiment.close(failed=kind is not None)
 
     def write(self, clock: Clock, values: Mapping[str, Any]) -> None:
-        """A line, with the step and the seconds so far; nested values become scalars "group/name"."""
-        if self.file is None or self.scalars is None or not values:
+        """A line, with the step and the seconds so far."""
+        if self.file is None or self.experiment is None or not values:
             return
+        line = {"step": clock.step, "seconds": round(clock.seconds, 1), **values}
         with self.file.open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps({"step": clock.step, "seconds": round(clock.seconds, 1), **values}) + "\n")
-        for name, value in flatten(values).items():
-            if isinstance(value, int | float):
-                self.scalars.add_scalar(name.replace(".", "/"), value, clock.step)
-        self.scalars.flush()
+            handle.write(json.dumps(line) + "\n")
+        self.experiment.log(line)
 
 
 class Means:
@@ -69,15 +84,15 @@ class Means:
         self.sums = {name: (total, count) for name, (total, count) in state.items()}
 
 
-def _remove_later(file: Path, last: int) -> None:
-    """Those steps will be repeated; a line that the kill cut off is removed too."""
-    kept = []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line)["step"] > last:
-                continue
-        except ValueError:
-            continue
-        kept.append(f"{line}\n")
+def _go_back(file: Path, last: int) -> Past:
+    """Removes what comes after step `last`, since those steps are repeated, and a line that the kill cut off."""
+    if not file.exists():
+        return Past(resumed=last > 0)
+    written = []
+    for text in file.read_text(encoding="utf-8").splitlines():
+        with suppress(ValueError):
+            written.append((json.loads(text), text))
+    kept = [(line, text) for line, text in written if line["step"] <= last]
     with atomic_path(file) as temporary:
-        temporary.write_text("".join(kept), encoding="utf-8")
+        temporary.write_text("".join(f"{text}\n" for _, text in kept), encoding="utf-8")
+    return Past([line for line, _ in kept], len(written), last > 0)

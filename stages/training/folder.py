@@ -1,6 +1,6 @@
 """The folder of a stage's training: whether it is finished, continues, or starts anew.
 
-It holds what the kernel writes (checkpoint.pt, curve.jsonl, tensorboard/), what the training makes, and a finished marker with
+It holds what the kernel writes (checkpoint.pt, curve.jsonl, trackers.json, tensorboard/), what the training makes, and a finished marker with
 its stamp, which is written last.
 """
 
@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from stages.core.state.cache import CacheError, Stamp, State, inspect
-from stages.training import checkpoint, curve
+from stages.training import checkpoint, curve, experiment
+from stages.training.trackers import tensorboard
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ class TrainingFolder:
 
     def _remove(self) -> None:
         # the marker first, so that what a kill leaves is never taken for finished
-        for name in (self.marker, checkpoint.FILE, *self.made, curve.FILE, curve.TENSORBOARD):
+        for name in (self.marker, checkpoint.FILE, *self.made, curve.FILE, experiment.FILE, tensorboard.FOLDER):
             place = self.path / name
             if place.is_dir() and not place.is_symlink():
                 shutil.rmtree(place)

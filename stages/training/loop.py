@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from stages.core.run.progress import Progress
@@ -9,7 +10,7 @@ from stages.core.run.stopping import telling
 from stages.training.arithmetic import deterministic
 from stages.training.checkpoint import refuse_to_overwrite, resume_from, save
 from stages.training.clock import Clock, Length
-from stages.training.curve import Curve, Means
+from stages.training.curve import TRACKERS, Curve, Means
 from stages.training.processes import World
 from stages.training.task import Task
 
@@ -18,20 +19,29 @@ CHECKPOINT_SECONDS = 60.0  # at most this much is lost to a kill; it does not ch
 ALONE = World()
 
 
-def train(task: Task, length: Length, folder: Path, *, resume: bool = False, world: World = ALONE) -> Clock:
+def train(
+    task: Task,
+    length: Length,
+    folder: Path,
+    *,
+    resume: bool = False,
+    world: World = ALONE,
+    trackers: Sequence[str] = TRACKERS,
+) -> Clock:
     """Trains to the end of `length`, or until the task is over.
 
     Args:
-        folder: gets checkpoint.pt, curve.jsonl and tensorboard/; made if missing.
+        folder: gets checkpoint.pt, curve.jsonl, trackers.json and TensorBoard's tensorboard/; made if missing.
         resume: continue from the checkpoint in `folder`, to the same bytes as without the interruption.
         world: the processes that train together; only the first writes.
+        trackers: names of experiment trackers that are told the curve.
 
     Returns:
         How far it came.
 
     Raises:
         ValueError: there is a checkpoint and `resume` is not set, or it is set and the checkpoint is missing, damaged,
-            or of another identity.
+            or of another identity; a tracker is not installed, or cannot begin a run.
     """
     clock, means = Clock(), Means()
     world.wait()  # nobody reads while another still writes
@@ -41,8 +51,9 @@ def train(task: Task, length: Length, folder: Path, *, resume: bool = False, wor
     else:
         refuse_to_overwrite(folder)
     world.wait()  # nobody writes while another reads
+    place = folder if world.first else None
     stopped = f"{folder}: training stopped; the next run goes on at its last checkpoint, of at most a minute ago"
-    with deterministic(), telling(stopped), Curve(folder if world.first else None, clock.step) as curve:
+    with deterministic(), telling(stopped), Curve(place, clock.step, trackers, task.identity()) as curve:
         _run(task, length, folder, clock, means, curve, world)
     if world.first:
         save(folder, task, clock, means)

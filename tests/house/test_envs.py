@@ -18,9 +18,12 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from support.project import ROOT
 
+from stages.core.trackers import TRACKERS
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
-DIRECT = [Requirement(line) for line in [*PROJECT["dependencies"], *(r for rs in EXTRAS.values() for r in rs)]]
+LOCKED = [extra for extra in EXTRAS if extra not in TRACKERS]  # experiment trackers are not in the lock
+DIRECT = [Requirement(line) for line in [*PROJECT["dependencies"], *(r for extra in LOCKED for r in EXTRAS[extra])]]
 
 
 def locked() -> dict[str, str]:
@@ -35,7 +38,9 @@ def locked() -> dict[str, str]:
 
 
 def test_there_is_an_extra_for_each_kind_of_user() -> None:
-    assert {"cpu", "gpu", "dev", "slurm", "groundingdino", "bench"} == EXTRAS.keys()
+    assert {"cpu", "gpu", "dev", "slurm", "groundingdino", "bench", "docs"} == set(LOCKED)
+    asked = re.findall(r"--extra (\w+)", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert sorted(asked) == sorted(LOCKED), "what `make lock` pins"
 
 
 @pytest.mark.parametrize("requirement", DIRECT, ids=lambda requirement: requirement.name)

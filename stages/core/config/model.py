@@ -28,6 +28,7 @@ from stages.core.tables import (
     Rule,
     SelectorKind,
 )
+from stages.core.trackers import TRACKERS
 
 # Roles of models that stages load whatever the tables hold, and what is said of a role's model beside `Model`.
 STAGE_ROLES = ("sam2", "text")
@@ -59,6 +60,7 @@ class Described:
     backends: tuple[Backend, ...]
     rules: tuple[Rule, ...]
     formats: tuple[str, ...]
+    trackers: tuple[str, ...]
 
     @classmethod
     def today(cls) -> "Described":
@@ -113,6 +115,8 @@ def _settings_fields(described: Described) -> dict[str, Any]:
         **{rule.name: _part(rule.settings) for rule in described.rules},
     }
     return {
+    trackers = list.__class_getitem__(_one_of(described.trackers))
+    run = {"experiment_trackers": _narrowed(Run, "experiment_trackers", trackers)}
         "prompts": (_extended(Parts, prompts, "Prompts"), ...),
         "tracks": (_extended(Tracks, {"max_tracks": (_extended(Parts, caps, "MaxTracks"), ...)}), ...),
         "selector": (_extended(Selector, selector), ...),

@@ -58,6 +58,9 @@ class Run(Section):
         "out of the data set; leave_out = they are made without it, and name it"
     )
     on_stale: Literal["recompute", "stop"] = Field(description="What to do with a cache file made by another config")
+    experiment_trackers: list[str] = Field(
+        description="Experiment trackers that are told the learning curves of trainings, beside curve.jsonl; [] = none"
+    )
 
 
 class Frames(Section):

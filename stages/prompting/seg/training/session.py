@@ -63,7 +63,8 @@ class Session:
         learner = Learner(model, self.job.settings.prompts["seg"], self.config)
         task = SegTask(self.stamp, trained, learner, train, validation, device, world)
         length = Length(epochs=self.config.epochs)
-        run_training(task, length, self.folder, resume=self.state.holds_checkpoint(), world=world)
+        trackers, resume = self.job.settings.run.experiment_trackers, self.state.holds_checkpoint()
+        run_training(task, length, self.folder, resume=resume, world=world, trackers=trackers)
         if world.first:
             trained.merge()
             self._export(task, weights.path, entry)
