@@ -15,7 +15,7 @@ from pydantic import Discriminator, Field, Tag, create_model
 from stages.core.backends import BACKENDS, Backed, Backend
 from stages.core.config.file import Config, Dataset, GroundingDinoModel, Model, Models, Preset, Sam2Model, SegModelEntry
 from stages.core.config.section import Parts, Positive, Section
-from stages.core.config.sections import Rerank, RuleChoice, Settings, Tracks
+from stages.core.config.sections import Rerank, RuleChoice, Run, Settings, Tracks
 from stages.core.config.selector_sections import Detector, Selector, SelectorSources
 from stages.core.tables import (
     EVIDENCE,
@@ -71,6 +71,7 @@ class Described:
             tuple(BACKENDS.values()),
             tuple(RULES.values()),
             tuple(FORMATS),
+            tuple(TRACKERS),
         )
 
     @property
@@ -114,9 +115,10 @@ def _settings_fields(described: Described) -> dict[str, Any]:
         "kind": _narrowed(RuleChoice, "kind", _one_of(rule.name for rule in described.rules)),
         **{rule.name: _part(rule.settings) for rule in described.rules},
     }
-    return {
     trackers = list.__class_getitem__(_one_of(described.trackers))
     run = {"experiment_trackers": _narrowed(Run, "experiment_trackers", trackers)}
+    return {
+        "run": (_extended(Run, run), ...),
         "prompts": (_extended(Parts, prompts, "Prompts"), ...),
         "tracks": (_extended(Tracks, {"max_tracks": (_extended(Parts, caps, "MaxTracks"), ...)}), ...),
         "selector": (_extended(Selector, selector), ...),
