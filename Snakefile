@@ -42,4 +42,4 @@ rule help:
         "printf '%s\n' {params.lines:q} | tee {log}"
 
 
-shorten(workflow, ["collect", "help"], TARGETS + COMPARISONS, EXAMPLE)
+shorten(workflow, ["collect", "help"], TARGETS + COMPARISONS + REPORTS, EXAMPLE, NEEDS)

@@ -18,6 +18,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
     "Run": {
         "run": "stages.tools.run",
         "demo": "stages.tools.demo",
+        "segment": "stages.tools.segment",
     },
     "Stages, in the order of the data": {
         "fetch-weights": "stages.fetch_weights",
@@ -39,6 +40,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
     },
     "Tools": {
         "compare": "stages.tools.compare",
+        "report": "stages.tools.report",
         "check-dataset": "stages.tools.check_dataset",
         "check-submission": "stages.tools.check_submission",
         "export-predictions": "stages.tools.export_predictions",

@@ -37,6 +37,7 @@ SPLITS = [
 ]
 TARGETS = [f"{RESULTS}/{place}" for place in SPLITS]
 COMPARISONS = [f"{RESULTS}/compare/{place}" for place in SPLITS]
+REPORTS = [f"{RESULTS}/report/{place}" for place in SPLITS]
 EXAMPLE = next(
     f"{RESULTS}/{name}/{split}"
     for name, entry in CONFIG.datasets.items()
@@ -49,6 +50,7 @@ HELP = [
         f"  {RESULTS}/{name}/  {'  '.join(entry.splits)}"
         for name, entry in CONFIG.datasets.items()
     ),
+    f"  {RESULTS}/report/<dataset>/<split>   a site to look at the results: figures, table, videos, candidates",
     f"  {RESULTS}/compare/<dataset>/<split>  selectors, baselines and the oracle, compared",
     f"Of every job: its log and what it took, {CACHE}/<dataset>/<split>/logs",
 ]
@@ -92,6 +94,7 @@ NEEDS = {
     "evaluate": (16000, 240),
     "render_predictions": (16000, 480),
     "assemble": (8000, 120),
+    "report": (16000, 240),
     "compare": (32000, 480),
 }
 

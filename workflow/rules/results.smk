@@ -66,3 +66,31 @@ rule assemble:
         **needs("assemble"),
     shell:
         f"python -m stages.assemble {JOB} 2>&1 | tee {{log}}"
+
+
+# To look at: one site about the results, from the same cache. It is its own target, results/report/<dataset>/<split>.
+rule report:
+    input:
+        results=f"{RESULTS}/{{dataset}}/{{split}}",
+        replaceable=lambda wildcards: replaceable(
+            f"{RESULTS}/report/{wildcards.dataset}/{wildcards.split}"
+        ),
+    output:
+        report(
+            directory(f"{RESULTS}/report/{{dataset}}/{{split}}"),
+            htmlindex="index.html",
+            caption="../report/report.rst",
+            category="{dataset}",
+            subcategory="{split}",
+            labels={"file": "report"},
+        ),
+    log:
+        f"{LOGS}/report.log",
+    benchmark:
+        f"{LOGS}/report.jsonl"
+    conda:
+        "../../envs/referee.yaml"
+    resources:
+        **needs("report"),
+    shell:
+        "python -m stages.tools.report --config $REFEREE_CONFIG --out {output} {input.results} 2>&1 | tee {log}"

@@ -6,21 +6,23 @@ from pathlib import Path, PurePath
 from stages.core.config.file import Config
 from stages.core.config.loading import check_split, nearest
 
+ABOUT = ("report", "compare")  # folders below results that hold something about a split
 CONFIG_SUFFIXES = (".yaml", ".yml")
 
 
 class Targets:
     """The targets of one config.
 
-    A target is results/<dataset>/<split>, or the comparison results/compare/<dataset>/<split>; the results folder may
-    be left out. Files of the cache, weights and data sets are targets too, by their paths.
+    A target is results/<dataset>/<split>, its report results/report/<dataset>/<split>, or the comparison
+    results/compare/<dataset>/<split>; the results folder may be left out. Files of the cache, weights and data sets are targets too, by their paths.
     """
 
     def __init__(self, config: Config) -> None:
         self._config = config
         self._results = PurePath(config.paths.results)
         splits = [PurePath(name, split) for name, entry in config.datasets.items() for split in entry.splits]
-        self.names = [str(path) for path in (*splits, *("compare" / path for path in splits))]
+        about = [what / path for what in ABOUT for path in splits]
+        self.names = [str(path) for path in (*splits, *about)]
         self.rules = ["help", *(f"make_{name}" for name, entry in config.datasets.items() if entry.generate)]
         roots = [entry.root for entry in config.datasets.values()]
         self._inside = [PurePath(folder) for folder in (config.paths.cache, config.paths.weights, *roots)]
@@ -54,7 +56,7 @@ class Targets:
 
     def _explain(self, word: str, path: PurePath) -> str:
         """Why `path`, below the results folder, is not a target."""
-        parts = path.parts[1:] if path.parts[:1] == ("compare",) else path.parts
+        parts = path.parts[1:] if path.parts[:1] in [(what,) for what in ABOUT] else path.parts
         entry = self._config.datasets.get(parts[0]) if parts else None
         if entry is not None and len(parts) == 1:
             return f"{word}: name a split of {parts[0]}, one of {', '.join(entry.splits)}"
@@ -77,5 +79,6 @@ class Targets:
             note = "made by itself" if entry.generate else "here" if Path(entry.root).is_dir() else "not here"
             splits = "  ".join(f"{name}/{split}" for split in entry.splits)
             lines.append(f"  {name:{width}}  {splits}   ({entry.root}: {note})")
+        lines.append("report/<data set>/<split> is a site to look at the results of one of them.")
         lines.append("compare/<data set>/<split> compares selectors, baselines and the oracle there.")
         return "\n".join(lines)

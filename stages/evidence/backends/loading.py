@@ -21,8 +21,12 @@ def backend_weights(config: Config, dataset: str, settings: Backed) -> dict[str,
 
 def backend_identity(settings: Backed, weights: Mapping[str, Weights]) -> dict[str, Any]:
     """What a reply depends on beside the question: never a key of a server."""
-    ids = {role: found.id for role, found in weights.items()}
-    return {"backend": settings.backend, "weights": ids, **settings.chosen.identity(settings.own)}
+    return identity_by_ids(settings, {role: found.id for role, found in weights.items()})
+
+
+def identity_by_ids(settings: Backed, ids: Mapping[str, str]) -> dict[str, Any]:
+    """The same where the ids of the weights are known, by role, and not their files."""
+    return {"backend": settings.backend, "weights": dict(ids), **settings.chosen.identity(settings.own)}
 
 
 def questions_per_pass(settings: Backed, questions: int) -> int:
