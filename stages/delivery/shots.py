@@ -44,14 +44,18 @@ class MaskReader:
 
 
 def at_size(rle: Rle | None, size: tuple[int, int]) -> Bool:
-    """A mask at another resolution: what bilinear interpolation gives at least half of a pixel to is the object."""
-    if rle is None:
-        return np.zeros(size, bool)
-    mask_HW = masks.decode(rle)
-    if mask_HW.shape == size or not mask_HW.any():
-        return mask_HW if mask_HW.shape == size else np.zeros(size, bool)
-    resized_HW = cv2.resize(mask_HW.astype(np.float32), (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(resized_HW >= 0.5)
+    """(H, W) of a mask at the size (height, width); None is an empty one."""
+    return np.zeros(size, bool) if rle is None else resized(masks.decode(rle), size)
+
+
+def resized(mask_HW: Bool, size: tuple[int, int]) -> Bool:
+    """A mask at another resolution, interpolated; a pixel with a share of at least a half is the object."""
+    if mask_HW.shape == size:
+        return mask_HW
+    shrinks = size[0] * size[1] < mask_HW.size
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    shares_HW = cv2.resize(mask_HW.astype(np.float32), (size[1], size[0]), interpolation=method)
+    return np.asarray(shares_HW >= 0.5)
 
 
 @dataclass(frozen=True)

@@ -36,9 +36,9 @@ COLOURS: tuple[Colour, ...] = (
 )
 BLACK: Colour = (0, 0, 0)
 WHITE: Colour = (255, 255, 255)
-LETTERS = 1 / 48  # height of letters as a share of a picture's mean side
+LETTERS = 1 / 40  # height of letters as a share of a picture's mean side
 SMALL = 240  # pixels of a picture's longest side below which there is no room for rims, and for figures without words
-SMALLEST = 10  # pixels of letters that can be read
+SMALLEST = 11  # pixels of letters that can be read
 WIDEST = 0.5  # of a label, as a share of the picture's width
 TALLEST = 0.25  # of a label, as a share of the picture's height
 
@@ -109,7 +109,7 @@ def _drawers(longest: int, opacity: float) -> tuple[Any, ...]:
     """Annotators for tints, then borders with a dark rim that shows on any background."""
     import supervision as sv
 
-    palette, width = _palette(COLOURS), max(1, round(longest / 400))
+    palette, width = _palette(COLOURS), 1 if longest < SMALL else max(2, round(longest / 400))
     tint = sv.MaskAnnotator(color=palette, opacity=opacity)
     border = sv.PolygonAnnotator(color=palette, thickness=width)
     if longest < SMALL:

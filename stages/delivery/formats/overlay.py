@@ -5,11 +5,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stages.core.media.captions import add_note
+from stages.core.media.display import shrink
 from stages.core.media.overlays import Marked, draw_overlay
 from stages.core.media.video_writer import H264, VideoWriter
 from stages.delivery.clip import add_sound_of, rate_of
 from stages.delivery.format import Format, Order, Take
-from stages.delivery.shots import Image3, Shot
+from stages.delivery.shots import Image3, Shot, resized
 
 
 @contextmanager
@@ -21,16 +22,22 @@ def write_overlay(path: Path, order: Order) -> Iterator[Take]:
         yield lambda shot: video.write(marked(shot, order), shot.start, shot.end)
 
 
-def marked(shot: Shot, order: Order) -> Image3:
-    """The frame with the sentence's objects; the sentence beside the first of them that is visible, and all scores."""
+def marked(shot: Shot, order: Order, longest: int | None = None) -> Image3:
+    """The frame with the sentence's objects; the sentence beside the first of them that is visible, and all scores.
+
+    Args:
+        longest: of the picture's sides, in pixels; larger frames shrink before they are drawn on.
+    """
+    image_HW3 = shrink(shot.image_HW3, longest)
+    size = (image_HW3.shape[0], image_HW3.shape[1])
     objects, words = [], order.sentence.text if order.render.captions else ""
     for found in order.sentence.objects:
-        mask_HW = shot.mask(found)
+        mask_HW = resized(shot.mask(found), size)
         figure = f"{found.score:.2f}" if order.render.captions else ""
         objects.append(Marked(found.id, mask_HW, words, figure))
         if mask_HW.any():
             words = ""
-    image_HW3 = draw_overlay(shot.image_HW3, objects, order.render.opacity, order.render.font)
+    image_HW3 = draw_overlay(image_HW3, objects, order.render.opacity, order.render.font)
     return add_note(image_HW3, order.sentence.note, order.render.font) if order.sentence.note else image_HW3
 
 

@@ -8,7 +8,6 @@ import numpy as np
 from PIL import Image
 
 from stages.core.media.captions import add_caption, add_note
-from stages.core.media.display import shrink
 from stages.delivery.format import Format, Order, Take
 from stages.delivery.formats.overlay import marked
 from stages.delivery.pictures import save_jpeg
@@ -31,7 +30,7 @@ def write_sheet(path: Path, order: Order) -> Iterator[Take]:
     def take(shot: Shot) -> None:
         if shot.index in chosen:
             time = order.segmented.source.seconds(shot.index)
-            tiles.append(add_note(shrink(marked(shot, order), TILE_SIDE), clock(time)))
+            tiles.append(add_note(marked(shot, order, TILE_SIDE), clock(time)))
 
     yield take
     sheet_HW3 = add_caption(arranged(tiles), order.sentence.text, order.render.font)
