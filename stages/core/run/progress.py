@@ -5,11 +5,15 @@ or `advance`. Both look up the bar of the thread they run in, and do nothing whe
 no bar passed through its layers, and the thread that writes the previous video does not move the bar.
 """
 
+import json
+import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import TextIO, TypeVar
 
 from tqdm import tqdm
@@ -21,6 +25,9 @@ T = TypeVar("T")
 
 # Seconds between lines: a job of minutes says something often, a job of hours does not fill its log.
 OFTEN, SELDOM, SHARE = 10.0, 60.0, 0.05
+NOTED = 0.25  # seconds between two notes for who watches from outside
+# Environment variable: a folder in which every job also notes how far it is (stages/own/bar.py reads it).
+NOTES = "REFEREE_NOTES"
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
 
 # Takes the share, 0 to 1, of the item at hand that is done.
@@ -35,6 +42,7 @@ class Progress:
         total: the work, in any unit.
         start: how much of it an earlier run has done; it does not count for the time left.
         silent: shows nothing, as in all but one of a training's processes.
+        often: seconds between the first lines, where there is no terminal.
         stream: stderr, unless given.
         clock: seconds.
     """
@@ -46,16 +54,18 @@ class Progress:
         *,
         start: float = 0.0,
         silent: bool = False,
+        often: float = OFTEN,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.title, self.total, self.start, self.done = title, max(total, 1e-9), start, start
-        self._stream, self._silent = stream or sys.stderr, silent
+        self._stream, self._silent, self._often = stream or sys.stderr, silent, often
         self._clock, self._began = clock, clock()
         self._last = self._began
         self._spoke = False
         self._bar: tqdm | None = None
         self._open = ExitStack()
+        self._note = _Note(title, clock)
 
     def __enter__(self) -> "Progress":
         if self._stream.isatty() and not self._silent:
@@ -67,8 +77,14 @@ class Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the bar, or says how long it took; nothing is shown afterwards."""
         self._open.close()
+        self._bar, self._silent = None, True
         if self._spoke:
+            self._spoke = False
             self._write(f"{self._percent()}%, after {_span(self._clock() - self._began)}")
 
     def more(self, count: float) -> None:
@@ -78,6 +94,7 @@ class Progress:
     def at(self, done: float, note: str = "") -> None:
         """Says that `done` of `total` is done; `note` says what of it is at hand."""
         self.done = done
+        self._note.write(done / self.total, note)
         if self._bar is not None:
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(done - self._bar.n)
@@ -95,7 +112,7 @@ class Progress:
 
     def _is_due(self) -> bool:
         now = self._clock()
-        return now - self._last >= min(max(OFTEN, SHARE * (now - self._began)), SELDOM)
+        return now - self._last >= min(max(self._often, SHARE * (now - self._began)), SELDOM)
 
     def _percent(self) -> int:
         return int(100 * min(self.done / self.total, 1.0) + 1e-9)
@@ -108,6 +125,27 @@ class Progress:
 
     def _write(self, text: str) -> None:
         print(f"{time.strftime('%H:%M:%S')} {self.title}: {text}", file=self._stream, flush=True)
+
+
+class _Note:
+    """How far a job is, in a file that is replaced now and then; nothing where nobody watches."""
+
+    def __init__(self, title: str, clock: Callable[[], float]) -> None:
+        folder = os.environ.get(NOTES)
+        self._path = Path(folder) / f"{os.getpid()}-{threading.get_ident()}.json" if folder else None
+        self._title, self._clock, self._last = title, clock, -NOTED
+
+    def write(self, share: float, note: str) -> None:
+        now = self._clock()
+        if self._path is None or now - self._last < NOTED:
+            return
+        self._last = now
+        temporary = self._path.with_suffix(".tmp")
+        try:
+            temporary.write_text(json.dumps({"title": self._title, "share": share, "note": note}), encoding="utf-8")
+            temporary.replace(self._path)
+        except OSError:  # whoever watched is gone
+            self._path = None
 
 
 def advance(share: float) -> None:

@@ -1,0 +1,40 @@
+"""What is looked at before anything is computed: the videos, and the place of the outputs."""
+
+import os
+from pathlib import Path
+
+from stages.core.config.file import Config
+from stages.core.config.places import check_output
+from stages.core.records import Video
+from stages.datasets.folder_listing import list_frames
+from stages.datasets.frame_files import frame_files
+from stages.delivery.segmented import Source
+from stages.delivery.source import open_source
+from stages.own.request import Asked, Part
+
+
+def opened(video: Asked, part: Part) -> Source:
+    """A video as its outputs need it; raises ValueError where it is none, or has nothing in the part."""
+    if not video.path.is_dir():
+        source = open_source(video.path)
+    else:
+        names, defect = list_frames(video.path)
+        if defect:
+            raise ValueError(defect)
+        if part.start is not None or part.end is not None:
+            raise ValueError(f"{video.path}: pictures have no times, so --start and --end cannot be given for them")
+        source = open_source(video.path, frame_files(Video(video.id, names, video.path, (), 0), as_shown=True))
+    length = source.seconds(len(source))
+    if part.start is not None and part.start >= length:
+        raise ValueError(f"{video.path}: --start {part.start:g} is after its end, {length:.2f} s")
+    return source
+
+
+def check_out(config: Config, out: Path) -> None:
+    """Raises ValueError where outputs cannot or must not be written there."""
+    check_output(config, out)
+    there = next(folder for folder in (out, *out.parents) if folder.exists())
+    if not there.is_dir():
+        raise ValueError(f"{there}: is a file, so {out} cannot be a folder of outputs; give another --out")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(f"{there}: cannot be written to; give another --out")
