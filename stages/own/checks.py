@@ -1,6 +1,7 @@
 """What is looked at before anything is computed: the videos, and the place of the outputs."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from stages.core.config.file import Config
@@ -11,6 +12,24 @@ from stages.datasets.frame_files import frame_files
 from stages.delivery.segmented import Source
 from stages.delivery.source import open_source
 from stages.own.request import Asked, Part
+
+
+def sources_of(videos: Sequence[Asked], part: Part) -> tuple[dict[str, Source], list[str]]:
+    """Id → source of the videos that can be read, and what is wrong with the others.
+
+    Raises:
+        ValueError: none can be read; says what is wrong with the first.
+    """
+    sources: dict[str, Source] = {}
+    wrong = []
+    for video in videos:
+        try:
+            sources[video.id] = opened(video, part)
+        except (ValueError, OSError) as error:
+            wrong.append(str(error))
+    if not sources:
+        raise ValueError(wrong[0])
+    return sources, wrong
 
 
 def opened(video: Asked, part: Part) -> Source:

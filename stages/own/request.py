@@ -177,13 +177,12 @@ def overlay(config: Config, preset: str, part: Part, user: Mapping[str, Any]) ->
 
     if preset not in config.presets:
         raise ValueError(f"no preset {preset!r}{nearest(preset, config.presets)}")
-    entry: dict[str, Any] = {"models": preset, "settings": {"frames": _frames(config, part)}}
+    entry: dict[str, Any] = {"models": preset, "settings": {"frames": _frames(config, part), "run": {"n_pids": 1}}}
     if preset in config.segment.decided_as:
         other = config.segment.decided_as[preset]
         own = settings_of(config, other).model_dump(mode="json", include=set(DECIDING))
-        run = settings_of(config, other).run.model_dump(mode="json", include={"threads"})
         entry["selector"] = config.datasets[other].selector.model_dump(mode="json")
-        entry["settings"] |= {**own, "run": run}
+        entry["settings"] |= own
     return merge(user, {"datasets": {DATASET: entry}})
 
 

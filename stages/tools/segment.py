@@ -60,16 +60,17 @@ def run(arguments: argparse.Namespace) -> int:
         config, over = configured(arguments.preset, part, user)
         formats = formats_of(arguments.format or config.segment.formats)
         preset = config.datasets[request.DATASET].models
-        videos = request.asked_of(paths, sentences, part, preset)
-        sources = {video.id: checks.opened(video, part) for video in videos}
         checks.check_out(config, out)
+        videos = request.asked_of(paths, sentences, part, preset)
+        sources, wrong = checks.sources_of(videos, part)
+        videos = [video for video in videos if video.id in sources]
         tell_preset(config, preset)
         with alone(Path(config.datasets[request.DATASET].root)) as lock:
             models.ensure(config, preset, models.needed(config, request.DATASET), yes=arguments.yes)
             request.write_request(Path(config.datasets[request.DATASET].root), videos, part)
             with Progress("segment", 1.0, often=1.0) as progress:
                 answer(config, over, progress, lock)
-                return deliver(config, videos, sources, part, formats, out, progress)
+                return deliver(config, videos, sources, part, formats, out, wrong, progress)
 
 
 # ---------------------------------------------------------------- what is asked for
@@ -163,9 +164,14 @@ def deliver(
     part: "Part",
     formats: Sequence[str],
     out: Path,
+    wrong: Sequence[str],
     progress: "Progress",
 ) -> int:
-    """Writes the outputs of every video that has answers, then says what was found and where it is."""
+    """Writes the outputs of every video that has answers, then says what was found and where it is.
+
+    Args:
+        wrong: what is wrong with other videos.
+    """
     from stages.core.config.loading import settings_of
     from stages.core.state.graph import Layout
     from stages.delivery.writing import write
@@ -173,7 +179,7 @@ def deliver(
 
     layout = Layout.of(config, request.DATASET, request.SPLIT)
     render = settings_of(config, request.DATASET).render
-    lines, wrong, left = [], [], 1.0 - progress.done
+    lines, wrong, left = [], list(wrong), 1.0 - progress.done
     for video in videos:
         failed = answers.failures(layout, video)
         wrong += [f"{video.path}: {reason}" for reason in dict.fromkeys(failed.values())]

@@ -106,6 +106,15 @@ def test_a_part_that_holds_nothing_is_refused(videos: Path) -> None:
         checks.opened(asked, Part(None, None, 100, None))
 
 
+def test_of_several_videos_the_others_go_on(videos: Path) -> None:
+    (videos / "more/bad.mp4").write_bytes(b"no video")
+    asked = request.asked_of([videos / "more"], {}, WHOLE, "micro")
+    sources, wrong = checks.sources_of(asked, WHOLE)
+    assert len(sources) == 2 and len(wrong) == 1 and "bad.mp4" in wrong[0]
+    with pytest.raises(ValueError, match="bad"):
+        checks.sources_of([one for one in asked if one.name == "bad"], WHOLE)
+
+
 def test_outputs_go_nowhere_that_is_taken(videos: Path, tmp_path: Path) -> None:
     config = make_config(tmp_path)
     checks.check_out(config, tmp_path / "found/new")
