@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Models and data are local files: nothing in a run may reach for the network by itself.
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install demo tables test lint format schema lock clean
+.PHONY: help install demo tables test lint format docs schema lock clean
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /make \1 — /p' Makefile
@@ -40,6 +40,9 @@ format: $(READY) ## format the code
 	ruff format .
 	ruff check --fix .
 	snakefmt Snakefile workflow/rules
+
+docs: $(READY) ## build the documentation as a site: site/html/index.html
+	python docs/build_site.py
 
 schema: $(READY) ## write workflow/schemas/config.schema.json from the config models
 	referee write-schema

@@ -20,7 +20,6 @@ from stages.core.trackers import TRACKERS, Run, Tracker, Writer
 
 log = logging.getLogger(__name__)
 FILE = "trackers.json"
-KEY = "run.experiment_trackers"
 TITLE = 4  # last parts of the folder's path: mevis/train/selector/sola-0
 
 Line = Mapping[str, Any]
@@ -32,7 +31,7 @@ def require_installed(names: Sequence[str]) -> None:
         spec = find_spec(tracker.package)
         if spec is None or spec.origin is None:  # a folder of that name, as wandb's own, is not the package
             raise ValueError(
-                f"experiment tracker {tracker.name} is not installed: pip install {tracker.package}, or take it out of {KEY}"
+                f"experiment tracker {tracker.name} is not installed: pip install {tracker.package}, or take it out of run.experiment_trackers"
             )
 
 
@@ -104,7 +103,7 @@ class Experiment:
         except Exception as error:
             if run.id is None:
                 raise ValueError(
-                    f"experiment tracker {tracker.name}: {error}; fix it, or take it out of {KEY}"
+                    f"experiment tracker {tracker.name}: {error}; fix it, or take it out of run.experiment_trackers"
                 ) from error
             self._give_up(tracker.name, error)
             return
