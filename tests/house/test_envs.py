@@ -38,7 +38,7 @@ def locked() -> dict[str, str]:
 
 
 def test_there_is_an_extra_for_each_kind_of_user() -> None:
-    assert {"cpu", "gpu", "dev", "slurm", "groundingdino", "bench", "docs"} == set(LOCKED)
+    assert {"cpu", "gpu", "dev", "slurm", "cluster", "groundingdino", "bench", "docs"} == set(LOCKED)
     asked = re.findall(r"--extra (\w+)", (ROOT / "Makefile").read_text(encoding="utf-8"))
     assert sorted(asked) == sorted(LOCKED), "what `make lock` pins"
 
