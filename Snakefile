@@ -3,6 +3,7 @@
 from snakemake.utils import min_version
 
 from workflow.console import shorten
+from workflow.start import start
 
 min_version("9.20")
 
@@ -40,6 +41,11 @@ rule help:
         lines=HELP,
     shell:
         "printf '%s\n' {params.lines:q} | tee {log}"
+
+
+# In the head of a run alone: jobs on a cluster run without hooks.
+onstart:
+    start(workflow)
 
 
 shorten(workflow, ["collect", "help"], TARGETS + COMPARISONS + REPORTS, EXAMPLE, NEEDS)

@@ -43,6 +43,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "report": "stages.tools.report",
         "check-dataset": "stages.tools.check_dataset",
         "check-submission": "stages.tools.check_submission",
+        "check-profile": "stages.tools.check_profile",
         "export-predictions": "stages.tools.export_predictions",
         "import-predictions": "stages.tools.import_predictions",
         "ensemble-predictions": "stages.tools.ensemble_predictions",

@@ -19,6 +19,7 @@ from snakemake_interface_executor_plugins.settings import ExecMode
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from stages.core.config.loading import nearest
+from stages.core.run.leader import explain_lock
 from stages.core.run.progress import NOTES
 
 HANDLER = "DefaultStreamHandler"
@@ -80,6 +81,8 @@ class ShortFormatter(DefaultFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         event = get_event(record)
+        if "Directory cannot be locked" in str(record.msg):
+            return explain_lock()
         if event is None:
             text = str(record.msg or "")
             return "" if text.startswith(CHATTER) else text

@@ -18,6 +18,7 @@ from stages.core.config.loading import (
 from stages.core.config.model import roles
 from stages.core.config.resolved import save_config
 from stages.core.digests import digest
+from stages.core.run.needs import NEEDS
 from stages.core.state.failures import failed_videos
 from stages.core.state.graph import STAGES, Layout
 from stages.core.state.marks import refuse_foreign
@@ -74,29 +75,6 @@ SPLIT = f"{CACHE}/{{dataset}}/{{split}}"
 SHARD = f"{SPLIT}/shards/{{task}}/{{pid}}-of-{{n}}"
 VERIFIED = f"{SPLIT}/done/{{task}}.json"
 LOGS = f"{SPLIT}/logs"
-
-# Memory in MB and minutes of a job's first attempt, for a shard of MeViS on one GPU; a retry gets as much again.
-# A job that runs out of time goes on where it stopped.
-NEEDS = {
-    "make_shapes": (4000, 60),
-    "fetch_weights": (8000, 240),
-    "collect": (4000, 60),
-    "extract_frames": (8000, 240),
-    "generate_prompts": (24000, 480),
-    "build_tracks": (32000, 720),
-    "encode_text": (16000, 60),
-    "train_selector": (64000, 1440),
-    "train_seg": (64000, 1440),
-    "score_tracks": (16000, 120),
-    "gather_evidence": (32000, 480),
-    "fit_fusion": (16000, 120),
-    "rerank_tracks": (8000, 60),
-    "evaluate": (16000, 240),
-    "render_predictions": (16000, 480),
-    "assemble": (8000, 120),
-    "report": (16000, 240),
-    "compare": (32000, 480),
-}
 
 # The flags of every per-video stage; a shard's state is undeclared, see "State" in docs/architecture.md.
 # Through the environment: in a rule's text or params, any change of the config would rerun every rule.

@@ -1,0 +1,180 @@
+"""The whole pipeline through a real Slurm: jobs cancelled, requeued, preempted, the head killed; every file as on one machine.
+
+Minutes long, and root's business: `make test-slurm`. Elsewhere it is skipped, and says why.
+"""
+
+import filecmp
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.slurm import Slurm, lacking, one_node
+from support.workspace import make_workspace, overlay, snakemake
+
+ASKED = "REFEREE_TEST_SLURM" in os.environ
+WHY_NOT = lacking() if ASKED else "the tests on a real Slurm take minutes: make test-slurm"
+pytestmark = [pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT), pytest.mark.timeout(3600)]
+
+TARGET, FRAMES = "results/tiny/valid_u", "results/cache/tiny/valid/done/extract_frames.json"
+STATE = ("frames", "prompts", "tracks", "text", "scores", "evidence", "decisions", "evaluation", "render")
+QUICK = ("--latency-wait", "20")
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    with one_node(tmp_path_factory.mktemp("slurm")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a run on this machine alone leaves."""
+    place = workspace(tmp_path_factory.mktemp("local"))
+    done = snakemake(place, TARGET)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-20000:]
+    return place
+
+
+def workspace(place: Path) -> Path:
+    make_workspace(place)
+    overlay(place, "tiny.yaml", {"run": {"n_pids": 2}}, root=str(place / "data/tiny"))
+    return place
+
+
+def run(place: Path, slurm: Slurm, profile: str, target: str, *flags: str) -> subprocess.Popen[str]:
+    """The head of a run; what it says is in <place>/head.log."""
+    command = [sys.executable, "-m", "snakemake", "--workflow-profile", f"workflow/profiles/{profile}", *QUICK, *flags]
+    paths = f"{Path(sys.executable).parent}:{slurm.environment['PATH']}"
+    environment = slurm.environment | {"PATH": paths, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    with (place / "head.log").open("a") as log:
+        return subprocess.Popen(
+            [*command, "--configfile", "tiny.yaml", "--", target],
+            cwd=place, env=environment, stdout=log, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+
+
+def wait_for_job(slurm: Slurm, head: subprocess.Popen[str], rule: str) -> str:
+    """The id of a job of a rule, once it runs and its stage has begun."""
+    while head.poll() is None:
+        for job, comment in slurm.jobs("running").items():
+            if comment.startswith(f"rule_{rule}"):
+                return job
+        time.sleep(0.5)
+    raise AssertionError(f"the run ended before a job of {rule} ran")
+
+
+def wait(slurm: Slurm, head: subprocess.Popen[str], place: Path) -> str:
+    """What the head of a run said, once it has ended well. Requeued jobs, which Slurm holds back for two minutes, are let go."""
+    while head.poll() is None:
+        held = slurm.ask("squeue", "--noheader", "--array", "--states=pending", "--format=%i|%r").splitlines()
+        for job in (row.split("|")[0] for row in held if row.endswith("|BeginTime")):
+            subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], env=slurm.environment, check=False)
+        time.sleep(2)
+    text = (place / "head.log").read_text()
+    assert head.returncode == 0, text[-10000:]
+    return text
+
+
+def assert_same(place: Path, local: Path) -> None:
+    """Every file of the cache and of the results, byte for byte."""
+    for split in ("train", "valid_u"):
+        for folder in STATE:
+            cache = Path("results/cache/tiny", split, folder)
+            assert_same_files(place / cache, local / cache)
+    for folder in ("predictions", "overlays"):
+        assert_same_files(place / TARGET / folder, local / TARGET / folder)
+    for name in ("metrics.json", "per_expression.csv", "submission.zip"):
+        assert (place / TARGET / name).read_bytes() == (local / TARGET / name).read_bytes(), name
+
+
+def assert_same_files(left: Path, right: Path) -> None:
+    names = sorted(str(path.relative_to(right)) for path in right.rglob("*") if path.is_file())
+    assert names == sorted(str(path.relative_to(left)) for path in left.rglob("*") if path.is_file())
+    _, different, errors = filecmp.cmpfiles(left, right, names, shallow=False)
+    assert not different and not errors, (left, different, errors)
+
+
+def test_a_run_whose_jobs_are_cancelled_and_requeued(tmp_path: Path, slurm: Slurm, local: Path) -> None:
+    place = workspace(tmp_path)
+    head = run(place, slurm, "slurm", TARGET)
+    cancelled = wait_for_job(slurm, head, "generate_prompts")
+    slurm.ask("scancel", cancelled)
+    requeued = wait_for_job(slurm, head, "build_tracks")
+    slurm.ask("scontrol", "requeue", requeued)
+    text = wait(slurm, head, place)
+    assert "accounting is off here" in text and f"external_jobid: {cancelled}" in text
+    assert re.search(r"Group job rerank", text), "short shards wait in the queue together"
+    assert_same(place, local)
+
+
+def test_a_run_whose_jobs_are_preempted(tmp_path: Path, slurm: Slurm, local: Path) -> None:
+    """A job of a partition that goes first takes the node: all others get SIGTERM, then SIGKILL, and go back into the queue."""
+    place = workspace(tmp_path)
+    head = run(place, slurm, "slurm-gres", TARGET)
+    wait_for_job(slurm, head, "build_tracks")
+    urgent = ["sbatch", "--parsable", "--partition=urgent", "--ntasks=4", "--mem=1000", f"--output={tmp_path}/urgent"]
+    number = slurm.ask(*urgent, "--wrap", "sleep 2")
+    while slurm.ask("squeue", "--noheader", "--states=all", f"--jobs={number}", "--format=%T") != "COMPLETED":
+        time.sleep(0.5)
+    requeued = slurm.ask("squeue", "--noheader", "--array", "--states=pending", "--format=%i|%r")
+    assert "BeginTime" in requeued, "jobs that were ended wait in the queue again"
+    wait(slurm, head, place)
+    assert_same(place, local)
+
+
+def test_a_head_that_is_killed_leaves_jobs_that_the_next_one_names(tmp_path: Path, slurm: Slurm) -> None:
+    place = workspace(tmp_path)
+    head = run(place, slurm, "slurm", FRAMES)
+    while not slurm.jobs("running", "pending"):
+        assert head.poll() is None, (place / "head.log").read_text()
+        time.sleep(0.2)
+    head.kill()
+    head.wait()
+    again = run(place, slurm, "slurm", FRAMES)
+    assert again.wait() == 1
+    text = (place / "head.log").read_text()
+    assert f"locked by a run that was killed, process {head.pid}" in text and "`referee run --unlock`" in text
+    assert snakemake(place, "--unlock", cores=1).returncode == 0
+    name = json.loads((place / ".snakemake/referee_run.json").read_text())["slurm"]
+    left = slurm.jobs("running", "pending")
+    (place / "head.log").write_text("")
+    last = run(place, slurm, "slurm", FRAMES)
+    text = wait(slurm, last, place)
+    assert not left or f"`scancel --name {name}`" in text
+    assert (place / FRAMES).is_file()
+
+
+def test_jobs_that_no_node_can_run_are_named_before_the_first_one(tmp_path: Path, slurm: Slurm) -> None:
+    place = workspace(tmp_path)
+    flags = ["--set-resources", "extract_frames:mem_mb=900000"]
+    head = run(place, slurm, "slurm", FRAMES, *flags)
+    assert head.wait() == 1
+    text = (place / "head.log").read_text()
+    assert "extract_frames asks for mem_mb=900000, and no node of partition gpu gives more than 200000" in text
+    assert "Traceback" not in text and not slurm.jobs("running", "pending")
+
+
+def test_any_submit_command_serves(tmp_path: Path, slurm: Slurm) -> None:
+    place = workspace(tmp_path)
+    head = run(place, slurm, "generic", FRAMES)
+    wait(slurm, head, place)
+    assert (place / FRAMES).is_file()
+
+
+def test_ctrl_c_takes_the_jobs_along(tmp_path: Path, slurm: Slurm) -> None:
+    place = workspace(tmp_path)
+    head = run(place, slurm, "slurm", FRAMES)
+    wait_for_job(slurm, head, "extract_frames")
+    head.send_signal(signal.SIGINT)
+    assert head.wait() != 0
+    end = time.monotonic() + 60
+    while slurm.jobs("running", "pending") and time.monotonic() < end:
+        time.sleep(0.5)
+    assert not slurm.jobs("running", "pending")
