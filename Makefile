@@ -8,10 +8,10 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Models and data are local files: nothing in a run may reach for the network by itself.
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install demo tables test lint format docs schema lock clean
+.PHONY: help install demo tables test test-slurm lint format docs schema lock clean
 
 help:
-	@sed -n 's/^\([a-z]*\):.*## /make \1 — /p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /make \1 — /p' Makefile
 
 install: $(READY) ## set up .venv from requirements.lock
 
@@ -33,6 +33,11 @@ tables: $(READY) ## train, compare, and write the tables of docs/results.md
 test: $(READY) ## run everything that CI runs
 	python -m pytest --numprocesses logical --maxprocesses 2 --dist loadfile --no-loadscope-reorder
 
+# Root's business, on Debian; elsewhere the tests are skipped, and say why.
+test-slurm: $(READY) ## run the pipeline through a real Slurm of one node, which is installed first
+	command -v slurmctld munged > /dev/null || (apt-get update && apt-get install --yes --no-install-recommends slurm-wlm munge) || true
+	REFEREE_TEST_SLURM=1 python -m pytest tests/cluster/test_slurm.py -rs
+
 lint: $(READY) ## formatters, linters and the type checker
 	python -m pytest tests/house/test_house.py
 
@@ -48,7 +53,7 @@ schema: $(READY) ## write workflow/schemas/config.schema.json from the config mo
 	referee write-schema
 
 lock: ## write requirements.lock anew from pyproject.toml (needs uv, and torch for sam2's metadata)
-	SAM2_BUILD_CUDA=0 uv pip compile --extra cpu --extra gpu --extra slurm --extra groundingdino --extra dev --extra bench \
+	SAM2_BUILD_CUDA=0 uv pip compile --extra cpu --extra gpu --extra slurm --extra cluster --extra groundingdino --extra dev --extra bench \
 	  --extra docs --no-header --no-build-isolation-package sam2 \
 	  --python-version 3.11 --output-file requirements.lock pyproject.toml
 
