@@ -30,12 +30,12 @@ def check(rle: Rle) -> Rle:
             encoding's, the last run is cut, a run is negative, or the runs do not add up to the size.
     """
     height, width = _check_size(rle["size"])
-    runs = _runs(rle["counts"])
-    if runs.min() < 0:
-        raise ValueError(f"RLE of size {rle['size']}: run {int(np.argmax(runs < 0))} is negative; restore the mask")
-    if runs.sum() != height * width:
+    lengths = runs(rle["counts"])
+    if lengths.min() < 0:
+        raise ValueError(f"RLE of size {rle['size']}: run {int(np.argmax(lengths < 0))} is negative; restore the mask")
+    if lengths.sum() != height * width:
         raise ValueError(
-            f"RLE of size {rle['size']}: its runs hold {runs.sum()} pixels instead of {height * width}; restore the mask"
+            f"RLE of size {rle['size']}: its runs hold {lengths.sum()} pixels instead of {height * width}; restore the mask"
         )
     return rle
 
@@ -49,7 +49,7 @@ def _check_size(size: tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
-def _runs(counts: str) -> NDArray[np.int64]:
+def runs(counts: str) -> NDArray[np.int64]:
     """Lengths of the runs that COCO's compressed counts spell (rleFrString of maskApi.c).
 
     A run is a number of base-32 digits, lowest first, in characters from "0": bit 5 says that another digit
@@ -67,11 +67,11 @@ def _runs(counts: str) -> NDArray[np.int64]:
         raise ValueError(f"RLE counts hold a run of more than {DIGITS} digits; restore the mask")
     starts = ends - lengths + 1
     place = np.arange(len(codes)) - np.repeat(starts, lengths)
-    runs: NDArray[np.int64] = np.add.reduceat((codes & 31) << (5 * place), starts)
-    runs -= np.where(codes[ends] & 16, np.int64(1) << (5 * lengths), 0)
-    runs[1::2] = np.cumsum(runs[1::2])
-    runs[2::2] = np.cumsum(runs[2::2])
-    return runs
+    found: NDArray[np.int64] = np.add.reduceat((codes & 31) << (5 * place), starts)
+    found -= np.where(codes[ends] & 16, np.int64(1) << (5 * lengths), 0)
+    found[1::2] = np.cumsum(found[1::2])
+    found[2::2] = np.cumsum(found[2::2])
+    return found
 
 
 def from_runs(runs: Sequence[int], size: tuple[int, int]) -> Rle:
