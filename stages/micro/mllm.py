@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.micro.tokenizer import CHAT_TEMPLATE, qwen_tokenizer
+from stages.micro.tokenizer import CHAT_TEMPLATE, SENTENCE_FIRST, qwen_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, Qwen3VLConfig, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
@@ -31,6 +31,7 @@ class Shape:
         initializer_range: at the usual 0.02 every answer of a tiny model is 50:50 whatever the image.
         patch: side of a patch in pixels; MERGE² of them are one token.
         tokens: words that are one token each beside the tokenizer's own, behind those.
+        template: of chats.
     """
 
     hidden: int
@@ -52,6 +53,7 @@ class Shape:
     initializer_range: float
     patch: int = PATCH
     tokens: tuple[str, ...] = ()
+    template: str = CHAT_TEMPLATE
 
 
 RANDOM = Shape(
@@ -99,6 +101,7 @@ SEG = replace(
     pixels=(64 * 64, 160 * 160),
     patch=8,
     tokens=("[SEG]", *(f"Clip_{k}" for k in range(1, CLIPS + 1)), "Please segment"),
+    template=SENTENCE_FIRST,
 )
 
 
@@ -197,5 +200,5 @@ def _processor(shape: Shape, tokenizer: "PreTrainedTokenizerBase") -> "Qwen3VLPr
         image_processor=Qwen2VLImageProcessor(size=dict(size), **patches, **norm),
         tokenizer=tokenizer,
         video_processor=Qwen3VLVideoProcessor(size=dict(size), **patches, **norm),
-        chat_template=CHAT_TEMPLATE,
+        chat_template=shape.template,
     )

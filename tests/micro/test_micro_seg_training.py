@@ -1,5 +1,7 @@
 """The embedded [SEG] model's training: its batches, its arithmetic against the pipeline's, exact resume, its folder."""
 
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from support.kernel import same, train_and_die
 
 from stages.micro.training.seg import evaluate
@@ -17,8 +20,17 @@ from stages.micro.training.seg.phrases import fits, looks_of, noun_phrases
 from stages.micro.training.seg.recipe import Recipe
 from stages.micro.training.seg.scenes import Scene, endless_scene
 from stages.micro.training.seg.store import save_seg_model
-from stages.micro.training.seg.training import SegTraining, click_loss, frozen_sam2, quality_loss, untrained
+from stages.micro.training.seg.training import (
+    SegTraining,
+    attentions_of,
+    click_loss,
+    frozen_sam2,
+    places,
+    quality_loss,
+    untrained,
+)
 from stages.prompting.seg.checkpoint.loading import text_hidden_fcs
+from stages.prompting.seg.checkpoint.sam2_inside import is_cross_attention
 from stages.prompting.seg.decoding import decode, frame_features, model_pixels
 from stages.training.checkpoint import read
 from stages.training.clock import Clock, Length
@@ -26,7 +38,7 @@ from stages.training.loop import train
 from stages.worlds.shapes.meaning import Looks
 
 SMALL = replace(Recipe(), frames=4, videos=(1, 1), sentences=(2, 3), points=32, window=4, fresh=0.0)
-ANSWER = "Clip_1 [SEG], Clip_2 [SEG], Clip_3 [SEG], Clip_4 [SEG]."
+ANSWER = "Clip_1 [SEG], Clip_2 [SEG]."
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +87,7 @@ def test_noun_phrases_refer_to_all_that_they_fit(scenes: Path) -> None:
     assert not fits(scene.looks_O4[0], Looks(colour="red" if whole[0].colour != "red" else "blue"))
 
 
-@pytest.mark.parametrize("progress", [0.0, 0.2, 0.9])
+@pytest.mark.parametrize("progress", [0.0, 0.2, 0.4, 0.9])
 def test_a_batch_depends_on_seed_step_and_progress_alone(scenes: Path, progress: float) -> None:
     one, again = (Batches(SMALL, 0, scenes)(3, progress) for _ in range(2))
     other = Batches(SMALL, 0, scenes)(4, progress)
@@ -87,21 +99,29 @@ def test_a_batch_depends_on_seed_step_and_progress_alone(scenes: Path, progress:
         }
 
     assert same(state(one), state(again)) and not same(state(one), state(other))
+    shown = one.shown_VK.unflatten(1, (one.images_VIHW3.shape[1], -1))
+    for v, i, j in (shown > 0).nonzero().tolist():
+        x, y = one.middles_VIO2[v, i, shown[v, i, j] - 1].tolist()
+        assert 0 < x < 1 and 0 < y < 1
     assert one.shown_VK.shape[1] * 256 == one.images_VIHW3[0, ..., 0].numel()
 
 
 def test_a_batch_asks_and_points_at_what_is_there(scenes: Path) -> None:
     batch = Batches(SMALL, 0, scenes)(0, 0.9)
     requests = Requests()
-    assert batch.seg_RN.shape == (3, 4)
+    assert batch.seg_RN.shape == (3, 2)
     assert bool((batch.ids_RL.gather(1, batch.seg_RN) == requests.seg_id).all())
     for m in range(len(batch.row_D)):
         row_K = batch.pointed_DK[m]
         assert float(row_K.sum()) == pytest.approx(1.0, abs=1e-5) or not row_K.any()
-        cells = len(row_K) // 8
+        cells = len(row_K) // 4
         clip = int(batch.clip_D[m])
         assert not row_K[: 2 * clip * cells].any() and not row_K[2 * (clip + 1) * cells :].any()
         assert bool(row_K.any()) == bool((~batch.places_DS3[m].isnan()).any())
+        shows_K = batch.shows_RK[batch.row_D[m]]
+        assert set(shows_K.tolist()) <= {-1, 0, 1} and bool(
+            (row_K[shows_K == 1] > 0).sum() == ((shows_K == 1) & (row_K > 0)).sum()
+        )
 
 
 # ---------------------------------------------------------------- the same as the pipeline
@@ -116,7 +136,10 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any, Path]:
     head = text_hidden_fcs(128, 256)
     for parameter in [*mllm.parameters(), *head.parameters()]:
         parameter.data = parameter.data.half().float()
-    save_seg_model(mllm, head, frozen_sam2().sam_mask_decoder, processor, folder)
+    attentions = attentions_of(frozen_sam2().sam_mask_decoder)
+    for parameter in attentions.parameters():
+        parameter.data = parameter.data / 2
+    save_seg_model(mllm, head, {name.replace("/", "."): part for name, part in attentions.items()}, processor, folder)
     return mllm, processor.tokenizer, folder
 
 
@@ -125,14 +148,15 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any, Path]:
 def test_many_videos_at_once_are_as_the_pipeline_has_them(stored: tuple[Any, Any, Path], size: tuple[int, int]) -> None:
     mllm, tokenizer, folder = stored
     model = evaluate.load_model(folder)
-    images = np.random.default_rng(0).integers(0, 256, (2, 8, *size, 3), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (2, 4, *size, 3), dtype=np.uint8)
     texts = ["the red star that moves to the left", "two circles"]
     requests = Requests()
-    rows = [requests.behind(text, 4)[0] for text in texts] * 2
-    width = max(map(len, rows))
-    ids = torch.tensor([row + [requests.pad_id] * (width - len(row)) for row in rows])
-    places = (ids == requests.seg_id).nonzero()[:, 1].view(-1, 4)
-    read_all = Reader(mllm, tokenizer).read(torch.from_numpy(images), ids)
+    rows = [requests.whole(text, 2, *size) for text in texts] * 2
+    width = max(len(row) for row, _, _ in rows)
+    ids = torch.tensor([row + [requests.pad_id] * (width - len(row)) for row, _, _ in rows])
+    places = (ids == requests.seg_id).nonzero()[:, 1].view(-1, 2)
+    begins = torch.tensor([begin for _, begin, _ in rows])
+    read_all = Reader(mllm, tokenizer).read(torch.from_numpy(images), ids, begins)
     mine = read_all.state_RLD[torch.arange(4)[:, None], places]
     for v in range(2):
         theirs = model.states(model.encode(list(images[v])), [VARIANT.request(text) for text in texts], [ANSWER] * 2)
@@ -144,6 +168,20 @@ def test_many_videos_at_once_are_as_the_pipeline_has_them(stored: tuple[Any, Any
         features = frame_features(model.sam2, model_pixels(images[0, frame], model.sam2))
         alone = decode(model.sam2, features, tokens[m : m + 1], "forced")
         assert float((alone.logits_Bhw[0] - many.logits_Mhw[m]).abs().max()) <= 1e-4
+
+
+def test_a_checkpoint_holds_the_decoders_cross_attention_alone(stored: tuple[Any, Any, Path], tmp_path: Path) -> None:
+    """The rest of the mask decoder is SAM2's own; one missing tensor is not."""
+    model = evaluate.load_model(stored[2])
+    own, tuned = frozen_sam2().sam_mask_decoder.state_dict(), model.sam2.sam_mask_decoder.state_dict()
+    assert all(torch.equal(tensor, own[name]) or is_cross_attention(name) for name, tensor in tuned.items())
+    assert any(is_cross_attention(name) and not torch.equal(tensor, own[name]) for name, tensor in tuned.items())
+    folder = shutil.copytree(stored[2], tmp_path / "partial")
+    tensors = load_file(folder / "model.safetensors")
+    lost = next(name for name in tensors if name.startswith("sam_mask_decoder_attention.transformer.layers.1."))
+    save_file({name: tensor for name, tensor in tensors.items() if name != lost}, folder / "model.safetensors")
+    with pytest.raises(ValueError, match=re.escape(lost)):
+        evaluate.load_model(folder)
 
 
 def test_figures_of_a_stored_model(stored: tuple[Any, Any, Path]) -> None:
@@ -166,6 +204,16 @@ def test_quality_is_compared_with_the_truth() -> None:
     assert float(iou) == 1.0 and float(error) == pytest.approx(0.25)
 
 
+def test_places_begin_as_clicks_on_them() -> None:
+    """From the channels that are left, distances between places are those between SAM2's clicks."""
+    sam2 = frozen_sam2()
+    few_PD = places(sam2, 20, 128)[[0, 10 * 20 + 10, 19]]
+    share_P2 = (torch.tensor([[0.0, 0.0], [10.0, 10.0], [19.0, 0.0]]) + 0.5) / 20
+    whole_PC = sam2.sam_prompt_encoder.pe_layer._pe_encoding(share_P2)
+    few, whole = torch.pdist(few_PD), torch.pdist(whole_PC)
+    assert torch.allclose(few / few[0], whole / whole[0], rtol=0.01)
+
+
 def test_a_click_is_what_the_prompt_encoder_makes_of_it() -> None:
     sam2 = frozen_sam2()
     points = (torch.tensor([[[31.5, 63.5]]]), torch.ones(1, 1, dtype=torch.int32))
@@ -185,7 +233,7 @@ def test_a_step_trains_the_mllm_and_the_decoder_alone(scenes: Path, tunes: bool)
     before = {name: tensor.clone() for name, tensor in training.sam2.state_dict().items()}
     values = training.step(Clock(100), 0.9)
     changed = {name for name, tensor in training.sam2.state_dict().items() if not torch.equal(tensor, before[name])}
-    assert bool(changed) == tunes and all(name.startswith("sam_mask_decoder.") for name in changed)
+    assert bool(changed) == tunes and all("_attn_" in name for name in changed)
     assert values["all.mask"] > 0 and np.isfinite(list(values.values())).all()
     assert all(p.grad is None for p in training.sam2.image_encoder.parameters())
 
@@ -201,7 +249,7 @@ def test_a_killed_training_ends_in_the_same_bytes(
     scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stages.training.loop.CHECKPOINT_SECONDS", 0.0)
-    recipe, length = replace(SMALL, vision_until=0.3, nouns_until=0.6), Length(steps=4)
+    recipe, length = replace(SMALL, vision_until=0.2, find_until=0.4, nouns_until=0.6), Length(steps=4)
     train(SegTraining(recipe, 0, scenes), length, tmp_path / "whole")
     train_and_die(SegTraining(recipe, 0, scenes), length, tmp_path / "parts", step=2)
     train(SegTraining(recipe, 0, scenes, length=length, workers=1), length, tmp_path / "parts", resume=True)

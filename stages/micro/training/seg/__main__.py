@@ -7,7 +7,7 @@
 Training writes checkpoint.pt (to resume from, exactly), curve.jsonl and tensorboard/, scenes/ (what was generated), the model's
 folder (config, tokenizer, image processor, model.safetensors in float16), scores.json and card.md. With --steps, equal seeds give
 equal weights on one machine. The model's entry in the config: family qwen3_vl, template published, state after_norm, decoder
-sam_mask_decoder (null with --decoder frozen), and prompts.seg.variant svac with clips 4, grid 1, tokens 4.
+sam_mask_decoder_attention (null with --decoder frozen), and prompts.seg.variant svac with clips 2, grid 1, tokens 2.
 
 On a GPU a step takes a small part of the time that its batch takes to make, so give --workers most of the machine's cores.
 """
@@ -23,7 +23,7 @@ from stages.training.command import Command, add_device_flags, build_parser, len
 if TYPE_CHECKING:
     from stages.micro.training.seg.training import SegTraining
 
-DEFAULT = Length(steps=6000)
+DEFAULT = Length(steps=2400)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--decoder",
         choices=["trained", "frozen"],
         default="trained",
-        help="whether SAM2's mask decoder is trained too, and stored (default: trained)",
+        help="whether the cross-attention of SAM2's mask decoder is trained too, and stored (default: trained)",
     )
     add_device_flags(parser)
     add("--scenes", type=int, default=20, help="held-out scenes to measure on (default: 20)")
@@ -75,8 +75,7 @@ def _finish(training: "SegTraining", clock: Clock, arguments: Namespace) -> dict
 
     assert training.averaged is not None
     model: Any = training.averaged.module
-    decoder = model["decoder"] if training.tunes_decoder else None
-    save_seg_model(model["mllm"], model["head"], decoder, training.processor, arguments.out)
+    save_seg_model(model["mllm"], model["head"], training.attentions(model), training.processor, arguments.out)
     figures = _measure(arguments.out, arguments)
     write_card(arguments.out, Path(__file__).with_name("card.md"), training, clock, rows_of(figures))
     return figures

@@ -1,7 +1,7 @@
 """A step's batch, ready for the model: a function of seed, step and progress, so that any process can make it.
 
-Legend: V videos, I images of each, N clips, R = V · S requests, L tokens of a request behind its images, F frames to decode in,
-D masks to decode, K = I · h · w image tokens of a video, H × W a frame, Q = 128 the side of SAM2's input.
+Legend: V videos, I images of each, N clips, R = V · S requests, L tokens of a request with its images and answer, F frames to
+decode in, D masks to decode, K = I · h · w image tokens of a video, H × W a frame, Q = 128 the side of SAM2's input.
 """
 
 from dataclasses import dataclass, fields
@@ -19,7 +19,8 @@ from stages.micro.mllm import MAX_TOKENS, SEG
 from stages.micro.tokenizer import qwen_tokenizer
 from stages.micro.training.mllm.scenes import Scenes
 from stages.micro.training.sam2.clips import in_light
-from stages.micro.training.seg.cells import centres_of, middle_of, shares_of, shown_objects
+from stages.micro.training.seg.cells import centres_of, middle_of, middles_of, shares_of, shown_objects
+from stages.micro.training.seg.forward import images_in_words
 from stages.micro.training.seg.phrases import asked, noun_phrases
 from stages.micro.training.seg.recipe import CLIPS, SHOWN, Recipe, Stage
 from stages.micro.training.seg.scenes import Said, Scene, endless_scene
@@ -40,8 +41,12 @@ class Batch:
         stage: of the recipe.
         images_VIHW3: uint8, what the MLLM sees.
         shown_VK: 1 + object that each image token shows most of; 0 = background, −1 = unclear.
+        middles_VIO2: x and y of a pixel of each object near its middle, in shares of the frame; NaN where it cannot be seen.
         looks_VO4: of the objects; −1 = unknown, and for objects that a video does not have.
-        ids_RL: tokens of requests and answers, padded at the end.
+        ids_RL: tokens of requests, images and answers, padded at the end.
+        begin_R: where the images begin; stays on the host.
+        shows_RK: whether an image token shows what is asked for: 1, 0; −1 = hardly.
+        middle_RI2: x and y of a pixel of the target near its middle in each image, in shares of it; NaN where it is not one object.
         answer_R2: first and one past the last place of each answer.
         seg_RN: places of [SEG].
         frames_FQQ3: uint8, squashed as SAM2 sees them.
@@ -55,8 +60,12 @@ class Batch:
     stage: Stage
     images_VIHW3: Tensor
     shown_VK: Tensor
+    middles_VIO2: Tensor
     looks_VO4: Tensor
     ids_RL: Tensor
+    begin_R: Tensor
+    shows_RK: Tensor
+    middle_RI2: Tensor
     answer_R2: Tensor
     seg_RN: Tensor
     frames_FQQ3: Tensor
@@ -70,25 +79,29 @@ class Batch:
 
     def to(self, device: str) -> "Batch":
         held = {f.name: getattr(self, f.name) for f in fields(self)}
-        moved: dict[str, Any] = {name: x.to(device) if isinstance(x, Tensor) else x for name, x in held.items()}
+        moved: dict[str, Any] = {
+            name: x.to(device) if isinstance(x, Tensor) and name != "begin_R" else x for name, x in held.items()
+        }
         return Batch(**moved)
 
 
 class Requests:
-    """Requests and answers as the model's chat has them, behind the images."""
+    """Requests, images and answers as the model's chat has them: see SENTENCE_FIRST."""
 
     def __init__(self) -> None:
         self.tokenizer = qwen_tokenizer(MAX_TOKENS, SEG.tokens)
         self.seg_id: int = self.tokenizer.convert_tokens_to_ids("[SEG]")
         self.pad_id: int = self.tokenizer.pad_token_id
 
-    def behind(self, text: str, clips: int) -> tuple[list[int], int]:
-        """Tokens after the last image, and where the answer begins among them."""
+    def whole(self, text: str, clips: int, height: int, width: int) -> tuple[list[int], int, int]:
+        """Tokens, and where the images and the answer begin among them."""
         settings = ClipSettings(clips=clips, grid=1, tokens=clips)
         request = VARIANT.request(text).replace("<image>", "")
-        asked = self.tokenizer.encode(f"{request}<|im_end|>\n<|im_start|>assistant\n")
+        asked = self.tokenizer.encode(f"<|im_start|>user\n{request}")
+        images = self.tokenizer.encode(images_in_words(SHOWN * clips, height, width))
+        between = self.tokenizer.encode("<|im_end|>\n<|im_start|>assistant\n")
         answer = self.tokenizer.encode(VARIANT.answer(settings, plan_of(clips, 2 * clips)) + "<|im_end|>")
-        return [*asked, *answer], len(asked)
+        return [*asked, *images, *between, *answer], len(asked), len(asked) + len(images) + len(between)
 
 
 def plan_of(clips: int, n_frames: int) -> Plan:
@@ -162,7 +175,11 @@ class Making:
         self.images: list[NDArray[np.uint8]] = []
         self.shown: list[NDArray[np.int64]] = []
         self.looks: list[NDArray[np.int64]] = []
+        self.object_middles: list[NDArray[np.float32]] = []
         self.ids: list[list[int]] = []
+        self.begins: list[int] = []
+        self.shows: list[NDArray[np.int64]] = []
+        self.middles: list[NDArray[np.float32]] = []
         self.answers: list[tuple[int, int]] = []
         self.frames: list[NDArray[np.uint8]] = []
         self.decodes: list[tuple[int, int, int]] = []
@@ -183,6 +200,7 @@ class Making:
         self.images.append(frames_THW3[slots])
         self.shown.append(shown_objects(labels_THW[slots], len(scene.looks_O4)))
         self.looks.append(scene.looks_O4)
+        self.object_middles.append(middles_of(labels_THW[slots], len(scene.looks_O4)))
         if self.stage == "vision":
             return
         seen = [int(label) - 1 for label in np.unique(labels_THW[slots]) if label] or [0]
@@ -200,10 +218,15 @@ class Making:
         labels_THW: NDArray[np.uint8],
         where: dict[int, int],
     ) -> None:
-        ids, begin = self.requests.behind(said.text, self.clips)
+        ids, images_at, answer_at = self.requests.whole(said.text, self.clips, *labels_THW.shape[1:])
         self.ids.append(ids)
-        self.answers.append((begin, len(ids)))
+        self.begins.append(images_at)
+        self.answers.append((answer_at, len(ids)))
         target_THW = np.isin(labels_THW, np.asarray(said.referred) + 1)
+        self.shows.append(shown_objects(target_THW[list(plan.slots)].astype(np.uint8), 1))
+        self.middles.append(np.stack([middle_of_one(target_THW[t], labels_THW[t]) for t in plan.slots]))
+        if self.stage == "find":
+            return
         n = min(self.recipe.decodes[self.late], self.clips)
         for clip in np.sort(self.rng.choice(self.clips, n, replace=False)).tolist():
             shown = plan.slots[SHOWN * clip : SHOWN * (clip + 1)]
@@ -214,8 +237,7 @@ class Making:
                 self.frames.append(squashed(frames_THW3[frame]))
             self.decodes.append((len(self.ids) - 1, clip, where[frame]))
             self.truths.append(target_THW[frame])
-            one_object = len(np.unique(labels_THW[frame][target_THW[frame]])) == 1
-            self.clicks.append(middle_of(target_THW[frame]) if one_object else np.full(2, np.nan, np.float32))
+            self.clicks.append(middle_of_one(target_THW[frame], labels_THW[frame]))
             shares = np.zeros((len(plan.slots), *shares_of(target_THW[:1]).shape[1:]), np.float32)
             shares[SHOWN * clip : SHOWN * (clip + 1)] = shares_of(target_THW[list(shown)])
             self.pointed.append((shares.reshape(-1) / max(float(shares.sum()), 1e-6)).astype(np.float32))
@@ -223,9 +245,8 @@ class Making:
 
     def batch(self) -> Batch:
         most = max(map(len, self.looks))
-        looks_VO4 = np.full((len(self.looks), most, 4), -1, np.int64)
-        for row_O4, own in zip(looks_VO4, self.looks):
-            row_O4[: len(own)] = own
+        looks_VO4 = np.stack([_filled(own_O4, most, 0, -1) for own_O4 in self.looks])
+        middles_VIO2 = np.stack([_filled(own_IO2, most, 1, np.nan) for own_IO2 in self.object_middles])
         width = max(map(len, self.ids), default=0)
         padded = [ids + [self.requests.pad_id] * (width - len(ids)) for ids in self.ids]
         ids_RL = torch.tensor(padded, dtype=torch.int64).view(len(padded), width)
@@ -236,8 +257,12 @@ class Making:
             stage=self.stage,
             images_VIHW3=torch.from_numpy(images),
             shown_VK=torch.from_numpy(np.stack(self.shown)),
+            middles_VIO2=torch.from_numpy(middles_VIO2),
             looks_VO4=torch.from_numpy(looks_VO4),
             ids_RL=ids_RL,
+            begin_R=torch.tensor(self.begins, dtype=torch.int64),
+            shows_RK=torch.from_numpy(np.stack(self.shows) if self.shows else np.zeros((0, 1), np.int64)),
+            middle_RI2=torch.from_numpy(np.stack(self.middles) if self.middles else np.zeros((0, 1, 2), np.float32)),
             answer_R2=torch.tensor(self.answers, dtype=torch.int64).view(-1, 2),
             seg_RN=(ids_RL == self.requests.seg_id).nonzero()[:, 1].view(-1, self.clips),
             frames_FQQ3=torch.from_numpy(np.stack(self.frames) if self.frames else np.zeros((0, 1, 1, 3), np.uint8)),
@@ -249,6 +274,18 @@ class Making:
             places_DS3=torch.from_numpy(np.stack(self.places) if self.places else none[..., None]),
             click_D2=torch.from_numpy(np.stack(self.clicks) if self.clicks else none),
         )
+
+
+def _filled(own: NDArray[Any], count: int, axis: int, value: float) -> NDArray[Any]:
+    """With as many objects as the video that has most."""
+    widths = [(0, count - own.shape[axis] if k == axis else 0) for k in range(own.ndim)]
+    return np.pad(own, widths, constant_values=value)
+
+
+def middle_of_one(target_HW: NDArray[np.bool_], labels_HW: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """`middle_of` a target that is one object; else NaN."""
+    one_object = len(np.unique(labels_HW[target_HW])) == 1
+    return middle_of(target_HW) if one_object else np.full(2, np.nan, np.float32)
 
 
 def squashed(frame_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -41,6 +41,15 @@ def centres_of(mask_IHW: NDArray[np.bool_]) -> NDArray[np.float32]:
     return found
 
 
+def middles_of(labels_IHW: NDArray[np.uint8], count: int) -> NDArray[np.float32]:
+    """(I, O, 2) `middle_of` every object in every image; NaN where it cannot be seen."""
+    middles = np.full((len(labels_IHW), count, 2), np.nan, np.float32)
+    for own_O2, labels_HW in zip(middles, labels_IHW, strict=True):
+        for label in np.unique(labels_HW[labels_HW > 0]):
+            own_O2[label - 1] = middle_of(labels_HW == label)
+    return middles
+
+
 def middle_of(mask_HW: NDArray[np.bool_]) -> NDArray[np.float32]:
     """(2,) x and y, in shares of the image, of the mask's pixel that is nearest to its centre."""
     y, x = np.nonzero(mask_HW)

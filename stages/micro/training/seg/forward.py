@@ -3,9 +3,9 @@
 What `SegModel` computes video by video, sentence by sentence; its images are of one size, and its processor's arithmetic is
 written out, so that nothing is copied to the host and back.
 
-Legend: V videos, I images of each, P patches of an image, J = I · cells image tokens of a video, A tokens before requests,
-S requests of a video, R = V · S, L tokens of a request, N clips, D the MLLM's width, C = 256, F frames, M decoded masks,
-h × w logits.
+Legend: V videos, I images of each, P patches of an image, J = I · cells image tokens of a video, A tokens of its images with those
+around them, S requests of a video, R = V · S, L tokens of a request, its images and the answer, N clips, D the MLLM's width,
+C = 256, F frames, M decoded masks, h × w logits.
 """
 
 from dataclasses import dataclass
@@ -29,12 +29,12 @@ class Read:
     """
     Attributes:
         vision_VJD: image tokens as the vision tower gives them.
-        image_VJD: states of image tokens, after the last norm.
-        state_RLD: states of requests and answers, after the last norm.
+        image_RJD: states of image tokens, after the last norm.
+        state_RLD: states of all tokens, after the last norm.
     """
 
     vision_VJD: Tensor
-    image_VJD: Tensor
+    image_RJD: Tensor
     state_RLD: Tensor
 
 
@@ -103,6 +103,12 @@ def _places(visual: Any, grids_I3: Tensor) -> dict[str, Tensor]:
     return {"interp_indices": indices, "interp_weights": weights, "position_ids": positions}
 
 
+def images_in_words(images: int, height: int, width: int) -> str:
+    """What stands for images of one size in a text."""
+    pad = "<|image_pad|>" * (height * width // (SEG.patch * MERGE) ** 2)
+    return f"<|vision_start|>{pad}<|vision_end|>" * images
+
+
 class Reader:
     """Requests about videos, through the language model.
 
@@ -113,46 +119,47 @@ class Reader:
     def __init__(self, mllm: Any, tokenizer: Any) -> None:
         self.mllm, self.tokenizer = mllm, tokenizer
         self.image_id = mllm.config.image_token_id
-        self._before: dict[tuple[int, int, int], tuple[Tensor, Tensor, int]] = {}
+        self._offsets: dict[tuple[int, int, int], tuple[Tensor, int]] = {}
 
-    def before(self, images: int, height: int, width: int) -> tuple[Tensor, Tensor, int]:
-        """What comes before a request: ids (A,), positions (3, A), and the position that follows."""
+    def offsets(self, images: int, height: int, width: int) -> tuple[Tensor, int]:
+        """Positions (3, A) of images from where they begin, and the position that follows them."""
         key = (images, height, width)
-        if key not in self._before:
-            pad = "<|image_pad|>" * (height * width // (SEG.patch * MERGE) ** 2)
-            text = "<|im_start|>user\n" + f"<|vision_start|>{pad}<|vision_end|>" * images
-            ids_1A = torch.tensor([self.tokenizer.encode(text)])
+        if key not in self._offsets:
+            ids_1A = torch.tensor([self.tokenizer.encode(images_in_words(*key))])
             positions_31A, _ = self.mllm.model.get_rope_index(
                 input_ids=ids_1A,
                 mm_token_type_ids=(ids_1A == self.image_id).int(),
                 image_grid_thw=grids_of(images, height, width),
             )
-            device = self.mllm.device
-            following = int(positions_31A.max()) + 1
-            self._before[key] = ids_1A[0].to(device), positions_31A[:, 0].to(device), following
-        return self._before[key]
+            self._offsets[key] = positions_31A[:, 0], int(positions_31A.max()) + 1
+        return self._offsets[key]
 
-    def read(self, images_VIHW3: Tensor, ids_RL: Tensor) -> Read:
+    def positions(self, begin_R: Tensor, count: int, images: int, height: int, width: int) -> Tensor:
+        """(3, R, L) of requests whose images begin at begin_R, which is on the host; what pads them is after all else."""
+        offsets_3A, following = self.offsets(images, height, width)
+        rows = []
+        for begin in begin_R.tolist():
+            before_3B = torch.arange(begin).expand(3, -1)
+            behind_3C = begin + following + torch.arange(count - begin - offsets_3A.shape[1]).expand(3, -1)
+            rows.append(torch.cat([before_3B, begin + offsets_3A, behind_3C], 1))
+        return torch.stack(rows, 1).to(self.mllm.device)
+
+    def read(self, images_VIHW3: Tensor, ids_RL: Tensor, begin_R: Tensor) -> Read:
+        """
+        Args:
+            ids_RL: requests, images and answers, padded at the end, S for each video.
+            begin_R: where the images begin, on the host.
+        """
         v, i, height, width = images_VIHW3.shape[:4]
         features_VJD = features_of(self.mllm, images_VIHW3.flatten(0, 1)).reshape(v, -1, self.mllm.lm_head.in_features)
-        ids_A, positions_3A, following = self.before(i, height, width)
+        features_RJD = features_VJD.repeat_interleave(len(ids_RL) // v, 0)
         decoder = self.mllm.model.language_model
-        is_image_A = ids_A == self.image_id
-        embedded_VAD = decoder.embed_tokens(ids_A.masked_fill(is_image_A, 0)).expand(v, -1, -1)
-        embedded_VAD = embedded_VAD.masked_scatter(is_image_A[None, :, None].expand_as(embedded_VAD), features_VJD)
-        first = decoder(
-            inputs_embeds=embedded_VAD, position_ids=positions_3A[:, None].expand(-1, v, -1), use_cache=True
-        )
-        cache = first.past_key_values
-        cache.batch_repeat_interleave(len(ids_RL) // v)
-        steps_L = following + torch.arange(ids_RL.shape[1], device=ids_RL.device)
-        second = decoder(
-            inputs_embeds=decoder.embed_tokens(ids_RL),
-            position_ids=steps_L.expand(3, len(ids_RL), -1),
-            past_key_values=cache,
-            use_cache=True,
-        )
-        return Read(features_VJD, first.last_hidden_state[:, is_image_A], second.last_hidden_state)
+        is_image_RL = ids_RL == self.image_id
+        embedded_RLD = decoder.embed_tokens(ids_RL.masked_fill(is_image_RL, 0))
+        embedded_RLD = embedded_RLD.masked_scatter(is_image_RL[..., None], features_RJD)
+        positions_3RL = self.positions(begin_R, ids_RL.shape[1], i, height, width)
+        state_RLD = decoder(inputs_embeds=embedded_RLD, position_ids=positions_3RL, use_cache=False).last_hidden_state
+        return Read(features_VJD, state_RLD[is_image_RL].view_as(features_RJD), state_RLD)
 
 
 def decode_many(sam2: SAM2Base, frames_FQQ3: Tensor, frame_M: Tensor, token_MC: Tensor) -> Masks:

@@ -12,16 +12,17 @@ from stages.micro.training.sentences import ASPECT_WORDS
 
 
 class CellHeads(nn.Module):
-    """Reads from an image token whether it shows an object, and the words for its looks.
+    """Reads from an image token whether it shows an object, the words for its looks, and a prompt that means it to SAM2.
 
     Each aspect has a projection of its own, compared with the vectors of the words for it: so image tokens come to hold what
     words mean before a sentence is read.
     """
 
-    def __init__(self, hidden: int) -> None:
+    def __init__(self, hidden: int, prompt: int) -> None:
         super().__init__()
         self.aspects = nn.ModuleList(nn.Linear(hidden, hidden, bias=False) for _ in ASPECT_WORDS)
         self.object = nn.Linear(hidden, 1)
+        self.click = nn.Linear(hidden, prompt)
         self.scale = nn.Parameter(torch.tensor(10.0))
 
     def losses(
@@ -53,12 +54,28 @@ class CellHeads(nn.Module):
 
 
 class TargetHeads(nn.Module):
-    """Reads from a [SEG] which image tokens show what it means, and where that is in the shown frames."""
+    """Reads from an image token whether it shows what is asked for, and from a [SEG] which of them do and where that is."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
         self.query, self.key = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
+        self.shows = nn.Linear(hidden, 1)
         self.place = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 3 * SHOWN))
+
+    def showing(self, state_RKD: Tensor, shows_RK: Tensor, weight: float) -> tuple[Tensor, Tensor]:
+        """Cross-entropy of what each image token shows, and the F1 score of what is found.
+
+        Args:
+            shows_RK: 1, 0; −1 does not count.
+            weight: of those that do show it: they are few.
+        """
+        known_RK, shows_K = shows_RK >= 0, shows_RK[shows_RK >= 0] > 0
+        logits_K = self.shows(state_RKD)[..., 0][known_RK]
+        loss = functional.binary_cross_entropy_with_logits(
+            logits_K, shows_K.float(), pos_weight=torch.tensor(weight, device=logits_K.device)
+        )
+        hit = ((logits_K > 0) & shows_K).sum()
+        return loss, 2 * hit / ((logits_K > 0).sum() + shows_K.sum()).clamp(min=1)
 
     def pointing(self, state_MD: Tensor, image_MKD: Tensor, pointed_MK: Tensor) -> tuple[Tensor, Tensor]:
         """Cross-entropy over image tokens, and how often the best of them shows the target; of those that show it at all."""

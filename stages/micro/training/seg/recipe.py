@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-STAGES = ("vision", "nouns", "all")
-Stage = Literal["vision", "nouns", "all"]
-CLIPS = 4  # stretches of a video with a [SEG] token of their own, of two shown frames each: svac with clips 4, grid 1
+STAGES: tuple["Stage", ...] = ("vision", "find", "nouns", "all")
+Stage = Literal["vision", "find", "nouns", "all"]
+CLIPS = 2  # stretches of a video with a [SEG] token of their own, of two shown frames each: svac with clips 2, grid 1
 SHOWN = 2  # frames per clip
 
 
@@ -26,10 +26,11 @@ class Recipe:
     betas: tuple[float, float] = (0.9, 0.98)
     clip_norm: float = 1.0
     ema_decay: float = 0.99
-    vision_until: float = 0.06  # what is where in single frames: the vision tower alone
-    nouns_until: float = 0.35  # noun phrases in two frames of a short stretch
+    vision_until: float = 0.14  # what is where in single frames: the vision tower alone
+    find_until: float = 0.35  # which image tokens a noun phrase means, in two frames of a short stretch; no masks yet
+    nouns_until: float = 0.48  # masks of noun phrases there
     frames: int = 24  # per step of the first stage
-    videos: tuple[int, int] = (8, 4)  # per step of the second stage and of the third
+    videos: tuple[int, int] = (8, 4)  # per step of the stages with noun phrases alone, and of the last
     sentences: tuple[int, int] = (6, 10)  # per video there
     decodes: tuple[int, int] = (1, 2)  # clips of each sentence whose masks are learnt, one frame each
     shown: float = 0.7  # chance that this frame is one that is shown
@@ -39,10 +40,15 @@ class Recipe:
     dice: float = 0.5
     points: int = 512  # of a mask of 32 × 32 logits, at which these are measured
     quality: float = 0.2  # how well a mask fits, as it is predicted, and whether the object is there
+    showing: float = 1.0  # whether each image token shows what is asked for
+    shows_weight: float = 4.0  # of those that do, in it
+    middle: float = (
+        4.0  # an image token of the one object that is meant is what SAM2 makes of a click on that object's middle
+    )
     pointing: float = 0.5  # the image tokens that show the object
     place: float = 1.0  # centre and size in the shown frames
-    click: float = 1.0  # a token is what SAM2 makes of a click on the one object that is meant, …
-    late_click: float = 0.3  # … and in the last stage
+    click: float = 4.0  # a token is what SAM2 makes of a click on the one object that is meant, …
+    late_click: float = 1.0  # … and in the last stage
     dense: float = 0.3  # what each image token shows, once sentences are read; alone it is 1
     words: float = 0.05  # the answer's tokens
     window: int = 96  # scenes in use at a time
@@ -56,4 +62,5 @@ class Recipe:
 
     def stage(self, progress: float) -> Stage:
         """One of `STAGES`."""
-        return "vision" if progress < self.vision_until else "nouns" if progress < self.nouns_until else "all"
+        ends = (self.vision_until, self.find_until, self.nouns_until, float("inf"))
+        return next(stage for stage, end in zip(STAGES, ends, strict=True) if progress < end)

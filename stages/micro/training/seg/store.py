@@ -1,7 +1,8 @@
-"""The embedded [SEG] model's folder, as family qwen3_vl reads it: text_hidden_fcs, and where it was trained SAM2's mask decoder,
-beside the tensors of a Qwen3-VL."""
+"""The embedded [SEG] model's folder, as family qwen3_vl reads it: text_hidden_fcs, and where it was trained the cross-attention of
+SAM2's mask decoder, beside the tensors of a Qwen3-VL."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,20 @@ from torch import nn
 
 from stages.core.config.file import SegModelEntry
 from stages.core.state.cache import atomic_path
+from stages.prompting.seg.checkpoint.sam2_inside import ATTENTION
 
 SAM2 = "stages/micro/sam2_micro.yaml"
 CLASS = "Qwen3VLForConditionalGeneration"
 
 
-def save_seg_model(mllm: Any, head: nn.Module, decoder: nn.Module | None, processor: Any, folder: Path) -> None:
+def save_seg_model(
+    mllm: Any, head: nn.Module, attentions: Mapping[str, nn.Module] | None, processor: Any, folder: Path
+) -> None:
     """Config, tokenizer, image processor and float16 safetensors.
 
     Args:
         head: text_hidden_fcs.
-        decoder: SAM2's mask decoder; None = SAM2's own is used.
+        attentions: of SAM2's mask decoder, by name; None = SAM2's own are used.
     """
     folder.mkdir(parents=True, exist_ok=True)
     config = mllm.config.to_dict() | {"architectures": [CLASS]}
@@ -33,8 +37,8 @@ def save_seg_model(mllm: Any, head: nn.Module, decoder: nn.Module | None, proces
         name: tensor for name, tensor in mllm.state_dict().items() if name != "lm_head.weight"
     }  # tied to the words
     state |= {f"text_hidden_fcs.{name}": tensor for name, tensor in head.state_dict().items()}
-    if decoder is not None:
-        state |= {f"sam_mask_decoder.{name}": tensor for name, tensor in decoder.state_dict().items()}
+    for where, module in (attentions or {}).items():
+        state |= {f"{ATTENTION}.{where}.{name}": tensor for name, tensor in module.state_dict().items()}
     with atomic_path(folder / "model.safetensors") as temporary:
         save_file(
             {name: tensor.half().cpu().contiguous() for name, tensor in state.items()}, temporary, {"format": "pt"}
@@ -46,7 +50,7 @@ def entry_of(folder: Path) -> SegModelEntry:
     from safetensors import safe_open
 
     with safe_open(folder / "model.safetensors", framework="pt") as handle:
-        trained = any(name.startswith("sam_mask_decoder.") for name in handle.keys())  # noqa: SIM118
+        trained = any(name.startswith(f"{ATTENTION}.") for name in handle.keys())  # noqa: SIM118
     return SegModelEntry(
         hub=None,
         revision=None,
@@ -57,7 +61,7 @@ def entry_of(folder: Path) -> SegModelEntry:
         family="qwen3_vl",
         template="published",
         sam2=SAM2,
-        decoder="sam_mask_decoder" if trained else None,
+        decoder=ATTENTION if trained else None,
         state="after_norm",
         object_score="forced",
         size_gb=None,

@@ -36,6 +36,8 @@ from stages.training.descent import Descent
 ENDLESS = Length(minutes=float("inf"))
 WEIGHTS = Path(__file__).parents[2] / "weights"
 SAM2_FILE, JUDGE_FILE = WEIGHTS / "sam2" / "model.safetensors", WEIGHTS / "mllm" / "model.safetensors"
+CROSS_ATTENTION = ("cross_attn_token_to_image", "cross_attn_image_to_token", "final_attn_token_to_image")
+PLACES = 0.4  # deviation of the positions of patches at the start
 OVERSAMPLE, UNCERTAIN = 3.0, 0.75
 
 
@@ -45,7 +47,7 @@ class SegTraining(Descent):
     Args:
         folder: where scenes are kept; None = a folder that goes with the process.
         judge: start with words and language model of the embedded judge; else from nothing.
-        tunes_decoder: the mask decoder is trained too; else text_hidden_fcs learns to speak to it as it is.
+        tunes_decoder: the mask decoder's cross-attention is trained too; else text_hidden_fcs learns to speak to it as it is.
         length: of the training, and workers: processes that make scenes and batches ahead; see `Ahead`.
         device: "cpu" or "cuda".
     """
@@ -73,10 +75,10 @@ class SegTraining(Descent):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             head = text_hidden_fcs(SEG.hidden, self.sam2.hidden_dim)
-            self.cells, self.target = CellHeads(SEG.hidden), TargetHeads(SEG.hidden)
+            self.cells, self.target = CellHeads(SEG.hidden, self.sam2.hidden_dim), TargetHeads(SEG.hidden)
         model = nn.ModuleDict({"mllm": mllm, "head": head})
         if tunes_decoder:
-            model["decoder"] = self.sam2.sam_mask_decoder.requires_grad_(True)
+            model["decoder"] = attentions_of(self.sam2.sam_mask_decoder).requires_grad_(True)
         modules: dict[str, nn.Module] = {"model": model, "cells": self.cells, "target": self.target}
         for module in modules.values():
             module.to(device)
@@ -98,6 +100,10 @@ class SegTraining(Descent):
         ]
         self.points = Points(count=recipe.points, oversample=OVERSAMPLE, uncertain=UNCERTAIN)
 
+    def attentions(self, model: Any) -> dict[str, nn.Module] | None:
+        """Of the mask decoder, by name, where they are trained."""
+        return {name.replace("/", "."): part for name, part in model["decoder"].items()} if self.tunes_decoder else None
+
     def identity(self) -> Mapping[str, Any]:
         return {**super().identity(), "starts": self.starts, "tunes_decoder": self.tunes_decoder}
 
@@ -107,7 +113,11 @@ class SegTraining(Descent):
         if batch.stage == "vision":
             loss, values = self._dense(self._tokens(batch), batch)
             return loss, {f"vision.{name}": value for name, value in values.items()}
-        loss, values = self._masks(batch, clock.step)
+        read = self.reader.read(batch.images_VIHW3, batch.ids_RL, batch.begin_R)
+        loss, values = self._found(batch, read)
+        if batch.stage != "find":
+            masks, more = self._masks(batch, read, clock.step)
+            loss, values = loss + masks, {**values, **more}
         return loss, {f"{batch.stage}.{name}": value.detach() for name, value in values.items()}
 
     def _tokens(self, batch: Batch) -> Tensor:
@@ -120,11 +130,29 @@ class SegTraining(Descent):
         vectors = self.model["mllm"].model.language_model.embed_tokens.weight
         words = [vectors[ids] for ids in self.words]
         loss, right = self.cells.losses(token_VKD, batch.shown_VK, batch.looks_VO4, words)
-        return loss, {"dense": loss.detach(), **right}
+        shown_VIJ = batch.shown_VK.unflatten(1, (batch.images_VIHW3.shape[1], -1))
+        v, i, j = (shown_VIJ > 0).nonzero().unbind(1)
+        token_BC = self.cells.click(token_VKD.unflatten(1, shown_VIJ.shape[1:])[v, i, j])
+        click = click_loss(self.sam2, token_BC, batch.middles_VIO2[v, i, shown_VIJ[v, i, j] - 1])
+        return loss + self.recipe.middle * click, {"dense": loss.detach(), "clicks": click.detach(), **right}
 
-    def _masks(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def _found(self, batch: Batch, read: Read) -> tuple[Tensor, dict[str, Tensor]]:
+        """What image tokens show, whether it is what is asked for, and what SAM2 would make of a click on it.
+
+        So a [SEG] finds a prompt in every image token of what it means, and has but to take it over.
+        """
         recipe = self.recipe
-        read = self.reader.read(batch.images_VIHW3, batch.ids_RL)
+        showing, found = self.target.showing(read.image_RJD, batch.shows_RK, recipe.shows_weight)
+        dense, seen = self._dense(read.vision_VJD, batch)
+        shows_RIJ = batch.shows_RK.unflatten(1, (batch.middle_RI2.shape[1], -1)) > 0
+        where_B3 = shows_RIJ.nonzero()
+        token_BC = self.model["head"](read.image_RJD.unflatten(1, shows_RIJ.shape[1:])[shows_RIJ])
+        middle = click_loss(self.sam2, token_BC, batch.middle_RI2[where_B3[:, 0], where_B3[:, 1]])
+        loss = recipe.showing * showing + recipe.dense * dense + recipe.middle * middle
+        return loss, {"showing": showing, "found": found, "middle": middle, **seen}
+
+    def _masks(self, batch: Batch, read: Read, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        recipe = self.recipe
         rows_R = torch.arange(len(batch.ids_RL), device=read.state_RLD.device)
         state_RND = read.state_RLD[rows_R[:, None], batch.seg_RN]
         state_MD = state_RND[batch.row_D, batch.clip_D]
@@ -133,14 +161,12 @@ class SegTraining(Descent):
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         found = mask_losses(masks.logits_Mhw, batch.truth_DHW, self.points, generator)
         quality, iou = quality_loss(masks, batch.truth_DHW)
-        video_M = batch.row_D // (len(rows_R) // len(batch.images_VIHW3))
-        pointing, pointed = self.target.pointing(state_MD, read.image_VJD[video_M], batch.pointed_DK)
+        pointing, pointed = self.target.pointing(state_MD, read.image_RJD[batch.row_D], batch.pointed_DK)
         place = self.target.places(state_MD, batch.places_DS3)
         click = click_loss(self.sam2, token_MC, batch.click_D2)
-        dense, _ = self._dense(read.vision_VJD, batch)
         words = self._words(batch, read)
         loss = recipe.mask * found.mask_B.mean() + recipe.dice * found.dice_B.mean() + recipe.quality * quality
-        loss = loss + recipe.pointing * pointing + recipe.place * place + recipe.dense * dense + recipe.words * words
+        loss = loss + recipe.pointing * pointing + recipe.place * place + recipe.words * words
         loss = loss + (recipe.late_click if batch.stage == "all" else recipe.click) * click
         values = {
             "click": click,
@@ -149,7 +175,7 @@ class SegTraining(Descent):
             "iou": iou,
             "pointing": pointing,
         }
-        return loss, {**values, "pointed": pointed, "place": place, "dense": dense, "quality": quality, "words": words}
+        return loss, {**values, "pointed": pointed, "place": place, "quality": quality, "words": words}
 
     def _words(self, batch: Batch, read: Read) -> Tensor:
         """How well the answer's tokens are foreseen; answers of a batch are of one length."""
@@ -191,11 +217,26 @@ def untrained(seed: int, *, judge: bool = False) -> tuple[Any, Any]:
     """
     mllm, processor = make_mllm(SEG, seed)
     prepare(mllm, processor.tokenizer)
+    with torch.no_grad():
+        embedded = mllm.model.visual.pos_embed.weight
+        embedded += places(frozen_sam2(), round(len(embedded) ** 0.5), embedded.shape[1])
     if judge:
         _take_language(mllm, load_file(JUDGE_FILE))
     forward.register()
     mllm.model.visual.config._attn_implementation = forward.NAME
     return mllm, processor
+
+
+def places(sam2: SAM2Base, side: int, width: int) -> Tensor:
+    """(side², width): what SAM2's prompt encoder makes of places on a grid, in fewer channels: where a patch is can then be
+    said in the words that the mask decoder knows, which nothing else in pixels tells."""
+    share_S = (torch.arange(side) + 0.5) / side
+    y_P, x_P = torch.meshgrid(share_S, share_S, indexing="ij")
+    encoded_PC = sam2.sam_prompt_encoder.pe_layer._pe_encoding(torch.stack([x_P, y_P], -1).flatten(0, 1))
+    u_PC, s_C, _ = torch.linalg.svd(encoded_PC - encoded_PC.mean(0), full_matrices=False)
+    turn_DD = torch.linalg.qr(torch.randn(width, width, generator=torch.Generator().manual_seed(5)))[0]
+    few_PD = (u_PC[:, :width] * s_C[:width]) @ turn_DD
+    return few_PD * (PLACES / few_PD.std())
 
 
 @torch.no_grad()
@@ -205,6 +246,12 @@ def _take_language(mllm: Any, state: Mapping[str, Tensor]) -> None:
         if name.startswith("model.language_model."):
             theirs = state[name].float()
             parameter[: len(theirs)] = theirs
+
+
+def attentions_of(decoder: Any) -> nn.ModuleDict:
+    """A mask decoder's cross-attention: a sixth of it, so that the model stays small."""
+    parts = {name: module for name, module in decoder.named_modules() if name.endswith(CROSS_ATTENTION)}
+    return nn.ModuleDict({name.replace(".", "/"): module for name, module in parts.items()})
 
 
 def frozen_sam2() -> SAM2Base:

@@ -26,7 +26,7 @@ class Component:
         module: parameters may be on the meta device; buffers that are not stored are real.
         origin: name of one of its tensors → where it comes from.
         dtype: of its floating-point tensors.
-        tied: names of tensors that are copies of others.
+        tied: names of tensors that are not stored: copies of others, or of another file's.
     """
 
     module: nn.Module

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from stages.core.config.file import SegModelEntry
 
 DECODER = "sam_mask_decoder"  # in the sam2 package
+ATTENTION = "sam_mask_decoder_attention"  # of a checkpoint that holds the decoder's cross-attention alone
 GAMMA = ".gamma"  # of the memory encoder's fuser; some publish it by another name, since transformers renames "gamma"
 DTYPE = torch.float32  # tracking runs in autocast over float32 weights, as with every other SAM2 here
 
@@ -49,6 +50,13 @@ def beside(sam2: SAM2VideoPredictor, entry: "SegModelEntry") -> tuple[nn.Module 
     if entry.decoder is None:
         return None, []
     untouched = sam2.sam_mask_decoder
-    sam2.sam_mask_decoder = copy.deepcopy(untouched).to("meta")
+    tuned = copy.deepcopy(untouched)
+    kept = [name for name in tuned.state_dict() if not is_cross_attention(name)] if entry.decoder == ATTENTION else []
+    sam2.sam_mask_decoder = tuned if kept else tuned.to("meta")
     name_of = f"{entry.decoder}."
-    return untouched, [Component(sam2.sam_mask_decoder, lambda name: Origin(name_of + name), DTYPE)]
+    return untouched, [Component(sam2.sam_mask_decoder, lambda name: Origin(name_of + name), DTYPE, kept)]
+
+
+def is_cross_attention(name: str) -> bool:
+    """Whether a mask decoder's tensor is of its attention between tokens and image."""
+    return any(part in name for part in (".cross_attn_", ".final_attn_"))
