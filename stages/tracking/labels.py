@@ -1,6 +1,9 @@
 """How well tracks match annotations: the labels a selector learns from.
 
-Legend: N tracks, A annotations, T frames, P = pixels of a label frame, H × W = size of the video.
+Masks are compared as run lengths, at the size of a label frame: where a mask changes is put as the number of label pixels before
+that place, so that lengths of runs are numbers of label pixels, and no mask becomes an image.
+
+Legend: N tracks, A annotations, T frames, H × W = size of the video.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,11 +11,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.core.media import masks
 from stages.core.records import MaskSequence, Rle
 from stages.core.state.track_file import Labels
-
-ROWS = 32  # masks held as pixels at a time: 66 MB of float32 at 540 × 960
+from stages.metrics.clips import Clip, from_rles, intersection
 
 
 def compare(
@@ -35,16 +36,27 @@ def compare(
     Raises:
         ValueError: an annotation has another size or another number of frames.
     """
+    n_frames = len(rles_NT[0]) if rles_NT else 0
+    places = _places(size, label_size)
+    tracks = [_at_label_size(from_rles(rles_T, size), places, label_size) for rles_T in rles_NT]
+    truths = [
+        _at_label_size(_clip(key, annotation, n_frames, size), places, label_size)
+        for key, annotation in annotations.items()
+        if rles_NT
+    ]
     shape = (len(rles_NT), len(annotations))
+    shared_TNA = np.zeros((n_frames, *shape))
+    for n, track in enumerate(tracks):
+        for a, truth in enumerate(truths):
+            shared_TNA[:, n, a] = intersection(track, truth)
     sums = {name: np.zeros(shape) for name in ("iou", "precision", "recall")}
     counts = {name: np.zeros(shape) for name in sums}
-    for t in range(len(rles_NT[0]) if rles_NT else 0):
-        truth_A = [_at(key, annotation, t, len(rles_NT[0]), size) for key, annotation in annotations.items()]
-        inter_NA, track_N, truth_areas_A = _overlap([row[t] for row in rles_NT], truth_A, _grid(size, label_size))
-        track_NA, truth_NA = np.broadcast_to(track_N[:, None], shape), np.broadcast_to(truth_areas_A, shape)
-        denominators = {"iou": track_NA + truth_NA - inter_NA, "precision": track_NA, "recall": truth_NA}
+    for t, shared_NA in enumerate(shared_TNA):
+        track_NA = np.broadcast_to(np.array([track.area[t] for track in tracks])[:, None], shape)
+        truth_NA = np.broadcast_to(np.array([truth.area[t] for truth in truths]), shape)
+        denominators = {"iou": track_NA + truth_NA - shared_NA, "precision": track_NA, "recall": truth_NA}
         for name, whole_NA in denominators.items():
-            sums[name] += np.divide(inter_NA, whole_NA, out=np.zeros(shape), where=whole_NA > 0)
+            sums[name] += np.divide(shared_NA, whole_NA, out=np.zeros(shape), where=whole_NA > 0)
             counts[name] += whole_NA > 0
     means = {name: (sums[name] / np.maximum(counts[name], 1)).astype(np.float32) for name in sums}
     return Labels(tuple(annotations), means["iou"], means["precision"], means["recall"])
@@ -57,13 +69,27 @@ def oriented(size: tuple[int, int], label_size: tuple[int, int]) -> tuple[int, i
     return (long, short) if height > width else (short, long)
 
 
-# Which row and which column of a mask each row and column of the label frame shows.
-Grid = tuple[NDArray[np.intp], NDArray[np.intp]]
+def _places(size: tuple[int, int], label_size: tuple[int, int]) -> NDArray[np.int32]:
+    """(H · W + 1) how many label pixels show something before a place in the video's frame, column by column.
+
+    Each row and column of the label frame shows the nearest of the video's that is not after it.
+    """
+    before = []
+    for full, n in zip(size, oriented(size, label_size), strict=True):
+        shown = np.bincount(np.arange(n) * full // n, minlength=full)
+        before.append(np.concatenate([[0], np.cumsum(shown)]))
+    rows_H1, columns_W1 = before
+    inside_WH = columns_W1[:-1, None] * rows_H1[-1] + np.diff(columns_W1)[:, None] * rows_H1[:-1]
+    return np.append(inside_WH, columns_W1[-1] * rows_H1[-1]).astype(np.int32)
 
 
-def _grid(size: tuple[int, int], label_size: tuple[int, int]) -> Grid:
-    rows, columns = (np.arange(n) * full // n for full, n in zip(size, oriented(size, label_size)))
-    return rows, columns
+def _at_label_size(clip: Clip, places: NDArray[np.int32], label_size: tuple[int, int]) -> Clip:
+    height, width = oriented((clip.length, clip.lines), label_size)
+    return Clip(places[clip.turns], clip.offset, height, width)
+
+
+def _clip(key: str, annotation: MaskSequence, n_frames: int, size: tuple[int, int]) -> Clip:
+    return from_rles([_at(key, annotation, t, n_frames, size) for t in range(n_frames)], size)
 
 
 def _at(key: str, annotation: MaskSequence, t: int, n_frames: int, size: tuple[int, int]) -> Rle | None:
@@ -79,27 +105,3 @@ def _at(key: str, annotation: MaskSequence, t: int, n_frames: int, size: tuple[i
             "keep the native size (frames.max_side), or fix the annotation file"
         )
     return rle
-
-
-def _overlap(
-    rles_N: Sequence[Rle], truth_A: Sequence[Rle | None], grid: Grid
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Intersections (N, A) and areas (N,), (A,) in label pixels of one frame."""
-    truth_AP = _pixels(truth_A, grid)
-    inter_NA, area_N = np.zeros((len(rles_N), len(truth_A))), np.zeros(len(rles_N))
-    seen = np.flatnonzero(masks.area(rles_N))
-    for rows in (seen[i : i + ROWS] for i in range(0, len(seen), ROWS)):
-        tracks_RP = _pixels([rles_N[i] for i in rows], grid)
-        inter_NA[rows] = tracks_RP @ truth_AP.T
-        area_N[rows] = tracks_RP.sum(1)
-    return inter_NA, area_N, truth_AP.sum(1).astype(np.float64)
-
-
-def _pixels(rles: Sequence[Rle | None], grid: Grid) -> NDArray[np.float32]:
-    """(N, P) zeros and ones; None is empty. Sums of them are exact in float32 below 2²⁴ pixels."""
-    rows, columns = grid
-    pixels_NHW = np.zeros((len(rles), len(rows), len(columns)), np.float32)
-    for index, rle in enumerate(rles):
-        if rle is not None:
-            pixels_NHW[index] = masks.decode(rle)[rows][:, columns]
-    return pixels_NHW.reshape(len(rles), len(rows) * len(columns))

@@ -245,6 +245,26 @@ def test_labels_at_native_size_equal_rle_overlaps(seed, n, a):
     np.testing.assert_allclose(labels.precision_NA, inside, atol=1e-6)
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.tuples(*[st.integers(1, 13)] * 4))
+def test_labels_at_any_size_equal_those_of_resized_pictures(seed, sides):
+    """Smaller, larger, and with the other side longer."""
+    height, width, *label = sides
+    rng = np.random.default_rng(seed)
+    tracks_NTHW, truth_ATHW = (rng.random((n, 3, height, width)) < rng.random((n, 3, 1, 1)) for n in (3, 2))
+    rows, columns = (
+        np.arange(n) * full // n for full, n in zip((height, width), oriented((height, width), tuple(label)))
+    )
+    small_NTP, small_ATP = (x[:, :, rows][..., columns].reshape(*x.shape[:2], -1) for x in (tracks_NTHW, truth_ATHW))
+    shared_NAT = (small_NTP[:, None] & small_ATP).sum(-1)
+    joined_NAT = (small_NTP[:, None] | small_ATP).sum(-1)
+    share_NAT = np.where(joined_NAT, shared_NAT / np.maximum(joined_NAT, 1), 0)
+    expected_NA = share_NAT.sum(-1) / np.maximum((joined_NAT > 0).sum(-1), 1)
+    rles = [[[masks.encode(mask) for mask in sequence] for sequence in x] for x in (tracks_NTHW, truth_ATHW)]
+    labels = compare(rles[0], {str(a): row for a, row in enumerate(rles[1])}, (height, width), tuple(label))
+    np.testing.assert_allclose(labels.iou_NA, expected_NA, rtol=1e-6)
+
+
 @pytest.mark.parametrize(("frames", "size", "part"), [(2, (2, 4), "2 frames"), (1, (4, 4), r"\(4, 4\)")])
 def test_labels_refuse_what_does_not_fit(frames, size, part):
     with pytest.raises(ValueError, match=f"'bad'.*{part}"):
