@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.machine import describe
-from benchmarks.pngs import blob
+from benchmarks.masks import blob
 from stages.core.media import masks
 from stages.core.records import Rle
 from stages.tracking.labels import compare

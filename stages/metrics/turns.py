@@ -1,4 +1,4 @@
-"""Compiled loops over run lengths: decoding, scanning, set operations.
+"""Compiled loops over run lengths: decoding, set operations.
 
 A mask is its *turns*: the ascending positions, in scan order, at which its value changes; it starts with
 0, so the object lies in [turns[0], turns[1]), [turns[2], turns[3]) …, the last run reaching the end of the
@@ -15,14 +15,6 @@ from stages.core.compiled import compiled
 AND_NOT, OR = 0b0100, 0b1110  # truth tables: bit 2a + b is the value of (a, b)
 ZERO, ONE, BYTE, TOP = np.uint64(0), np.uint64(1), np.uint64(8), np.uint64(56)
 ONES = np.uint64(0x0101010101010101)
-
-
-@compiled
-def grown(array, size):  # type: ignore[no-untyped-def]
-    """The same values with room for twice as many."""
-    bigger = np.empty(2 * len(array) + 16, array.dtype)
-    bigger[:size] = array[:size]
-    return bigger
 
 
 @compiled
@@ -70,49 +62,6 @@ def _decode_frame(text, n_pixels, turns, size):  # type: ignore[no-untyped-def]
             turns[size] = position
             size += 1
     return size if position == n_pixels else -1
-
-
-@compiled
-def scan(pixels):  # type: ignore[no-untyped-def]
-    """Turns of a mask given as bytes of 0 and 1 in scan order, 64 pixels at a time; None for any other byte."""
-    words = pixels[: len(pixels) // 64 * 64].view(np.uint64).reshape(-1, 8)
-    turns, size, strange, last = np.empty(256, np.int32), 0, ZERO, ZERO
-    block = _unlike(words, 0, ZERO)
-    while block < len(words):
-        if size + 65 > len(turns):
-            turns = grown(turns, size)
-        for k in range(8):
-            word = words[block, k]
-            change = (word ^ (word << BYTE | last)) & ONES  # a byte is 1 where its pixel is not as the one before
-            last, strange = word >> TOP, strange | word
-            while change:
-                lowest = change & (~change + ONE)
-                power = (np.float64(lowest).view(np.int64) >> 52) - 1023  # of two: the exponent
-                turns[size] = 64 * block + 8 * k + (power >> 3)
-                size += 1
-                change ^= lowest
-        block = _unlike(words, block + 1, ONES if last else ZERO)
-    if size + 65 > len(turns):
-        turns = grown(turns, size)
-    for at in range(64 * len(words), len(pixels)):
-        pixel = np.uint64(pixels[at])
-        if pixel != last:
-            turns[size] = at
-            size += 1
-        last, strange = pixel, strange | pixel
-    return None if strange & ~ONES else turns[:size]
-
-
-@compiled
-def _unlike(words, start, same):  # type: ignore[no-untyped-def]
-    """The first block from `start` on in which a word is not `same`, or the number of blocks."""
-    for block in range(start, len(words)):
-        different = ZERO
-        for k in range(8):
-            different |= words[block, k] ^ same
-        if different:
-            return block
-    return len(words)
 
 
 @compiled

@@ -122,19 +122,27 @@ def _compress(size: tuple[int, int], runs: Sequence[Any]) -> Rle:
 
 
 def encode(mask_HW: NDArray[np.generic]) -> Rle:
-    """Mask (H, W), nonzero = object → COCO compressed RLE. An empty mask is a valid RLE."""
+    """Mask (H, W), nonzero = object → COCO compressed RLE, the bytes of pycocotools. An empty mask is a valid RLE."""
     if mask_HW.ndim != 2:
         raise ValueError(f"a mask is (H, W); got shape {mask_HW.shape}")
-    rle = coco.encode(np.asfortranarray(mask_HW != 0).view(np.uint8))
-    return _to_rle(rle)
+    from stages.core.media import run_lengths  # numba is loaded where a mask is encoded
+
+    height, width = mask_HW.shape
+    mask_HW = mask_HW if mask_HW.dtype == bool else mask_HW != 0
+    by_columns = mask_HW.flags.f_contiguous and not mask_HW.flags.c_contiguous
+    pixels = np.ascontiguousarray(mask_HW.T if by_columns else mask_HW).reshape(-1).view(np.uint8)
+    turns = run_lengths.scan(pixels)
+    if turns is None:  # bytes of a bool may hold anything
+        turns = run_lengths.scan((pixels != 0).view(np.uint8))
+    turns = turns if by_columns else run_lengths.turned(turns, height, width)
+    return {"size": (height, width), "counts": run_lengths.coco_text(turns, height * width).tobytes().decode("ascii")}
 
 
 def encode_all(masks_NHW: NDArray[np.generic]) -> list[Rle]:
-    """Masks (N, H, W) → N RLEs, in one call of pycocotools."""
+    """Masks (N, H, W) → N RLEs."""
     if masks_NHW.ndim != 3:
         raise ValueError(f"masks are (N, H, W); got shape {masks_NHW.shape}")
-    stacked_HWN = np.asfortranarray((masks_NHW != 0).transpose(1, 2, 0)).view(np.uint8)
-    return [_to_rle(rle) for rle in coco.encode(stacked_HWN)]
+    return [encode(mask_HW) for mask_HW in masks_NHW]
 
 
 def decode(rle: Rle) -> Bool:
