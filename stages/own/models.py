@@ -18,7 +18,7 @@ from stages.core.tables import EVIDENCE
 
 AGREED = "agreed.json"
 MEGABYTES_PER_SECOND = 12.5  # a line of 100 Mbit/s
-IN_MEMORY = 1.3  # of the files' size, with what is computed on the way
+AT_WORK_GB = 2.3  # beside the weights, at most: docs/models.md
 OFFLINE = "HF_HUB_OFFLINE"
 
 
@@ -89,7 +89,7 @@ def described(preset: str, models: dict[str, Model]) -> list[str]:
     largest = max(model.size_gb or 0.0 for model in models.values())
     lines.append(
         f"  together {_burden(sum(model.size_gb or 0.0 for model in models.values())).partition(',')[0]}; one is loaded at a "
-        f"time, so {largest * IN_MEMORY + 1:.0f} GB of memory of a GPU are enough; a CPU takes minutes per second of video"
+        f"time, so {largest + AT_WORK_GB:.0f} GB of memory of a GPU are enough; a CPU takes minutes per second of video"
     )
     return lines
 
@@ -98,7 +98,7 @@ def _burden(size_gb: float | None) -> str:
     if not size_gb:
         return "size unknown"
     minutes = max(1, round(size_gb * 1000 / MEGABYTES_PER_SECOND / 60))
-    return f"{size_gb:.2g} GB, {size_gb * IN_MEMORY:.1f} GB in memory, {minutes} min at 100 Mbit/s"
+    return f"{size_gb:.2g} GB, {size_gb + AT_WORK_GB:.1f} GB of memory, {minutes} min at 100 Mbit/s"
 
 
 def _says_yes(ask: Callable[[str], str] = input) -> bool:

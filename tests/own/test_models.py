@@ -21,7 +21,7 @@ def test_every_model_has_a_line_with_licence_size_memory_and_time(tmp_path: Path
     assert "small" in title and "GB of memory" in last
     for line, (role, model) in zip(lines, entries.items(), strict=True):
         assert model is not None and role in line and str(model.hub) in line
-        assert "Apache-2.0" in line and "GB in memory" in line and "min at" in line
+        assert "Apache-2.0" in line and "GB of memory" in line and "min at" in line
 
 
 def test_offline_the_command_that_fetches_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
