@@ -38,9 +38,7 @@ def make_worker(job: Job, device: str) -> Worker:
     """Loads the encoder; one call per video after that."""
     from stages.core.state.text_file import write_text
     from stages.selectors.text_encoder import TransformersTextEncoder
-    from stages.training.arithmetic import full_float32
 
-    full_float32()
     folder = find_weights(job.config, job.dataset, "text").path
     encoder = TransformersTextEncoder(folder, job.settings.text.max_tokens, device)
 

@@ -64,9 +64,7 @@ def load_scorer(job: Job, path: Path, device: str) -> tuple[Selector, ScoresOf]:
     from stages.selectors import load
     from stages.selectors.samples import open_video
     from stages.selectors.scoring import score_video
-    from stages.training.arithmetic import full_float32
 
-    full_float32()
     selector = load(path, device)
     sources = job.settings.selector.sources.evaluate
 

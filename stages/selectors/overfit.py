@@ -13,7 +13,6 @@ from stages.selectors.order import trainable
 from stages.selectors.quality import Measure, TrackQuality
 from stages.selectors.session import Part, check, new_model
 from stages.selectors.training import Data, SelectorTask
-from stages.training.arithmetic import full_float32
 from stages.training.clock import Length
 from stages.training.loop import train
 from stages.training.processes import World
@@ -35,7 +34,6 @@ def overfit(part: Part, n_videos: int, config: Selector, run: Run, stamp: Stamp,
     Raises:
         ValueError: there is nothing to learn from.
     """
-    full_float32()
     config, videos = undisturbed(config), []
     for tracks, expressions in zip(opened := part.open(), trainable(opened), strict=True):
         if any(tracks.labels_of(e, config.training.positive_iou).any() for e in expressions):

@@ -26,7 +26,6 @@ from stages.selectors.samples import VideoTracks, open_video
 from stages.selectors.store import Store
 from stages.selectors.training import Data, Epochs, SelectorTask
 from stages.selectors.validation import PLAIN_THRESHOLD
-from stages.training.arithmetic import full_float32
 from stages.training.clock import Length
 from stages.training.folder import TrainingFolder
 from stages.training.loop import train as run_training
@@ -91,7 +90,6 @@ class Session:
         Raises:
             ValueError: there is no track to train on, nothing to validate on, or a loss that is not finite.
         """
-        full_float32()
         quality = TrackQuality(validation.layout, validation.split, measure)
         if self.state.is_complete():
             log.info("%s: complete", self.folder)

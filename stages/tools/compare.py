@@ -104,9 +104,7 @@ def contenders_of(job: Job, request: Request, device: str) -> "list[Contender]":
     from stages.comparison.decisions import open_decisions
     from stages.comparison.measure import BEST
     from stages.comparison.selectors import open_selectors, parse_asked
-    from stages.training.arithmetic import full_float32
 
-    full_float32()
     labels = [label for label in request.thresholds if label != BEST]
     asked = [parse_asked(text) for text in request.selectors]
     plain = baselines(request.baselines, request.seeds)

@@ -10,15 +10,6 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
-def full_float32() -> None:
-    """Sets full float32 in convolutions on CUDA; CPU threads are pinned with the device (`lease_device`).
-
-    Otherwise torch rounds their inputs to 10 bits (TF32), and a score would depend on the device in its
-    third digit.
-    """
-    torch.backends.cudnn.allow_tf32 = False
-
-
 def autocast(device: str, precision: str) -> torch.autocast:
     """Matrix products in bfloat16 on a GPU where the config says so; the CPU computes in float32."""
     return torch.autocast(device, torch.bfloat16, enabled=device == "cuda" and precision == "bfloat16")

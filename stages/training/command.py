@@ -110,7 +110,7 @@ def start_device(device: str) -> None:
     """Raises ValueError where --device asks for a device that is not there; on CUDA float32 is full float32."""
     import torch
 
-    from stages.training.arithmetic import full_float32
+    from stages.core.run.devices import full_float32
 
     if device == "cpu":
         return

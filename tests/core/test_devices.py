@@ -426,12 +426,13 @@ def test_torch_without_a_driver_falls_back(library: Path) -> None:
     assert done.returncode == 1 and "run.device is 'cuda', but CUDA does not start: " in done.stderr
 
 
-def test_lease_device_pins_threads(tmp_path: Path) -> None:
+def test_lease_device_pins_threads_and_full_float32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     before, run = torch.get_num_threads(), settings_of(make_config(tmp_path), "shapes").run
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     try:
         with lease_device(run.model_copy(update={"device": "cpu", "threads": 1})):
-            assert torch.get_num_threads() == 1
+            assert torch.get_num_threads() == 1 and not torch.backends.cudnn.allow_tf32
     finally:
         torch.set_num_threads(before)

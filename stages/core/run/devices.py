@@ -31,7 +31,7 @@ def lease_device(run: Run) -> Iterator[str]:
     """Yields "cuda" or "cpu"; with "cuda" exactly one device is visible to this process, with "cpu" none is.
 
     Must run before CUDA is initialised: it sets CUDA_VISIBLE_DEVICES. Also pins torch's CPU threads to
-    `run.threads`: their number decides how sums are split, and so the last bits of a result.
+    `run.threads`: their number decides how sums are split, and so the last bits of a result; and float32 is full float32.
 
     Raises:
         ValueError: `cuda` was asked for, and there is no device or CUDA does not start.
@@ -39,9 +39,18 @@ def lease_device(run: Run) -> Iterator[str]:
     import torch  # late: stages without a model start faster
 
     torch.set_num_threads(run.threads)
+    full_float32()
     slots = visible_slots() if run.device != "cpu" else []
     with lease(run.device, slots, os.environ, torch.cuda.init, lock_folder()) as device:
         yield device
+
+
+def full_float32() -> None:
+    """In convolutions on CUDA too: torch would round their inputs to 10 bits (TF32), and a score depend on the device in its
+    third digit. Matrix products are full float32 as torch comes."""
+    import torch
+
+    torch.backends.cudnn.allow_tf32 = False
 
 
 @contextmanager

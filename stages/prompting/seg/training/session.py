@@ -16,7 +16,6 @@ from stages.prompting.seg.training.export import export
 from stages.prompting.seg.training.learning import Learner
 from stages.prompting.seg.training.task import SegTask
 from stages.prompting.seg.training.trained import TrainedWeights
-from stages.training.arithmetic import full_float32
 from stages.training.clock import Length
 from stages.training.folder import TrainingFolder
 from stages.training.loop import train as run_training
@@ -40,7 +39,6 @@ class Session:
         Raises:
             ValueError: there is nothing to learn from, or a loss that is not finite.
         """
-        full_float32()
         for part in [*train, *([validation] if validation else [])]:
             if not part.videos:
                 raise ValueError(
