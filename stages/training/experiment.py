@@ -103,7 +103,7 @@ class Experiment:
         except Exception as error:
             if run.id is None:
                 raise ValueError(
-                    f"experiment tracker {tracker.name}: {error}; fix it, or take it out of run.experiment_trackers"
+                    f"experiment tracker {tracker.name}: {_in_one_line(error)}; fix it, or take it out of run.experiment_trackers"
                 ) from error
             self._give_up(tracker.name, error)
             return
@@ -128,7 +128,9 @@ class Experiment:
 
     def _give_up(self, name: str, error: Exception) -> None:
         log.warning(
-            "experiment tracker %s: %s; the training goes on without it, curve.jsonl has everything", name, error
+            "experiment tracker %s: %s; the training goes on without it, curve.jsonl has everything",
+            name,
+            _in_one_line(error),
         )
         self.writers.pop(name, None)
         self.told[name].failed = True
@@ -137,6 +139,10 @@ class Experiment:
     def _save(self) -> None:
         with atomic_path(self.file) as temporary:
             temporary.write_text(json.dumps({name: vars(told) for name, told in self.told.items()}), encoding="utf-8")
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(". ")
 
 
 def _is_figure(value: Any) -> bool:
