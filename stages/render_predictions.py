@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from stages.core.run import progress
 from stages.core.run.cli import Job, run_stage
 from stages.core.run.runner import run_shard
 from stages.core.state.cache import CacheError, Stamp, read_json, write_json
-from stages.core.state.choices import Candidate, read_answers
+from stages.core.state.choices import Candidate, confidence, read_answers
 from stages.core.state.fingerprints import upstream
 from stages.core.state.folders import check_disjoint, replaced_folder
 from stages.core.state.frames import FrameFolder, open_frames
@@ -40,18 +40,32 @@ from stages.exchange.png import mask_png
 log = logging.getLogger(__name__)
 
 
+class Chosen(NamedTuple):
+    """A track that an expression means.
+
+    Attributes:
+        number: that the track has in all overlays of the video.
+        score: 0 to 1.
+        rles_T: one per frame.
+    """
+
+    number: int
+    score: float
+    rles_T: Sequence[Rle]
+
+
 @dataclass(frozen=True)
 class Answer:
     """The answer to one expression.
 
     Attributes:
-        objects: (number that the track has in all overlays of the video, one RLE per frame) of every chosen track.
+        objects: every chosen track.
         union_T: their union, one RLE per frame.
         note: why nothing is marked; "" where something is.
     """
 
     expression: Expression
-    objects: Sequence[tuple[int, Sequence[Rle]]]
+    objects: Sequence[Chosen]
     union_T: Sequence[Rle]
     note: str
 
@@ -119,12 +133,13 @@ def answers(layout: Layout, video: Video, frames: FrameFolder) -> Iterator[Answe
     path = layout.file(RERANK_TRACKS, video.id)
     decided = read_answers(path, video)
     threshold = read_json(path, RERANK_TRACKS.name, RERANK_TRACKS.version).get("threshold")
-    chosen = {e: [c.id for c in candidates or () if c.chosen] for e, candidates in decided.items()}
+    chosen = {e: {c.id: confidence([c]) for c in candidates or () if c.chosen} for e, candidates in decided.items()}
     numbers = {track: number for number, track in enumerate(sorted({t for tracks in chosen.values() for t in tracks}))}
     for expression in video.expressions:
-        tracks = read_tracks(layout, video.id, chosen[expression.id])
-        objects = [(numbers[track], rles_T) for track, rles_T in tracks.items()]
-        union_T = [masks.union([rles_T[t] for _, rles_T in objects], frames.size) for t in range(len(frames))]
+        scores = chosen[expression.id]
+        tracks = read_tracks(layout, video.id, list(scores))
+        objects = [Chosen(numbers[track], scores[track], rles_T) for track, rles_T in tracks.items()]
+        union_T = [masks.union([found.rles_T[t] for found in objects], frames.size) for t in range(len(frames))]
         note = "" if masks.area(union_T).any() else why_empty(decided[expression.id], threshold)
         yield Answer(expression, objects, union_T, note)
 
@@ -170,7 +185,8 @@ def write_masks(folder: Path, expression: str, names: Sequence[str], rles_T: Seq
 
 
 def write_overlay(path: Path, video: Video, frames: FrameFolder, answer: Answer, settings: Render) -> None:
-    """The video with the answer tinted and outlined, and the sentence below; at the source's own times, with its sound."""
+    """The video with the answer tinted and outlined, scores beside it, and the sentence below; at the source's own
+    times, with its sound."""
     from stages.core.media.sound import open_sound
     from stages.core.media.video_writer import times_at, write_h264
 
@@ -186,12 +202,16 @@ def write_overlay(path: Path, video: Video, frames: FrameFolder, answer: Answer,
 def overlay_images(frames: FrameFolder, answer: Answer, settings: Render) -> Iterator[NDArray[np.uint8]]:
     """The drawn frames (h, w, 3), no side of the picture longer than `max_side`."""
     from stages.core.media.captions import add_caption, add_note
-    from stages.core.media.drawing import draw_objects, viewing_size
+    from stages.core.media.drawing import resize_mask, resize_picture, viewing_size
+    from stages.core.media.overlays import Marked, draw_overlay
 
     size = viewing_size(frames.size, settings.max_side)
     for index in progress.steps(range(len(frames))):
-        objects = [(number, rles_T[index]) for number, rles_T in answer.objects]
-        image_HW3 = draw_objects(frames.load(index), objects, size, settings.opacity)
+        objects = [
+            Marked(found.number, resize_mask(masks.decode(found.rles_T[index]), size), figure=f"{found.score:.2f}")
+            for found in answer.objects
+        ]
+        image_HW3 = draw_overlay(resize_picture(frames.load(index), size), objects, settings.opacity, settings.font)
         if answer.note:
             image_HW3 = add_note(image_HW3, answer.note, settings.font)
         yield add_caption(image_HW3, answer.expression.raw, settings.font) if settings.captions else image_HW3

@@ -6,11 +6,11 @@ Legend: H height, W width, 3 RGB, F frames of the source, T processed frames.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.core.media import masks
+from stages.core.media.drawing import resize_mask
 from stages.core.records import Rle
 from stages.delivery.segmented import Object, Segmented, Sentence
 from stages.delivery.source import read_frames
@@ -45,17 +45,7 @@ class MaskReader:
 
 def at_size(rle: Rle | None, size: tuple[int, int]) -> Bool:
     """(H, W) of a mask at the size (height, width); None is an empty one."""
-    return np.zeros(size, bool) if rle is None else resized(masks.decode(rle), size)
-
-
-def resized(mask_HW: Bool, size: tuple[int, int]) -> Bool:
-    """A mask at another resolution, interpolated; a pixel with a share of at least a half is the object."""
-    if mask_HW.shape == size:
-        return mask_HW
-    shrinks = size[0] * size[1] < mask_HW.size
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    shares_HW = cv2.resize(mask_HW.astype(np.float32), (size[1], size[0]), interpolation=method)
-    return np.asarray(shares_HW >= 0.5)
+    return np.zeros(size, bool) if rle is None else resize_mask(masks.decode(rle), size)
 
 
 @dataclass(frozen=True)

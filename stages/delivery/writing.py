@@ -51,7 +51,7 @@ def write(segmented: Segmented, formats: Sequence[str], out: Path, render: Rende
         ledger.check(output.path)
     wanted = [output for output in outputs if not ledger.is_current(output.path, output.made_of)]
     if wanted:
-        with _disk_is_full(out):
+        with _disk_is_full(wanted[0].path):
             out.mkdir(parents=True, exist_ok=True)
             _write_all(segmented, wanted, ledger)
     return [output.path for output in outputs]
@@ -95,11 +95,11 @@ def _write_all(segmented: Segmented, outputs: Sequence[Output], ledger: Ledger) 
 
 
 @contextmanager
-def _disk_is_full(out: Path) -> Iterator[None]:
+def _disk_is_full(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if full := disk_full(error, out):
+        if full := disk_full(error, path):
             raise full from error
         raise
 

@@ -17,7 +17,7 @@ from support.jobs import folder_job
 from support.video_files import add_sound, make_video
 
 from stages import extract_frames, render_predictions
-from stages.core.media import masks
+from stages.core.media import masks, overlays
 from stages.core.media.drawing import (
     colour_of,
     draw_numbered,
@@ -112,7 +112,7 @@ def test_overlay_plays_shows_the_mask_and_keeps_the_times(job):
     outside = picture_HW3[42 * FACTOR, 10 * FACTOR]
     assert np.ptp(outside) < 25  # grey
     for pixel, number in ((moving, 0), (still, 1)):  # every track in its own colour
-        tinted = 0.55 * 36 + 0.45 * np.asarray(colour_of(number))
+        tinted = 0.55 * 36 + 0.45 * np.asarray(overlays.colour_of(number))
         assert np.abs(pixel - tinted).max() < 25
     assert (frames[0].image_HW3[48 * FACTOR :] > 150).any()  # letters
 

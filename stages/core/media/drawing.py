@@ -70,7 +70,7 @@ def draw_objects(
 ) -> Image3:
     """The frame at `size` = (height, width) with masks tinted and outlined, each in its number's colour."""
     height, width = size
-    image_HW3 = np.asarray(Image.fromarray(frame_HW3).resize((width, height), Image.Resampling.LANCZOS))
+    image_HW3 = resize_picture(frame_HW3, size)
     resized = [(colour_of(number), _resized(rle, size)) for number, rle in objects]
     for colour, mask_HW in resized:
         image_HW3 = tint(image_HW3, mask_HW, colour, opacity)
@@ -91,6 +91,21 @@ def viewing_size(size: tuple[int, int], max_side: int) -> tuple[int, int]:
         return max(1, round(height * scale)), max(1, round(width * scale))
     factor = max(1, min(SMALL, max_side) // longest)
     return height * factor, width * factor
+
+
+def resize_picture(frame_HW3: Image3, size: tuple[int, int]) -> Image3:
+    """The frame at `size` = (height, width)."""
+    return np.asarray(Image.fromarray(frame_HW3).resize((size[1], size[0]), Image.Resampling.LANCZOS))
+
+
+def resize_mask(mask_HW: Bool, size: tuple[int, int]) -> Bool:
+    """A mask at another resolution, interpolated; a pixel with a share of at least a half is the object."""
+    if mask_HW.shape == size:
+        return mask_HW
+    shrinks = size[0] * size[1] < mask_HW.size
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    shares_HW = cv2.resize(mask_HW.astype(np.float32), (size[1], size[0]), interpolation=method)
+    return np.asarray(shares_HW >= 0.5)
 
 
 def _resized(rle: Rle, size: tuple[int, int]) -> Bool:

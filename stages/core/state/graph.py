@@ -113,7 +113,7 @@ FIT_FUSION = Stage(
 )
 RERANK_TRACKS = Stage("rerank_tracks", "decisions", ".json", 2, ("rerank", "selector.threshold"))
 EVALUATE = Stage("evaluate", "evaluation", ".json", 3, ("evaluate",))
-RENDER_PREDICTIONS = Stage("render_predictions", "render", ".json", 2, ("render",))
+RENDER_PREDICTIONS = Stage("render_predictions", "render", ".json", 3, ("render",))
 
 STAGES: Mapping[str, Stage] = {
     stage.name: stage

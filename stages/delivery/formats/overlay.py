@@ -6,11 +6,12 @@ from pathlib import Path
 
 from stages.core.media.captions import add_note
 from stages.core.media.display import shrink
+from stages.core.media.drawing import resize_mask
 from stages.core.media.overlays import Marked, draw_overlay
 from stages.core.media.video_writer import H264, VideoWriter
 from stages.delivery.clip import add_sound_of, rate_of
 from stages.delivery.format import Format, Order, Take
-from stages.delivery.shots import Image3, Shot, resized
+from stages.delivery.shots import Image3, Shot
 
 
 @contextmanager
@@ -32,7 +33,7 @@ def marked(shot: Shot, order: Order, longest: int | None = None) -> Image3:
     size = (image_HW3.shape[0], image_HW3.shape[1])
     objects, words = [], order.sentence.text if order.render.captions else ""
     for found in order.sentence.objects:
-        mask_HW = resized(shot.mask(found), size)
+        mask_HW = resize_mask(shot.mask(found), size)
         figure = f"{found.score:.2f}" if order.render.captions else ""
         objects.append(Marked(found.id, mask_HW, words, figure))
         if mask_HW.any():
