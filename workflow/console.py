@@ -32,6 +32,7 @@ CHATTER = (
     "Touching output file",
     "Removing output files of failed job",
     "Exiting because a job execution failed",
+    "Both 'sacctmgr' and 'sshare' returned empty results",
     "Elapsed time:",
 )
 SILENT = (LogEvent.WORKFLOW_STARTED, LogEvent.RESOURCES_INFO, LogEvent.JOB_STARTED)

@@ -23,7 +23,8 @@ WHY_NOT = lacking() if ASKED else "the tests on a real Slurm take minutes: make 
 pytestmark = [pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT), pytest.mark.timeout(3600)]
 
 TARGET, FRAMES = "results/tiny/valid_u", "results/cache/tiny/valid/done/extract_frames.json"
-STATE = ("frames", "prompts", "tracks", "text", "scores", "evidence", "decisions", "evaluation", "render")
+# Records of frames name the folder that their links lead to, which is another one here.
+STATE = ("prompts", "tracks", "text", "scores", "evidence", "decisions", "evaluation", "render")
 QUICK = ("--latency-wait", "20")
 
 
@@ -61,7 +62,7 @@ def run(place: Path, slurm: Slurm, profile: str, target: str, *flags: str) -> su
 
 
 def wait_for_job(slurm: Slurm, head: subprocess.Popen[str], rule: str) -> str:
-    """The id of a job of a rule, once it runs and its stage has begun."""
+    """The id of a job of a rule, once it runs."""
     while head.poll() is None:
         for job, comment in slurm.jobs("running").items():
             if comment.startswith(f"rule_{rule}"):
@@ -83,7 +84,7 @@ def wait(slurm: Slurm, head: subprocess.Popen[str], place: Path) -> str:
 
 
 def assert_same(place: Path, local: Path) -> None:
-    """Every file of the cache and of the results, byte for byte."""
+    """Every file that a stage computed, byte for byte."""
     for split in ("train", "valid_u"):
         for folder in STATE:
             cache = Path("results/cache/tiny", split, folder)
