@@ -74,8 +74,13 @@ class Run:
 
 
 def follow(process: "subprocess.Popen[bytes]", notes: Path, progress: Progress, every: float = 0.2) -> int:
-    """Moves the bar until the workflow ends; returns its exit status. Ctrl-C reaches the workflow too: it ends by itself."""
+    """Moves the bar until the workflow ends; returns its exit status.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, once the workflow, which it reaches too, has ended by itself.
+    """
     run, events, furthest, words = Run(), _events(notes / "jobs.jsonl"), 0.0, ""
+    interrupted = False
     while process.poll() is None:
         try:
             for event in iter(lambda: next(events), None):
@@ -85,8 +90,10 @@ def follow(process: "subprocess.Popen[bytes]", notes: Path, progress: Progress, 
             progress.at(furthest, words)
             time.sleep(every)
         except KeyboardInterrupt:
-            continue
+            interrupted = True
     status = process.wait()
+    if interrupted:
+        raise KeyboardInterrupt
     if status == 0:
         progress.at(1 - DELIVERY)
     return status

@@ -15,6 +15,7 @@ name by sentence, in --out. docs/segment.md is a tutorial.
 import argparse
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -133,7 +134,11 @@ def answer(config: "Config", over: Mapping[str, Any], progress: "Progress", lock
             stderr=subprocess.STDOUT,
             pass_fds=(lock,),
         )
-        status = bar.follow(process, Path(folder), progress)
+        before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())  # the workflow lets its jobs end
+        try:
+            status = bar.follow(process, Path(folder), progress)
+        finally:
+            signal.signal(signal.SIGTERM, before)
     if status:
         raise ValueError(f"{reason_in(log)} (all of it: {log})")
 
