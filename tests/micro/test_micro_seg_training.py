@@ -38,7 +38,7 @@ from stages.training.loop import train
 from stages.worlds.shapes.meaning import Looks
 
 SMALL = replace(Recipe(), frames=4, videos=(1, 1), sentences=(2, 3), points=32, window=4, fresh=0.0)
-ANSWER = "Clip_1 [SEG], Clip_2 [SEG]."
+ANSWER = "Clip_1 [SEG], Clip_2 [SEG], Clip_3 [SEG], Clip_4 [SEG]."
 
 
 @pytest.fixture(scope="module")
@@ -109,15 +109,15 @@ def test_a_batch_depends_on_seed_step_and_progress_alone(scenes: Path, progress:
 def test_a_batch_asks_and_points_at_what_is_there(scenes: Path) -> None:
     batch = Batches(SMALL, 0, scenes)(0, 0.9)
     requests = Requests()
-    assert batch.seg_RN.shape == (3, 2)
+    assert batch.seg_RN.shape == (3, 4)
     assert bool((batch.ids_RL.gather(1, batch.seg_RN) == requests.seg_id).all())
     for m in range(len(batch.row_D)):
         row_K = batch.pointed_DK[m]
         assert float(row_K.sum()) == pytest.approx(1.0, abs=1e-5) or not row_K.any()
         cells = len(row_K) // 4
-        clip = int(batch.clip_D[m])
-        assert not row_K[: 2 * clip * cells].any() and not row_K[2 * (clip + 1) * cells :].any()
-        assert bool(row_K.any()) == bool((~batch.places_DS3[m].isnan()).any())
+        seg = int(batch.seg_D[m])
+        assert not row_K[: seg * cells].any() and not row_K[(seg + 1) * cells :].any()
+        assert bool(row_K.any()) == bool((~batch.places_D3[m].isnan()).any()) == bool(batch.truth_DHW[m].any())
         shows_K = batch.shows_RK[batch.row_D[m]]
         assert set(shows_K.tolist()) <= {-1, 0, 1} and bool(
             (row_K[shows_K == 1] > 0).sum() == ((shows_K == 1) & (row_K > 0)).sum()
@@ -151,10 +151,10 @@ def test_many_videos_at_once_are_as_the_pipeline_has_them(stored: tuple[Any, Any
     images = np.random.default_rng(0).integers(0, 256, (2, 4, *size, 3), dtype=np.uint8)
     texts = ["the red star that moves to the left", "two circles"]
     requests = Requests()
-    rows = [requests.whole(text, 2, *size) for text in texts] * 2
+    rows = [requests.whole(text, 4, *size) for text in texts] * 2
     width = max(len(row) for row, _, _ in rows)
     ids = torch.tensor([row + [requests.pad_id] * (width - len(row)) for row, _, _ in rows])
-    places = (ids == requests.seg_id).nonzero()[:, 1].view(-1, 2)
+    places = (ids == requests.seg_id).nonzero()[:, 1].view(-1, 4)
     begins = torch.tensor([begin for _, begin, _ in rows])
     read_all = Reader(mllm, tokenizer).read(torch.from_numpy(images), ids, begins)
     mine = read_all.state_RLD[torch.arange(4)[:, None], places]

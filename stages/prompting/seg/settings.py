@@ -15,11 +15,12 @@ from stages.prompting.seg.variants.variant import Variant
 class SegPrompts(Parts):
     """Its parts are the variants' own sections; only the chosen one's enters a stamp."""
 
-    variant: Literal["sa2va", "sa2va_i", "svac", "sasasa2va", "vrs_hq"] = Field(
+    variant: Literal["sa2va", "sa2va_i", "frame_tokens", "svac", "sasasa2va", "vrs_hq"] = Field(
         description="Which frames the MLLM sees, and what its tokens decode; its own section is prompts.seg.<variant>"
     )
     sa2va: FewFrames
     sa2va_i: FewFrames
+    frame_tokens: FewFrames
     svac: ClipSettings
     sasasa2va: ModalClips
     vrs_hq: TokenDriven

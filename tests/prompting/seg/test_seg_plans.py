@@ -142,6 +142,17 @@ def test_svac_cuts_the_video_into_clips(settings, n_frames, clips, grid):
 
 
 @pytest.mark.parametrize("n_frames", LENGTHS)
+def test_frame_tokens_decode_the_middles_of_equal_stretches(settings, n_frames):
+    plan = plan_of(settings, "frame_tokens", n_frames)
+    middles = sorted({(2 * i + 1) * n_frames // 10 for i in range(5)})
+    assert list(plan.slots) == middles and plan.images == tuple((frame,) for frame in middles)
+    assert plan.decodes == tuple(Decode(frame, k, 1) for k, frame in enumerate(middles))
+    assert plan.propagate == (len(middles) < n_frames)
+    answer = VARIANTS["frame_tokens"].answer(settings["frame_tokens"], plan)
+    assert answer.count("[SEG]") == len(middles) and answer.endswith(f"Clip_{len(middles)} [SEG].")
+
+
+@pytest.mark.parametrize("n_frames", LENGTHS)
 def test_vrs_hq_sees_frames_around_the_one_that_fits_best(settings, n_frames):
     for best in {0, n_frames // 3, n_frames - 1}:
         plan = plan_of(settings, "vrs_hq", n_frames, [best])

@@ -166,7 +166,7 @@ def test_images_and_frames_are_encoded_once_and_no_frame_is_kept(checkpoints, tm
     assert max(shown) <= 10 + 10, "of frames that are shown, the whole ones and a clip that is tiled"
 
 
-@pytest.mark.parametrize("variant", ["sa2va", "svac", "sasasa2va"])
+@pytest.mark.parametrize("variant", ["sa2va", "frame_tokens", "svac", "sasasa2va"])
 def test_every_variant_decodes_the_frames_of_its_plan(checkpoints, tmp_path, variant):
     small = {"clips": 3, "grid": 2, "tokens": 2}
     settings = {"variant": variant, "svac": small, "sasasa2va": {**small, "mode": "uniform_plus"}}

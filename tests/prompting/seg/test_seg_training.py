@@ -138,7 +138,8 @@ def test_an_epoch_holds_every_sentence_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "own"), [("sa2va", {}), ("sa2va_i", {}), ("svac", {}), ("sasasa2va", {}), ("vrs_hq", {})]
+    ("name", "own"),
+    [("sa2va", {}), ("sa2va_i", {}), ("frame_tokens", {}), ("svac", {}), ("sasasa2va", {}), ("vrs_hq", {})],
 )
 def test_supervised_frames_are_shown_whole_and_decoded(name: str, own: dict[str, Any]) -> None:
     settings = settings_of(load_config(ROOT / "config.yaml"), "mevis").prompts["seg"][name]

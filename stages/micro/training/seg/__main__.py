@@ -7,7 +7,7 @@
 Training writes checkpoint.pt (to resume from, exactly), curve.jsonl and tensorboard/, scenes/ (what was generated), the model's
 folder (config, tokenizer, image processor, model.safetensors in float16), scores.json and card.md. With --steps, equal seeds give
 equal weights on one machine. The model's entry in the config: family qwen3_vl, template published, state after_norm, decoder
-sam_mask_decoder_attention (null with --decoder frozen), and prompts.seg.variant svac with clips 2, grid 1, tokens 2.
+sam_mask_decoder_attention (null with --decoder frozen), and prompts.seg.variant frame_tokens with 4 frames.
 
 On a GPU a step takes a small part of the time that its batch takes to make, so give --workers most of the machine's cores.
 """
@@ -23,7 +23,7 @@ from stages.training.command import Command, add_device_flags, build_parser, len
 if TYPE_CHECKING:
     from stages.micro.training.seg.training import SegTraining
 
-DEFAULT = Length(steps=2400)
+DEFAULT = Length(steps=3000)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

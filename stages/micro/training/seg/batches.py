@@ -1,6 +1,6 @@
 """A step's batch, ready for the model: a function of seed, step and progress, so that any process can make it.
 
-Legend: V videos, I images of each, N clips, R = V · S requests, L tokens of a request with its images and answer, F frames to
+Legend: V videos, I images of each, N frames with a [SEG] each, R = V · S requests, L tokens of a request with its images and answer, F frames to
 decode in, D masks to decode, K = I · h · w image tokens of a video, H × W a frame, Q = 128 the side of SAM2's input.
 """
 
@@ -22,15 +22,15 @@ from stages.micro.training.sam2.clips import in_light
 from stages.micro.training.seg.cells import centres_of, middle_of, middles_of, shares_of, shown_objects
 from stages.micro.training.seg.forward import images_in_words
 from stages.micro.training.seg.phrases import asked, noun_phrases
-from stages.micro.training.seg.recipe import CLIPS, SHOWN, Recipe, Stage
+from stages.micro.training.seg.recipe import EARLY, FRAMES, Recipe, Stage
 from stages.micro.training.seg.scenes import Said, Scene, endless_scene
 from stages.prompting.seg.plan import Plan
 from stages.prompting.seg.variants import VARIANTS
-from stages.prompting.seg.variants.clips import ClipSettings
+from stages.prompting.seg.variants.frames import FewFrames
 from stages.worlds.shapes.scene import Generator
 from stages.worlds.shapes.write import SIZES
 
-VARIANT = VARIANTS["svac"]
+VARIANT = VARIANTS["frame_tokens"]
 SAM2_SIDE = 128
 
 
@@ -50,11 +50,10 @@ class Batch:
         answer_R2: first and one past the last place of each answer.
         seg_RN: places of [SEG].
         frames_FQQ3: uint8, squashed as SAM2 sees them.
-        row_D, clip_D, frame_D: which request's token decodes in which frame.
+        row_D, seg_D, frame_D: which request's [SEG] decodes in which frame.
         truth_DHW: bool.
-        pointed_DK: shares of the target in the image tokens of the clip's shown frames, sum 1; all 0 where it is in none.
-        places_DS3: centre and size in the clip's shown frames; NaN where it is not there.
-        click_D2: x and y of a pixel of the target near its middle, in shares of the frame; NaN where it is not one object.
+        pointed_DK: shares of the target in the image tokens of its frame, sum 1; all 0 where it is not there.
+        places_D3: centre and size there; NaN where it is not there.
     """
 
     stage: Stage
@@ -70,12 +69,11 @@ class Batch:
     seg_RN: Tensor
     frames_FQQ3: Tensor
     row_D: Tensor
-    clip_D: Tensor
+    seg_D: Tensor
     frame_D: Tensor
     truth_DHW: Tensor
     pointed_DK: Tensor
-    places_DS3: Tensor
-    click_D2: Tensor
+    places_D3: Tensor
 
     def to(self, device: str) -> "Batch":
         held = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -93,19 +91,19 @@ class Requests:
         self.seg_id: int = self.tokenizer.convert_tokens_to_ids("[SEG]")
         self.pad_id: int = self.tokenizer.pad_token_id
 
-    def whole(self, text: str, clips: int, height: int, width: int) -> tuple[list[int], int, int]:
+    def whole(self, text: str, frames: int, height: int, width: int) -> tuple[list[int], int, int]:
         """Tokens, and where the images and the answer begin among them."""
-        settings = ClipSettings(clips=clips, grid=1, tokens=clips)
+        settings = FewFrames(frames=frames)
         request = VARIANT.request(text).replace("<image>", "")
         asked = self.tokenizer.encode(f"<|im_start|>user\n{request}")
-        images = self.tokenizer.encode(images_in_words(SHOWN * clips, height, width))
+        images = self.tokenizer.encode(images_in_words(frames, height, width))
         between = self.tokenizer.encode("<|im_end|>\n<|im_start|>assistant\n")
-        answer = self.tokenizer.encode(VARIANT.answer(settings, plan_of(clips, 2 * clips)) + "<|im_end|>")
+        answer = self.tokenizer.encode(VARIANT.answer(settings, plan_of(frames, frames)) + "<|im_end|>")
         return [*asked, *images, *between, *answer], len(asked), len(asked) + len(images) + len(between)
 
 
-def plan_of(clips: int, n_frames: int) -> Plan:
-    return VARIANT.plan(n_frames, ClipSettings(clips=clips, grid=1, tokens=clips), ())
+def plan_of(frames: int, n_frames: int) -> Plan:
+    return VARIANT.plan(n_frames, FewFrames(frames=frames), ())
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,9 +156,9 @@ class Batches:
         like = int(rng.integers(len(SIZES)))  # all frames of a step are of one size
         fitting = [i for i in within if i % len(SIZES) == like]
         late = stage == "all"
-        clips = CLIPS if late else 1
-        count = recipe.frames // (SHOWN * clips) if stage == "vision" else recipe.videos[late]
-        making = Making(rng, recipe, stage, clips, self.requests)
+        frames = FRAMES if late else EARLY
+        count = recipe.frames // frames if stage == "vision" else recipe.videos[late]
+        making = Making(rng, recipe, stage, frames, self.requests)
         for index in rng.choice(fitting, count, replace=False).tolist():
             making.add(self.draws.scenes[index])
         return making.batch()
@@ -169,8 +167,8 @@ class Batches:
 class Making:
     """A batch while it is made."""
 
-    def __init__(self, rng: Generator, recipe: Recipe, stage: Stage, clips: int, requests: Requests) -> None:
-        self.rng, self.recipe, self.stage, self.clips, self.requests = rng, recipe, stage, clips, requests
+    def __init__(self, rng: Generator, recipe: Recipe, stage: Stage, n_shown: int, requests: Requests) -> None:
+        self.rng, self.recipe, self.stage, self.n_shown, self.requests = rng, recipe, stage, n_shown, requests
         self.late = stage == "all"
         self.images: list[NDArray[np.uint8]] = []
         self.shown: list[NDArray[np.int64]] = []
@@ -186,16 +184,15 @@ class Making:
         self.truths: list[NDArray[np.bool_]] = []
         self.pointed: list[NDArray[np.float32]] = []
         self.places: list[NDArray[np.float32]] = []
-        self.clicks: list[NDArray[np.float32]] = []
 
     def add(self, scene: Scene) -> None:
         """A video: the whole scene, or before the last stage a short stretch of it; with its sentences."""
         rng, total = self.rng, len(scene.frames_THW3)
-        n_frames = total if self.late else int(rng.integers(SHOWN, 9))
+        n_frames = total if self.late else int(rng.integers(EARLY, 9))
         start = int(rng.integers(total - n_frames + 1))
         frames_THW3 = in_light(rng, scene.frames_THW3[start : start + n_frames])
         labels_THW = scene.labels_THW[start : start + n_frames]
-        plan = plan_of(self.clips, n_frames)
+        plan = plan_of(self.n_shown, n_frames)
         slots = list(plan.slots)
         self.images.append(frames_THW3[slots])
         self.shown.append(shown_objects(labels_THW[slots], len(scene.looks_O4)))
@@ -218,7 +215,7 @@ class Making:
         labels_THW: NDArray[np.uint8],
         where: dict[int, int],
     ) -> None:
-        ids, images_at, answer_at = self.requests.whole(said.text, self.clips, *labels_THW.shape[1:])
+        ids, images_at, answer_at = self.requests.whole(said.text, self.n_shown, *labels_THW.shape[1:])
         self.ids.append(ids)
         self.begins.append(images_at)
         self.answers.append((answer_at, len(ids)))
@@ -227,21 +224,18 @@ class Making:
         self.middles.append(np.stack([middle_of_one(target_THW[t], labels_THW[t]) for t in plan.slots]))
         if self.stage == "find":
             return
-        n = min(self.recipe.decodes[self.late], self.clips)
-        for clip in np.sort(self.rng.choice(self.clips, n, replace=False)).tolist():
-            shown = plan.slots[SHOWN * clip : SHOWN * (clip + 1)]
-            own = [d.frame for d in plan.decodes if d.clip == clip] or list(shown)
-            frame = int(self.rng.choice(shown if self.rng.random() < self.recipe.shown else own))
-            if frame not in where:
-                where[frame] = len(self.frames)
-                self.frames.append(squashed(frames_THW3[frame]))
-            self.decodes.append((len(self.ids) - 1, clip, where[frame]))
-            self.truths.append(target_THW[frame])
-            self.clicks.append(middle_of_one(target_THW[frame], labels_THW[frame]))
-            shares = np.zeros((len(plan.slots), *shares_of(target_THW[:1]).shape[1:]), np.float32)
-            shares[SHOWN * clip : SHOWN * (clip + 1)] = shares_of(target_THW[list(shown)])
-            self.pointed.append((shares.reshape(-1) / max(float(shares.sum()), 1e-6)).astype(np.float32))
-            self.places.append(centres_of(target_THW[list(shown)]))
+        decode = plan.decodes[int(self.rng.integers(len(plan.decodes)))]
+        frame = decode.frame
+        if frame not in where:
+            where[frame] = len(self.frames)
+            self.frames.append(squashed(frames_THW3[frame]))
+        self.decodes.append((len(self.ids) - 1, decode.clip, where[frame]))
+        self.truths.append(target_THW[frame])
+        own = shares_of(target_THW[frame : frame + 1])
+        shares = np.zeros((len(plan.slots), *own.shape[1:]), np.float32)
+        shares[decode.clip] = own[0]
+        self.pointed.append((shares.reshape(-1) / max(float(shares.sum()), 1e-6)).astype(np.float32))
+        self.places.append(centres_of(target_THW[frame : frame + 1])[0])
 
     def batch(self) -> Batch:
         most = max(map(len, self.looks))
@@ -264,15 +258,14 @@ class Making:
             shows_RK=torch.from_numpy(np.stack(self.shows) if self.shows else np.zeros((0, 1), np.int64)),
             middle_RI2=torch.from_numpy(np.stack(self.middles) if self.middles else np.zeros((0, 1, 2), np.float32)),
             answer_R2=torch.tensor(self.answers, dtype=torch.int64).view(-1, 2),
-            seg_RN=(ids_RL == self.requests.seg_id).nonzero()[:, 1].view(-1, self.clips),
+            seg_RN=(ids_RL == self.requests.seg_id).nonzero()[:, 1].view(-1, self.n_shown),
             frames_FQQ3=torch.from_numpy(np.stack(self.frames) if self.frames else np.zeros((0, 1, 1, 3), np.uint8)),
             row_D=decodes[:, 0],
-            clip_D=decodes[:, 1],
+            seg_D=decodes[:, 1],
             frame_D=decodes[:, 2],
             truth_DHW=torch.from_numpy(np.stack(self.truths) if self.truths else np.zeros((0, 1, 1), bool)),
             pointed_DK=torch.from_numpy(np.stack(self.pointed) if self.pointed else none),
-            places_DS3=torch.from_numpy(np.stack(self.places) if self.places else none[..., None]),
-            click_D2=torch.from_numpy(np.stack(self.clicks) if self.clicks else none),
+            places_D3=torch.from_numpy(np.stack(self.places) if self.places else none),
         )
 
 

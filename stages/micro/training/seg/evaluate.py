@@ -19,7 +19,7 @@ from stages.core.state.frames import load_image
 from stages.core.state.weights import Weights
 from stages.datasets import open_split
 from stages.micro.training.seg.batches import VARIANT, plan_of
-from stages.micro.training.seg.recipe import CLIPS
+from stages.micro.training.seg.recipe import FRAMES
 from stages.micro.training.seg.scenes import random_scene
 from stages.micro.training.seg.store import SAM2, entry_of
 from stages.micro.training.seg.training import SAM2_FILE
@@ -30,6 +30,7 @@ from stages.prompting.seg.conversation import as_words
 from stages.prompting.seg.decoding import at_frame_size, decode, frame_features, model_pixels
 from stages.prompting.seg.pictures import draw_images
 from stages.prompting.seg.tokens import fitted
+from stages.prompting.seg.variants.frames import FewFrames
 from stages.worlds.shapes.write import SIZES
 
 HELD_OUT = 5
@@ -46,7 +47,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Found:
-    """A sentence's mean IoU over frames in which there is something to find, and what a chooser without ears would reach.
+    """A sentence's mean IoU over decoded frames in which there is something to find, and what a chooser without ears would reach.
 
     Attributes:
         any_object: mean IoU of the true mask of an object drawn at random.
@@ -85,14 +86,14 @@ def load_model(folder: Path) -> SegModel:
 def find(
     model: SegModel, frames_THW3: NDArray[np.uint8], labels_THW: NDArray[np.uint8], asked: Sequence[Asked]
 ) -> Iterator[Found]:
-    """Every sentence in every frame of a video.
+    """Every sentence in the frames of a video that a token decodes.
 
     Args:
         labels_THW: 1 + index of the visible object; 0 = background.
     """
-    plan = plan_of(CLIPS, len(frames_THW3))
+    plan = plan_of(FRAMES, len(frames_THW3))
     requests = [VARIANT.request(as_words(one.text, model.tokenizer)) for one in asked]
-    answer = ", ".join(f"Clip_{k} [SEG]" for k in range(1, CLIPS + 1)) + "."
+    answer = VARIANT.answer(FewFrames(frames=FRAMES), plan)
     seen = model.encode(draw_images(plan, lambda t: frames_THW3[t]))
     states = model.states(seen, requests, [answer] * len(asked))
     tokens = [fitted(model.project(state_ND), plan.n_clips) for state_ND in states]

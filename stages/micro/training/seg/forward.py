@@ -4,7 +4,7 @@ What `SegModel` computes video by video, sentence by sentence; its images are of
 written out, so that nothing is copied to the host and back.
 
 Legend: V videos, I images of each, P patches of an image, J = I · cells image tokens of a video, A tokens of its images with those
-around them, S requests of a video, R = V · S, L tokens of a request, its images and the answer, N clips, D the MLLM's width,
+around them, S requests of a video, R = V · S, L tokens of a request, its images and the answer, D the MLLM's width,
 C = 256, F frames, M decoded masks, h × w logits.
 """
 

@@ -1,13 +1,12 @@
 """What is learnt beside masks, and discarded: what each image token shows, which of them a [SEG] means, and where that is.
 
-Legend: V videos, K image tokens of each, O objects, A aspects of looks, D the MLLM's width, M decoded masks, S shown frames.
+Legend: V videos, K image tokens of each, O objects, A aspects of looks, D the MLLM's width, M decoded masks.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stages.micro.training.seg.recipe import SHOWN
 from stages.micro.training.sentences import ASPECT_WORDS
 
 
@@ -60,7 +59,7 @@ class TargetHeads(nn.Module):
         super().__init__()
         self.query, self.key = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
         self.shows = nn.Linear(hidden, 1)
-        self.place = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 3 * SHOWN))
+        self.place = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 3))
 
     def showing(self, state_RKD: Tensor, shows_RK: Tensor, weight: float) -> tuple[Tensor, Tensor]:
         """Cross-entropy of what each image token shows, and the F1 score of what is found.
@@ -86,8 +85,8 @@ class TargetHeads(nn.Module):
         n = there_M.sum().clamp(min=1)
         return (loss_M * there_M).sum() / n, (best_M * there_M).sum() / n
 
-    def places(self, state_MD: Tensor, places_MS3: Tensor) -> Tensor:
+    def places(self, state_MD: Tensor, places_M3: Tensor) -> Tensor:
         """Mean absolute error of centre and size, of frames where there is one."""
-        known_MS3 = ~places_MS3.isnan()
-        error_MS3 = (self.place(state_MD).view_as(places_MS3) - places_MS3.nan_to_num()).abs() * known_MS3
-        return error_MS3.sum() / known_MS3.sum().clamp(min=1)
+        known_M3 = ~places_M3.isnan()
+        error_M3 = (self.place(state_MD) - places_M3.nan_to_num()).abs() * known_M3
+        return error_M3.sum() / known_M3.sum().clamp(min=1)

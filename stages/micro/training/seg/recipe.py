@@ -5,8 +5,8 @@ from typing import Literal
 
 STAGES: tuple["Stage", ...] = ("vision", "find", "nouns", "all")
 Stage = Literal["vision", "find", "nouns", "all"]
-CLIPS = 2  # stretches of a video with a [SEG] token of their own, of two shown frames each: svac with clips 2, grid 1
-SHOWN = 2  # frames per clip
+FRAMES = 4  # of a video, with a [SEG] token each: frame_tokens
+EARLY = 2  # of a short stretch, before the last stage
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,12 @@ class Recipe:
     betas: tuple[float, float] = (0.9, 0.98)
     clip_norm: float = 1.0
     ema_decay: float = 0.99
-    vision_until: float = 0.14  # what is where in single frames: the vision tower alone
-    find_until: float = 0.35  # which image tokens a noun phrase means, in two frames of a short stretch; no masks yet
-    nouns_until: float = 0.48  # masks of noun phrases there
+    vision_until: float = 0.2  # what is where in single frames: the vision tower alone
+    find_until: float = 0.4  # which image tokens a noun phrase means, in two frames of a short stretch; no masks yet
+    nouns_until: float = 0.5  # masks of noun phrases there
     frames: int = 24  # per step of the first stage
     videos: tuple[int, int] = (8, 4)  # per step of the stages with noun phrases alone, and of the last
-    sentences: tuple[int, int] = (6, 10)  # per video there
-    decodes: tuple[int, int] = (1, 2)  # clips of each sentence whose masks are learnt, one frame each
-    shown: float = 0.7  # chance that this frame is one that is shown
+    sentences: tuple[int, int] = (6, 8)  # per video there; the mask of one frame of each is learnt
     nouns: float = 0.3  # share of noun phrases, in the last stage
     statements: float = 0.2  # share of statements there; the rest are sentences
     mask: float = 2.0  # weights of the losses: cross-entropy of masks, …
@@ -46,10 +44,9 @@ class Recipe:
         4.0  # an image token of the one object that is meant is what SAM2 makes of a click on that object's middle
     )
     pointing: float = 0.5  # the image tokens that show the object
-    place: float = 1.0  # centre and size in the shown frames
-    click: float = 4.0  # a token is what SAM2 makes of a click on the one object that is meant, …
-    late_click: float = 1.0  # … and in the last stage
-    dense: float = 0.3  # what each image token shows, once sentences are read; alone it is 1
+    place: float = 1.0  # centre and size in its frame
+    click: float = 4.0  # a [SEG] is what SAM2 makes of a click on the one object that is meant, in its frame
+    dense: float = 1.0  # what each image token shows
     words: float = 0.05  # the answer's tokens
     window: int = 96  # scenes in use at a time
     fresh: float = 1.5  # new ones per step

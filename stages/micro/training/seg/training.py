@@ -1,6 +1,6 @@
 """The training of the embedded [SEG] model: its stages and its loss.
 
-Legend: V videos, K image tokens of a video, R requests, N clips, L tokens of a request, D the MLLM's width, M decoded masks.
+Legend: V videos, K image tokens of a video, R requests, N frames with a [SEG] each, L tokens of a request, D the MLLM's width, M decoded masks.
 """
 
 import tempfile
@@ -155,19 +155,20 @@ class SegTraining(Descent):
         recipe = self.recipe
         rows_R = torch.arange(len(batch.ids_RL), device=read.state_RLD.device)
         state_RND = read.state_RLD[rows_R[:, None], batch.seg_RN]
-        state_MD = state_RND[batch.row_D, batch.clip_D]
-        token_MC = self.model["head"](state_MD)
+        state_MD = state_RND[batch.row_D, batch.seg_D]
+        token_RNC = self.model["head"](state_RND)
+        token_MC = token_RNC[batch.row_D, batch.seg_D]
         masks = decode_many(self.sam2, batch.frames_FQQ3, batch.frame_D, token_MC)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         found = mask_losses(masks.logits_Mhw, batch.truth_DHW, self.points, generator)
         quality, iou = quality_loss(masks, batch.truth_DHW)
         pointing, pointed = self.target.pointing(state_MD, read.image_RJD[batch.row_D], batch.pointed_DK)
-        place = self.target.places(state_MD, batch.places_DS3)
-        click = click_loss(self.sam2, token_MC, batch.click_D2)
+        place = self.target.places(state_MD, batch.places_D3)
+        click = click_loss(self.sam2, token_RNC.flatten(0, 1), batch.middle_RI2.flatten(0, 1))
         words = self._words(batch, read)
         loss = recipe.mask * found.mask_B.mean() + recipe.dice * found.dice_B.mean() + recipe.quality * quality
         loss = loss + recipe.pointing * pointing + recipe.place * place + recipe.words * words
-        loss = loss + (recipe.late_click if batch.stage == "all" else recipe.click) * click
+        loss = loss + recipe.click * click
         values = {
             "click": click,
             "mask": found.mask_B.mean(),

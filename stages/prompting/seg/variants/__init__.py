@@ -1,4 +1,4 @@
-"""The published ways from frames and a sentence to masks, each a value of the table VARIANTS. One line adds one."""
+"""The ways from frames and a sentence to masks, published ones and one of our own, each a value of the table VARIANTS. One line adds one."""
 
 from stages.core.tables import Table
 from stages.prompting.seg.variants import clips, frames, token_driven
@@ -7,6 +7,7 @@ from stages.prompting.seg.variants.variant import Variant
 LISTED: tuple[Variant, ...] = (
     frames.SA2VA,
     frames.SA2VA_I,
+    frames.FRAME_TOKENS,
     clips.SVAC,
     clips.SASASA2VA,
     token_driven.VRS_HQ,
