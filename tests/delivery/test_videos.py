@@ -132,6 +132,21 @@ def test_bytes_repeat(segmented, out, tmp_path):
         assert path.read_bytes() == (out / path.name).read_bytes(), path.name
 
 
+def test_sound_without_a_header_of_its_own_is_encoded_again(tmp_path):
+    """MPEG-TS puts one before every packet, which MP4 does not take."""
+    clip = make_clip(tmp_path, ".mp4")
+    with av.open(str(clip)) as source, av.open(str(tmp_path / "clip.ts"), "w") as target:
+        streams = {stream.index: target.add_stream_from_template(stream) for stream in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream.index]
+                target.mux(packet)
+    recorded = segment(tmp_path / "clip.ts")
+    path = write(recorded, ["overlay"], tmp_path, RENDER)[0]
+    assert recorded.source.start > 0.01 and not_silent(path)
+    assert [start for start, *_ in packets(path)] == pytest.approx([time / 1000 for time in TIMES_MS], abs=1e-4)
+
+
 def test_a_part_of_a_video_starts_at_zero_with_its_own_sound(tmp_path):
     video = make_video(tmp_path / "long.mp4", 30, (SIZE[1], SIZE[0]))
     clip = add_sound(video, tmp_path / "clip.mp4", 3.0)

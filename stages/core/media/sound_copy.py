@@ -35,13 +35,18 @@ def add_sound(video: VideoWriter, path: Path, start: float, length: float | None
         source.close()
         return
     codec = source.streams.audio[0].codec_context
-    if codec is not None and codec.name in video.encoding.sounds:
+    if codec is not None and codec.name in video.encoding.sounds and _has_header(codec):
         video.add_sound(CopiedSound(video, source, path, start, length))
         return
     source.close()
     sound = open_sound(path, start, _seconds(path, start) if length is None else length)
     if sound is not None:
         video.add_sound(EncodedSound(video.container, sound, video.encoding.sound))
+
+
+def _has_header(codec: Any) -> bool:
+    """Whether a decoder's set-up is apart from the packets: MPEG-TS and FLV recordings may repeat AAC's in each of them."""
+    return codec.name != "aac" or bool(codec.extradata)
 
 
 class CopiedSound:
