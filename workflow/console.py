@@ -33,6 +33,7 @@ CHATTER = (
     "Removing output files of failed job",
     "Exiting because a job execution failed",
     "Both 'sacctmgr' and 'sshare' returned empty results",
+    "MinJobAge",
     "Elapsed time:",
 )
 SILENT = (LogEvent.WORKFLOW_STARTED, LogEvent.RESOURCES_INFO, LogEvent.JOB_STARTED)

@@ -30,7 +30,8 @@ def _jobs_of(name: str) -> list[str]:
         return []
     if not jobs:
         return []
+    some = ", ".join(jobs[:5]) + (f" and {len(jobs) - 5} more" if len(jobs) > 5 else "")
     return [
-        f"{len(jobs)} jobs of the run before are still in Slurm's queue ({', '.join(jobs[:5])}, …); they harm nothing, but "
-        f"this run may do their work too: let them end, or stop them with `scancel --name {name}`"
+        f"jobs of the run before are still in Slurm's queue: {some}; they harm nothing, but this run may do their work too: "
+        f"let them end, or stop them with `scancel --name {name}`"
     ]
