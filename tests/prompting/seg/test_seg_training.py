@@ -279,18 +279,22 @@ def test_rows_of_a_joint_projection_find_their_way_back() -> None:
         assert torch.equal(back, joint)
 
 
-def test_a_decoder_of_a_sam2_beside_is_stored_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("held", [False, True])
+def test_a_decoder_of_a_sam2_beside_is_stored_too(tmp_path: Path, held: bool) -> None:
+    """Whether the checkpoint held none of it, or its cross-attention alone."""
     from stages.micro.training.seg.evaluate import load_model
     from stages.micro.training.seg.store import entry_of, save_seg_model
-    from stages.micro.training.seg.training import frozen_sam2, untrained
+    from stages.micro.training.seg.training import attentions_of, frozen_sam2, untrained
     from stages.prompting.seg.checkpoint.loading import text_hidden_fcs
     from stages.prompting.seg.training.export import export
 
     mllm, processor = untrained(0)
-    save_seg_model(mllm, text_hidden_fcs(128, 256), None, processor, tmp_path / "given")
+    parts = attentions_of(frozen_sam2().sam_mask_decoder)
+    attentions = {name.replace("/", "."): part for name, part in parts.items()} if held else None
+    save_seg_model(mllm, text_hidden_fcs(128, 256), attentions, processor, tmp_path / "given")
     entry = entry_of(tmp_path / "given")
     model = load_model(tmp_path / "given")
-    assert entry.decoder is None
+    assert entry.decoder == ("sam_mask_decoder_attention" if held else None)
     assert same(dict(model.sam2.state_dict()), dict(frozen_sam2().state_dict()))
     with torch.no_grad():
         model.sam2.sam_mask_decoder.iou_token.weight += 1

@@ -11,7 +11,7 @@ from torch import nn
 
 from stages.core.config.file import SegModelEntry
 from stages.core.state.cache import atomic_path
-from stages.prompting.seg.checkpoint.sam2_inside import ATTENTION
+from stages.prompting.seg.checkpoint.sam2_inside import ATTENTION, DECODER
 
 SAM2 = "stages/micro/sam2_micro.yaml"
 CLASS = "Qwen3VLForConditionalGeneration"
@@ -50,7 +50,7 @@ def entry_of(folder: Path) -> SegModelEntry:
     from safetensors import safe_open
 
     with safe_open(folder / "model.safetensors", framework="pt") as handle:
-        trained = any(name.startswith(f"{ATTENTION}.") for name in handle.keys())  # noqa: SIM118
+        held = {name.split(".")[0] for name in handle.keys()}  # noqa: SIM118
     return SegModelEntry(
         hub=None,
         revision=None,
@@ -61,7 +61,7 @@ def entry_of(folder: Path) -> SegModelEntry:
         family="qwen3_vl",
         template="published",
         sam2=SAM2,
-        decoder=ATTENTION if trained else None,
+        decoder=next((name for name in (ATTENTION, DECODER) if name in held), None),
         state="after_norm",
         object_score="forced",
         size_gb=None,

@@ -22,7 +22,7 @@ from stages.prompting.seg.checkpoint.families import FAMILIES, Opened
 from stages.prompting.seg.checkpoint.filling import Component, Target, expected_of, published_shape
 from stages.prompting.seg.checkpoint.loading import assemble
 from stages.prompting.seg.checkpoint.model import SegModel
-from stages.prompting.seg.checkpoint.sam2_inside import DECODER
+from stages.prompting.seg.checkpoint.sam2_inside import ATTENTION, DECODER
 from stages.prompting.seg.checkpoint.shards import INDICES, SAFE, open_shards
 from stages.prompting.seg.checkpoint.tokens import load_tokenizer
 
@@ -54,8 +54,8 @@ def export(model: SegModel, source: Path, entry: SegModelEntry, preset: str, fol
 
 
 def exported_entry(entry: SegModelEntry) -> SegModelEntry:
-    """Of a family without a SAM2 inside, its mask decoder is stored too: it may have been trained."""
-    if not FAMILIES[entry.family].sam2 and entry.decoder is None:
+    """Of a family without a SAM2 inside, its whole mask decoder is stored: all of it may have been trained."""
+    if not FAMILIES[entry.family].sam2 and entry.decoder in (None, ATTENTION):
         return entry.model_copy(update={"decoder": DECODER})
     return entry
 
