@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from support.project import ROOT
 
+from stages.core.trackers import TRACKERS
+
 NOT_DEPENDED_ON = {"stages"}
 
 
@@ -103,16 +105,18 @@ def test_a_circle_through_a_package_is_found(tmp_path: Path) -> None:
 def test_what_is_imported_is_declared() -> None:
     """A library that comes along with another one may not come along any more one day."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extra = project["optional-dependencies"]["groundingdino"]
-    declared = {normal(re.split(r"[^\w.-]", text)[0]) for text in [*project["dependencies"], *extra]}
+    extras = project["optional-dependencies"]
+    trackers = [text for name in TRACKERS for text in extras.get(name, [])]  # which need not be installed
+    texts = [*project["dependencies"], *extras["groundingdino"], *trackers]
+    declared = {normal(re.split(r"[^\w.-]", text)[0]) for text in texts}
     homes = packages_distributions()
     missing: dict[str, str] = {}
     for name, file in modules(ROOT / "stages").items():
         for module, _ in imports_of(ast.parse(file.read_text(encoding="utf-8"))):
             top = module.partition(".")[0]
             if top not in sys.stdlib_module_names | NOT_DEPENDED_ON:
-                assert top in homes, f"{name}: {top} is not installed"
-                if not declared & {normal(home) for home in homes[top]}:
+                assert top in homes or top in TRACKERS, f"{name}: {top} is not installed"
+                if not declared & {normal(home) for home in homes.get(top, [top])}:
                     missing.setdefault(top, name)
     assert not missing, "add them to the dependencies of pyproject.toml"
 
