@@ -301,7 +301,8 @@ def test_a_decoder_of_a_sam2_beside_is_stored_too(tmp_path: Path, held: bool) ->
     export(model, tmp_path / "given", entry, "micro", tmp_path / "made", tmp_path / "made")
     assert entry_of(tmp_path / "made").decoder == "sam_mask_decoder"
     again = load_model(tmp_path / "made")
-    assert same(dict(model.state_dict()), {n: t for n, t in again.state_dict().items() if "untouched" not in n})
+    stored, loaded = ({n: t for n, t in m.state_dict().items() if "untouched" not in n} for m in (model, again))
+    assert same(stored, loaded)
 
 
 def test_sentences_together_learn_as_each_alone(config: Callable[..., Config]) -> None:
