@@ -10,4 +10,4 @@ def write_data(path: Path, name: str, value: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     text = text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-    path.write_text(f"(window.referee = window.referee || {{}}).{name} = {text};\n", encoding="utf-8")
+    path.write_text(f"window.referee ??= {{}};\nwindow.referee.{name} = {text};\n", encoding="utf-8")

@@ -68,6 +68,15 @@ class Player {
     if (this.video) this.video.currentTime = this.data.times[n] + this.span(n) / 2;
     this.render();
   }
+  // What is laid over a frame, at the size of the masks.
+  pixels(layers) {
+    const [height, width] = this.data.size;
+    const image = new ImageData(width, height);
+    for (const [texts, colour, opacity] of layers) {
+      Masks.paint(image.data, Masks.union(texts, height, width), height, width, colour, opacity);
+    }
+    return image;
+  }
   label() { this.controls.play.textContent = this.playing ? "Pause" : "Play"; }
 
   render() {
@@ -75,19 +84,13 @@ class Player {
     seek.value = this.frame;
     seek.setAttribute("aria-valuetext", `frame ${this.frame + 1} of ${this.count}`);
     time.textContent = `${this.frame + 1} / ${this.count} · ${this.data.times[this.frame].toFixed(2)} s`;
-    const [height, width] = this.data.size;
-    const context = this.scratch.getContext("2d");
     this.draw(this.frame).forEach((layers, n) => {
       const canvas = this.stages[n].querySelector("canvas");
       const sharp = Math.min(window.devicePixelRatio || 1, 2);
       const box = canvas.getBoundingClientRect();
       const [across, down] = [Math.max(1, Math.round(box.width * sharp)), Math.max(1, Math.round(box.height * sharp))];
       if (canvas.width !== across || canvas.height !== down) [canvas.width, canvas.height] = [across, down];
-      const image = context.createImageData(width, height);
-      for (const [texts, colour, opacity] of layers) {
-        Masks.paint(image.data, Masks.union(texts, height, width), height, width, colour, opacity);
-      }
-      context.putImageData(image, 0, 0);
+      this.scratch.getContext("2d").putImageData(this.pixels(layers), 0, 0);
       const target = canvas.getContext("2d");
       target.clearRect(0, 0, across, down);
       if (n && this.video && this.video.readyState > 1) target.drawImage(this.video, 0, 0, across, down);

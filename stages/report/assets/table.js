@@ -99,6 +99,9 @@
   });
   table.on("tableBuilt", () => {
     ready = true;
+    const holder = document.querySelector("#table .tabulator-tableholder"); // a grid holds groups of rows; this is only what scrolls
+    holder.setAttribute("role", "presentation");
+    holder.removeAttribute("tabindex");
     say(data.length);
     sort();
     filter();
