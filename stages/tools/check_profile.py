@@ -13,6 +13,7 @@ import shlex
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from importlib.util import find_spec
+from pathlib import Path
 
 from stages.core.config.loading import nearest
 from stages.core.run.cli import build_parser, execute
@@ -110,6 +111,17 @@ def _check_commands(profile: Profile) -> Iterator[Problem]:
         program = shlex.split(str(command))[0]
         if shutil.which(program) is None:
             yield key, f"{program}: no such command here, or no right to run it; start this where jobs are submitted"
+    if (manifest := profile.file.with_name("job.yaml")).is_file():
+        yield from _check_manifest(manifest)
+
+
+def _check_manifest(manifest: Path) -> Iterator[Problem]:
+    """The Job that a profile for Kubernetes creates, as far as its file shows."""
+    if shutil.which("kubectl") is None:
+        yield COMMANDS[0], "kubectl: no such command here; start this where Jobs are created"
+    for number, line in enumerate(manifest.read_text(encoding="utf-8").splitlines(), 1):
+        if "registry.example/" in line:
+            yield COMMANDS[0], f"{manifest}:{number}: image: names no image of yours; name one with this project in it"
 
 
 # ---------------------------------------------------------------- a cluster of Slurm
