@@ -157,7 +157,12 @@ def command(config: Path, target: Path) -> list[str]:
 def reason_in(log: Path) -> str:
     """The first error that a job of the workflow told."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    told = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    pairs = zip(lines, [*lines[1:], ""], strict=True)
+    told = [
+        f"{line.removeprefix('error: ')}{after if line.endswith(':') else ''}"
+        for line, after in pairs
+        if line.startswith("error: ")
+    ]
     told += [line for line in lines if "Error" in line or "FAILED" in line]
     return told[0] if told else "the workflow failed"
 
