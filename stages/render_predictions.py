@@ -206,10 +206,11 @@ def overlay_images(frames: FrameFolder, answer: Answer, settings: Render) -> Ite
     from stages.core.media.overlays import Marked, draw_overlay
 
     size = viewing_size(frames.size, settings.max_side)
+    figures = [f"{found.score:.2f}" if settings.captions else "" for found in answer.objects]
     for index in progress.steps(range(len(frames))):
         objects = [
-            Marked(found.number, resize_mask(masks.decode(found.rles_T[index]), size), figure=f"{found.score:.2f}")
-            for found in answer.objects
+            Marked(found.number, resize_mask(masks.decode(found.rles_T[index]), size), figure=figure)
+            for found, figure in zip(answer.objects, figures, strict=True)
         ]
         image_HW3 = draw_overlay(resize_picture(frames.load(index), size), objects, settings.opacity, settings.font)
         if answer.note:

@@ -227,7 +227,7 @@ class Render(Section):
     max_side: Positive = Field(description="Longest side of overlays in pixels")
     opacity: Unit = Field(description="Opacity of the mask's tint")
     crf: Annotated[int, Field(ge=0, le=51)] = Field(description="H.264 quality of overlays; lower is better")
-    captions: bool = Field(description="Write the sentence below the picture of overlays")
+    captions: bool = Field(description="Write the sentence and the scores of its objects into overlays")
     font: str | None = Field(
         description="Font file that is tried first in overlays; null = an installed font, chosen by script"
     )
