@@ -37,7 +37,7 @@ COLOURS: tuple[Colour, ...] = (
 BLACK: Colour = (0, 0, 0)
 WHITE: Colour = (255, 255, 255)
 LETTERS = 1 / 40  # height of letters as a share of a picture's mean side
-SMALL = 240  # pixels of a picture's longest side below which there is no room for rims, and for figures without words
+SMALL = 240  # pixels of the longest side below which there is no room for rims, second lines, and figures alone
 SMALLEST = 11  # pixels of letters that can be read
 WIDEST = 0.5  # of a label, as a share of the picture's width
 TALLEST = 0.25  # of a label, as a share of the picture's height
@@ -147,9 +147,10 @@ def _ink(colour: Colour) -> Colour:
 def _fitted(marked: Marked, size: int, picture: Sequence[int], font: str | None) -> str:
     """The label in lines that a picture has room for, cut with an ellipsis; the figure stays whole."""
     height, width = picture[:2]
+    small = max(height, width) < SMALL
     if not marked.label:
-        return "" if max(height, width) < SMALL else marked.figure
-    room = max(1, int(height * TALLEST / (size * LINE_HEIGHT)))
+        return "" if small else marked.figure
+    room = 1 if small else max(1, int(height * TALLEST / (size * LINE_HEIGHT)))
     lines = wrap(printable(marked.label), size, max(1, round(width * WIDEST)), font)
     if len(lines) > room:
         lines = [*lines[: room - 1], f"{lines[room - 1].rstrip()}…"]
