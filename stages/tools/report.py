@@ -111,9 +111,10 @@ def parse(arguments: argparse.Namespace) -> tuple[Job, Path | None, Path, "Wante
 
     config = config_of(arguments)
     dataset, split = parse_run(config, arguments.run)
-    if arguments.out is not None:
-        check_output(config, arguments.out)
-    out = arguments.out or Path(config.paths.results) / "report" / dataset / split
+    usual = Path(config.paths.results) / "report" / dataset / split
+    out = arguments.out or usual
+    if out.resolve() != usual.resolve():
+        check_output(config, out)
     job = Job(config, dataset, split, None, 0, 1, overwrite=False, limit=arguments.limit)
     return job, arguments.compare, out, Wanted(media=not arguments.no_media, bounds=not arguments.quick)
 
