@@ -123,7 +123,12 @@ class Segmented:
             )
         if any(after <= before for before, after in pairwise(self.frames)):
             raise ValueError(f"{self.source.path}: processed frames are given in rising order")
+        texts = [sentence.text for sentence in self.sentences]
+        if repeated := {text for text in texts if texts.count(text) > 1}:
+            raise ValueError(f"{min(repeated)!r}: is asked twice; ask it once")
         for sentence in self.sentences:
+            names = [found.name for found in sentence.objects]
+            assert len(set(names)) == len(names), "objects of a sentence have names of their own"
             for found in sentence.objects:
                 if len(found.rles_T) != len(self.frames):
                     raise ValueError(

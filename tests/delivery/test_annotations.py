@@ -208,6 +208,8 @@ def test_what_does_not_fit_together_is_refused(segmented):
         Segmented(segmented.source, range(11), FRAMES, ())
     with pytest.raises(ValueError, match="object 1: 6 masks for 2 frames"):
         Segmented(segmented.source, range(10), (0, 1), segmented.sentences)
+    with pytest.raises(ValueError, match="'a unicorn': is asked twice"):
+        Segmented(segmented.source, range(10), FRAMES, segmented.sentences[2:] * 2)
 
 
 def test_a_format_is_added_by_its_value(segmented, tmp_path):
