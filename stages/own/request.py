@@ -6,6 +6,7 @@ the project's, with the models of the preset, with what decides for these, and w
 
 import json
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,13 @@ from stages.core.config.loading import nearest, settings_of
 from stages.core.digests import digest
 from stages.core.records import Expression, Video, caption_defect, check_id, clean_caption
 from stages.core.state.cache import atomic_path
+from stages.core.state.graph import Layout
 from stages.core.tables import FORMATS
 from stages.datasets.folder_listing import VIDEO_SUFFIXES, is_video, list_frames, stem_of
 from stages.datasets.own import EXPRESSION, INDEX
 
 DATASET, SPLIT = "own", "all"
+ANSWERED = ".answered"  # beside the request: what of it was answered last
 # Sections of the settings that say who decides, and by what.
 DECIDING = ("selector", "tracks", "evidence", "rerank")
 SHORT = 8  # hex digits that tell files of one name apart
@@ -189,6 +192,29 @@ def overlay(config: Config, preset: str, part: Part, user: Mapping[str, Any]) ->
 def _frames(config: Config, part: Part) -> dict[str, Any]:
     own = settings_of(config, DATASET).frames
     return {"fps": part.fps or own.fps, "max_side": part.max_side or own.max_side}
+
+
+def forget_markers(layout: Layout, root: Path, over: Mapping[str, Any]) -> None:
+    """Removes the markers of an earlier run, unless that was of the same request and ended well.
+
+    Markers are of the whole split, and their order in time says little once a job was killed between those of two requests:
+    Snakemake would take what is marked for made. Without them each stage looks at its files, which say what is done.
+    """
+    path, facts = root / ANSWERED, _facts(root, over)
+    if not path.is_file() or path.read_text(encoding="utf-8") != facts:
+        path.unlink(missing_ok=True)
+        for name in ("done", "shards"):
+            shutil.rmtree(layout.root / name, ignore_errors=True)
+
+
+def remember(root: Path, over: Mapping[str, Any]) -> None:
+    """Says that a run of the request has ended well."""
+    with atomic_path(root / ANSWERED) as temporary:
+        temporary.write_text(_facts(root, over), encoding="utf-8")
+
+
+def _facts(root: Path, over: Mapping[str, Any]) -> str:
+    return digest([(root / INDEX).read_text(encoding="utf-8"), dict(over)])
 
 
 def write_request(root: Path, videos: Sequence[Asked], part: Part) -> None:

@@ -125,6 +125,8 @@ def answer(config: "Config", over: Mapping[str, Any], progress: "Progress", lock
     layout = Layout.of(config, request.DATASET, request.SPLIT)
     log = layout.root / "logs" / LOG
     log.parent.mkdir(parents=True, exist_ok=True)
+    root = Path(config.datasets[request.DATASET].root)
+    request.forget_markers(layout, root, over)
     with tempfile.TemporaryDirectory(prefix="referee-") as folder, log.open("wb") as output:
         Path(folder, "config.yaml").write_text(yaml.safe_dump(dict(over), sort_keys=False, allow_unicode=True), "utf-8")
         process = subprocess.Popen(
@@ -141,6 +143,7 @@ def answer(config: "Config", over: Mapping[str, Any], progress: "Progress", lock
             signal.signal(signal.SIGTERM, before)
     if status:
         raise ValueError(f"{reason_in(log)} (all of it: {log})")
+    request.remember(root, over)
 
 
 def command(config: Path, target: Path) -> list[str]:
