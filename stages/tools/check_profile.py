@@ -11,7 +11,7 @@ import argparse
 import re
 import shlex
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -188,7 +188,7 @@ def _fix(rule: str, words: str, facts: Facts, partitions: list[str]) -> str:
     return f'set-resources: {rule}: {{runtime: "min({minutes} * attempt, {limits.minutes})"}}'
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser(__doc__)
     parser.add_argument("name", metavar="PROFILE", help="a name in workflow/profiles, or a folder")
     return execute(parser, argv, _run)
