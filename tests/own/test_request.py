@@ -167,3 +167,26 @@ def test_every_sentence_is_a_record_and_what_no_sentence_enters_is_stored_once(v
     assert [len(files(*stage)) for stage in shared] == [1, 1, 1]
     apart = [(GENERATE_PROMPTS, "gdino"), (BUILD_TRACKS, "gdino"), (RERANK_TRACKS,)]
     assert [len(files(*stage)) for stage in apart] == [2, 2, 2]
+
+
+def test_markers_hold_for_the_request_that_ended_well_alone(videos: Path, tmp_path: Path) -> None:
+    config = make_config(tmp_path)
+    root, layout = Path(config.datasets["own"].root), Layout.of(config, "own", "all")
+    marker = layout.verified(RERANK_TRACKS)
+
+    def kept(sentence: str, over: dict[str, object]) -> bool:
+        """Whether a marker outlives the begin of a run."""
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.touch()
+        asked = request.asked_of([videos / "dog.mp4"], request.sentences_of([sentence]), WHOLE, "micro")
+        request.write_request(root, asked, WHOLE)
+        request.forget_markers(layout, root, over)
+        return marker.exists()
+
+    assert not kept("the dog", {})
+    request.remember(root, {})
+    assert kept("the dog", {})
+    assert not kept("a cat", {}), "another sentence"
+    assert not kept("the dog", {}), "the run in between was not known to end"
+    request.remember(root, {})
+    assert not kept("the dog", {"segment": {}}), "another config"
