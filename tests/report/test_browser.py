@@ -157,5 +157,9 @@ def test_light_and_dark_by_the_button(site: Path, watched: Watched) -> None:
     light = page.evaluate(ground)
     page.get_by_role("button", name="Light or dark").press("Enter")
     assert page.evaluate(ground) != light
+    dark = "() => [...document.querySelectorAll('figure svg text')].filter((t) => getComputedStyle(t).fill === 'rgb(0, 0, 0)').length"
+    assert page.locator("figure svg text").count() > 20 and page.evaluate(dark) == 0, (
+        "words of plots are not black on black"
+    )
     page.get_by_role("button", name="Light or dark").press("Enter")
     assert page.evaluate(ground) == light
