@@ -62,7 +62,7 @@ def test_a_cluster_that_gives_all_that_is_asked_for_is_sound(name: str) -> None:
         ("rerank_tracks=", "rerank_trakcs=", "groups/rerank_trakcs", "- rerank_trakcs", "did you mean 'rerank_tracks'"),
         ("jobs: 500", "slurm-array-jobs: all", "slurm-array-jobs", "slurm-array-jobs: all", "take it out"),
         ("retries: 2", "", "executor", "executor: slurm", "a preempted or lost job ends the run"),
-        ("- mem_mb=32000", "- mem_mb", "resources", "resources:", "an entry is name=value"),
+        ("- rerank=4", "- rerank", "group-components", "group-components:", "an entry is name=value"),
     ],
 )
 def test_a_mistake_is_named_with_its_line(tmp_path: Path, old: str, new: str, key: str, line: str, words: str) -> None:
