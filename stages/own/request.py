@@ -17,7 +17,7 @@ from stages.core.config.loading import nearest, settings_of
 from stages.core.digests import digest
 from stages.core.records import Expression, Video, caption_defect, check_id, clean_caption
 from stages.core.state.cache import atomic_path
-from stages.core.state.graph import Layout
+from stages.core.state.graph import ERRORS, Layout
 from stages.core.tables import FORMATS
 from stages.datasets.folder_listing import VIDEO_SUFFIXES, is_video, list_frames, stem_of
 from stages.datasets.own import EXPRESSION, INDEX
@@ -203,7 +203,11 @@ def forget_markers(layout: Layout, root: Path, over: Mapping[str, Any]) -> None:
     path, facts = root / ANSWERED, _facts(root, over)
     if not path.is_file() or path.read_text(encoding="utf-8") != facts:
         path.unlink(missing_ok=True)
-        for name in ("done", "shards"):
+        for name in (
+            "done",
+            "shards",
+            ERRORS,
+        ):  # what failed before is tried again, and must not be passed over meanwhile
             shutil.rmtree(layout.root / name, ignore_errors=True)
 
 

@@ -118,6 +118,7 @@ def answer(config: "Config", over: Mapping[str, Any], progress: "Progress", lock
         ValueError: it failed; says why.
     """
     from stages.core.run.progress import NOTES
+    from stages.core.state.failures import failed_videos
     from stages.core.state.graph import RERANK_TRACKS, Layout
     from stages.own import bar, request
     from stages.tools.run import environment
@@ -143,7 +144,8 @@ def answer(config: "Config", over: Mapping[str, Any], progress: "Progress", lock
             signal.signal(signal.SIGTERM, before)
     if status:
         raise ValueError(f"{reason_in(log)} (all of it: {log})")
-    request.remember(root, over)
+    if not failed_videos(layout):
+        request.remember(root, over)
 
 
 def command(config: Path, target: Path) -> list[str]:
