@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 
 from stages.core.media import masks
 from stages.core.records import Rle
-from stages.exchange.deflate import zlib_stream
-from stages.exchange.scanlines import scanlines
 
 WHITE = 255  # the object, in a binary mask
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -116,6 +114,9 @@ def objects_png(rles: Sequence[Rle], size: tuple[int, int]) -> bytes:
 
 def _png(runs: Runs, colour: int) -> bytes:
     """Eight bits per pixel, without a filter: filters gain nothing for flat areas."""
+    from stages.exchange.deflate import zlib_stream  # numba is loaded where a file is written
+    from stages.exchange.scanlines import scanlines
+
     height, width = runs.size
     lengths_R = np.diff(runs.ends_R, prepend=0)
     if lengths_R.min() < 0 or runs.ends_R[-1] != height * width:
