@@ -71,7 +71,7 @@ def evaluate(folder: Path, n_clips: int, backend: Backend = "transformers") -> d
     Raises:
         ValueError: `folder` holds no GroundingDINO.
     """
-    model = Model(hub=None, revision=None, files=[], seed=0, path=None, license=None)
+    model = Model(hub=None, revision=None, files=[], seed=0, path=None, license=None, size_gb=None)
     detector = load_detector(Weights(folder, "evaluated", model), settings(backend), "cpu", PAIRS)
     return figures_of(detector, n_clips)
 

@@ -70,7 +70,7 @@ def measure(file: Path, n_clips: int) -> dict[str, float]:
     from stages.tracking.sam2_model import load_sam2
     from stages.tracking.stock import StockTracker
 
-    model = Sam2Model(hub=None, revision=None, files=[], seed=0, path=None, license=None, config=CONFIG)
+    model = Sam2Model(hub=None, revision=None, files=[], seed=0, path=None, license=None, size_gb=None, config=CONFIG)
     weights = Weights(file, "evaluated", model)
     with torch.inference_mode():
         tracks = track_clips(StockTracker.load(weights, "cpu", "float32"), n_clips)
