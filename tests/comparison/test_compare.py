@@ -380,8 +380,14 @@ def test_the_workflow_trains_every_seed_once(tmp_path: Path) -> None:
     jobs = jobs_of(done)
     settings = settings_of(load_config(ROOT / "config.yaml"), "shapes")
     section, lines = settings.compare, settings.compare.decisions.values()
-    varied = {(line.selector, line.variant) for line in lines if line.variant is not None}
-    trainings = len(section.selectors) * len(section.seeds) + len(varied)
+    chosen = {(asked.partition("=")[0], seed, None) for asked in section.selectors for seed in section.seeds}
+    decided = {
+        (line.selector, seed, line.variant)
+        for line in lines
+        for seed in section.seeds[: line.seeds]
+        if line.selector not in (None, "scores")
+    }
+    trainings = len(chosen | decided)
     assert all(asked.endswith("=trained") for asked in section.selectors) and 0 in section.seeds
     assert all(line.seeds == 1 for line in lines if line.variant is not None)
     assert (jobs["compare"], jobs["train_selector"], jobs["train_variant"]) == (1, 1, trainings - 1)

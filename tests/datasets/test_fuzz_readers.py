@@ -59,7 +59,7 @@ def digest(split: Split) -> str:
     said = []
     for video in split.videos():
         records = (split.annotations(video), split.void(video), split.foreground(video), split.scored_frames(video))
-        said.append((video.id, video.frames, video.expressions, video.location, video.defect, records))
+        said.append((video.id, video.frames, video.expressions, video.location, video.span, video.defect, records))
     return hashlib.sha256(repr((split.has_truth, split.protocol, said)).encode("utf-8", "replace")).hexdigest()
 
 

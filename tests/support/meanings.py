@@ -79,6 +79,17 @@ def revos(path: Path) -> Any:
     return index(path, "exp", "anno_id", "type_id")
 
 
+def own(path: Path) -> Any:
+    found = []
+    for name, entry in load(path)["videos"].items():
+        assert set(entry) == {"path", "start", "end", "sentences"}
+        times = (entry["start"], entry["end"])
+        assert all(time is None or (type(time) in (int, float) and 0 <= time < float("inf")) for time in times)
+        assert entry["sentences"] and all(isinstance(text, str) for text in entry["sentences"].values())
+        found.append((name, str(Path(entry["path"])), *times, list(entry["sentences"].items())))
+    return found
+
+
 def folder(path: Path) -> Any:
     return [(name, list(said.items()) if isinstance(said, dict) else said) for name, said in load(path).items()]
 
@@ -150,6 +161,7 @@ def jhmdb(path: Path) -> Any:
 
 MEANINGS: Mapping[str, Callable[[Path], Any]] = {
     "mevis": mevis,
+    "own": own,
     "folder": folder,
     "ytvos": ytvos,
     "davis17": davis17,

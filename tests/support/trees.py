@@ -42,8 +42,23 @@ def plant_folder(root: Path) -> None:
     (root / "expressions.json").write_text(json.dumps(index))
 
 
+def plant_own(root: Path) -> None:
+    """As `referee segment` writes it: frames are wherever they are, here below the root."""
+    videos = {}
+    for name, sentences in (
+        ("dog", {"the_dog": "the dog", "a_cat": "a  Cat"}),
+        ("cars", {"the_white_car": "the white car"}),
+    ):
+        (root / name).mkdir(parents=True)
+        for index in range(3):
+            Image.new("RGB", (16, 12)).save(root / name / f"{index}.png")
+        videos[name] = {"path": str(root / name), "start": None, "end": 4.0, "sentences": sentences}
+    (root / "request.json").write_text(json.dumps({"videos": videos}))
+
+
 TREES: Mapping[str, Tree] = {
     "mevis": Tree(tiny_mevis.write_tree, "valid_u", ("valid_u/*.json",)),
+    "own": Tree(plant_own, "all", ("request.json",), counted=False),
     "folder": Tree(plant_folder, "all", ("expressions.json",), counted=False),
     "ytvos": Tree(plant_train, "train", ("meta_expressions/train/*.json", "train/Annotations/*/*.png")),
     "davis17": Tree(
