@@ -77,7 +77,14 @@ def load_model(folder: Path) -> SegModel:
     """With the embedded SAM2 beside it."""
     from stages.core.config.file import Sam2Model
 
-    source: dict[str, Any] = {"hub": None, "revision": None, "files": [], "seed": None, "license": None, "size_gb": None}
+    source: dict[str, Any] = {
+        "hub": None,
+        "revision": None,
+        "files": [],
+        "seed": None,
+        "license": None,
+        "size_gb": None,
+    }
     beside = Weights(SAM2_FILE, "", Sam2Model(config=SAM2, path=str(SAM2_FILE), **source))
     return load_seg_model(folder, entry_of(folder), "cpu", "float32", beside)
 
