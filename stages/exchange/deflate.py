@@ -33,15 +33,15 @@ def zlib_stream(values_R: NDArray[np.uint8], lengths_R: Int) -> bytes:
     Args:
         lengths_R: > 0; neighbours of one value are better one run.
     """
-    data, adler = _stream(values_R, lengths_R, FIRST, MORE, ORDER, FIXED)
+    data, adler = _stream(values_R, lengths_R)
     return HEADER + data.tobytes() + int(adler).to_bytes(4, "big")
 
 
 @compiled
-def _length_class(length: int, first: Int) -> int:
+def _length_class(length: int) -> int:
     low = 0
-    for k in range(len(first)):
-        if first[k] <= length:
+    for k in range(len(FIRST)):
+        if FIRST[k] <= length:
             low = k
     return low
 
@@ -153,7 +153,7 @@ def _put(data: NDArray[np.uint8], at: int, value: int, bits: int) -> int:
 
 
 @compiled
-def _frequencies(values_R: NDArray[np.uint8], lengths_R: Int, first: Int) -> Int:
+def _frequencies(values_R: NDArray[np.uint8], lengths_R: Int) -> Int:
     frequency = np.zeros(SYMBOLS, np.int64)
     frequency[END] = 1
     for r in range(len(values_R)):
@@ -161,7 +161,7 @@ def _frequencies(values_R: NDArray[np.uint8], lengths_R: Int, first: Int) -> Int
         frequency[SYMBOLS - 1] += rest // LONGEST
         rest %= LONGEST
         if rest >= SHORTEST:
-            frequency[END + 1 + _length_class(rest, first)] += 1
+            frequency[END + 1 + _length_class(rest)] += 1
             rest = 0
         frequency[values_R[r]] += 1 + rest
     return frequency
@@ -178,10 +178,8 @@ def _adler(values_R: NDArray[np.uint8], lengths_R: Int) -> int:
 
 
 @compiled
-def _stream(
-    values_R: NDArray[np.uint8], lengths_R: Int, first: Int, more: Int, order: Int, fixed: Int
-) -> tuple[NDArray[np.uint8], int]:
-    frequency = _frequencies(values_R, lengths_R, first)
+def _stream(values_R: NDArray[np.uint8], lengths_R: Int) -> tuple[NDArray[np.uint8], int]:
+    frequency = _frequencies(values_R, lengths_R)
     matches = frequency[END + 1 :].sum()
     bits_S = _huffman(frequency, MOST_BITS)
     distance_bits = 1
@@ -190,20 +188,19 @@ def _stream(
         n_symbols -= 1
     symbols, extra = _table(np.concatenate((bits_S[:n_symbols], np.array([1, 1]))))
     table_frequency = np.bincount(symbols, minlength=19)
-    table_frequency[0 if table_frequency[0] == 0 else 18] += np.int64((table_frequency > 0).sum() < 2)
     table_bits = _huffman(table_frequency, MOST_HEADER_BITS)
     n_table = 19
-    while n_table > 4 and table_bits[order[n_table - 1]] == 0:
+    while n_table > 4 and table_bits[ORDER[n_table - 1]] == 0:
         n_table -= 1
     size = 3 + 14 + 3 * n_table + (table_bits[symbols]).sum()
     size += 2 * (symbols == 16).sum() + 3 * (symbols == 17).sum() + 7 * (symbols == 18).sum()
-    more_bits = (frequency[END + 1 :] * more).sum()
+    more_bits = (frequency[END + 1 :] * MORE).sum()
     size += (frequency * bits_S).sum() + matches * distance_bits + more_bits
-    fixed_size = 3 + (frequency * fixed[:SYMBOLS]).sum() + matches * FIXED_DISTANCE + more_bits
+    fixed_size = 3 + (frequency * FIXED[:SYMBOLS]).sum() + matches * FIXED_DISTANCE + more_bits
     data = np.zeros((min(size, fixed_size) + 7) // 8 + 1, np.uint8)
     at = _put(data, 0, 1, 1)  # the last block
     if fixed_size <= size:
-        bits_S, distance_bits = fixed, FIXED_DISTANCE
+        bits_S, distance_bits = FIXED.copy(), FIXED_DISTANCE
         at = _put(data, at, 1, 2)
     else:
         at = _put(data, at, 2, 2)
@@ -211,7 +208,7 @@ def _stream(
         at = _put(data, at, 1, 5)  # two distances have codes, so that the tree is complete
         at = _put(data, at, n_table - 4, 4)
         for k in range(n_table):
-            at = _put(data, at, table_bits[order[k]], 3)
+            at = _put(data, at, table_bits[ORDER[k]], 3)
         table_codes = _codes(table_bits)
         for k in range(len(symbols)):
             symbol = symbols[k]
@@ -234,9 +231,9 @@ def _stream(
             at = _put(data, at, codes_S[longest], step)
         rest %= LONGEST
         if rest >= SHORTEST:
-            k = _length_class(rest, first)
+            k = _length_class(rest)
             at = _put(data, at, codes_S[END + 1 + k], bits_S[END + 1 + k])
-            at = _put(data, at, rest - first[k], more[k] + distance_bits)
+            at = _put(data, at, rest - FIRST[k], MORE[k] + distance_bits)
         else:
             for _ in range(rest):
                 at = _put(data, at, codes_S[value], bits_S[value])

@@ -54,16 +54,6 @@ class Runs:
     ends_R: NDArray[np.int64]
     size: tuple[int, int]
 
-    @classmethod
-    def of(cls, image_HW: NDArray[np.uint8]) -> "Runs":
-        flat = image_HW.ravel(order="F")
-        ends_R = np.append(np.flatnonzero(flat[1:] != flat[:-1]) + 1, flat.size)
-        return cls(flat[ends_R - 1], ends_R, (image_HW.shape[0], image_HW.shape[1]))
-
-    def image(self) -> NDArray[np.uint8]:
-        """(H, W)."""
-        return np.repeat(self.values_R, np.diff(self.ends_R, prepend=0)).reshape(self.size, order="F")
-
 
 def label_png(labels: Runs) -> bytes:
     """Mode P with the DAVIS palette: 0 = background, else the object's number."""

@@ -88,11 +88,9 @@ def from_rles(rles: Sequence[Rle | None], size: tuple[int, int]) -> Clip:
 
 def scan(mask_HW: NDArray[np.bool_]) -> NDArray[np.int32]:
     """The turns of a dense mask, row by row."""
-    from stages.core.media.run_lengths import scan
+    from stages.core.media.run_lengths import row_turns
 
-    pixels = np.ascontiguousarray(mask_HW).reshape(-1).view(np.uint8)
-    positions = scan(pixels)
-    return scan((pixels != 0).view(np.uint8)) if positions is None else positions  # bytes of a bool may hold anything
+    return row_turns(mask_HW)
 
 
 def from_scans(turns_T: Sequence[NDArray[np.int32]], height: int, width: int) -> Clip:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from stages.core.media import masks
 from stages.core.records import Rle
+from stages.metrics.clips import from_rles, intersection
 
 SIDE = 480  # pixels of the longest side of videos and masks on a page
 Image3 = NDArray[np.uint8]
@@ -61,27 +62,16 @@ def joined(tracks: Sequence[Sequence[Rle | None]], size: tuple[int, int], n_fram
     return together
 
 
-def areas(rles_T: Sequence[Rle | None]) -> NDArray[np.int64]:
-    """(T,) pixels."""
-    return np.array([0 if rle is None else int(masks.area([rle])[0]) for rle in rles_T], np.int64)
-
-
 def worst_frame(pred_T: Sequence[Rle | None], truth_T: Sequence[Rle | None] | None, size: tuple[int, int]) -> int:
     """The frame to show: where prediction and truth differ most; without truth, where most is marked.
 
     Where nothing is marked at all, the one in the middle.
     """
-    if truth_T is None:
-        differing_T = areas(pred_T)
-    else:
-        both_T = areas([_meeting(p, q, size) for p, q in zip(pred_T, truth_T, strict=True)])
-        differing_T = areas(pred_T) + areas(truth_T) - 2 * both_T
+    pred = from_rles(pred_T, size)
+    differing_T = pred.area
+    if truth_T is not None:
+        truth = from_rles(truth_T, size)
+        differing_T = pred.area + truth.area - 2 * intersection(pred, truth)
         if not differing_T.any():
-            differing_T = areas(truth_T)
+            differing_T = truth.area
     return int(differing_T.argmax()) if differing_T.any() else len(pred_T) // 2
-
-
-def _meeting(one: Rle | None, other: Rle | None, size: tuple[int, int]) -> Rle | None:
-    if one is None or other is None:
-        return None
-    return masks.encode(masks.decode(one) & masks.decode(other))

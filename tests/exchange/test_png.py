@@ -9,20 +9,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from support.pngs import pixels_of, runs_of
 from torchvision.io import ImageReadMode, decode_png
 
+from benchmarks.masks import blob
 from stages.core.media import masks
 from stages.exchange.deflate import LONGEST, SHORTEST, zlib_stream
-from stages.exchange.png import Runs, davis_palette, label_map, label_png, mask_png
-
-
-def blob(rng: np.random.Generator, height: int, width: int) -> NDArray[np.bool_]:
-    """A star-shaped area with a rough border."""
-    y, x = np.indices((height, width))
-    angle = np.arctan2(y - height * rng.random(), x - width * rng.random())
-    radius = np.hypot(y - height / 2, x - width / 2)
-    rough = 1 + 0.2 * np.sin(5 * angle + 6 * rng.random()) + 0.05 * np.sin(31 * angle)
-    return radius < min(height, width) * (0.05 + 0.3 * rng.random()) * rough
+from stages.exchange.png import davis_palette, label_map, label_png, mask_png
 
 
 def drawn(rng: np.random.Generator, kind: str, height: int, width: int) -> NDArray[np.bool_]:
@@ -62,8 +55,8 @@ def test_label_maps_are_painted_run_by_run() -> None:
         for n in sorted(own, key=lambda n: (scores[n], -n)):
             want[own[n]] = n
         labels = label_map({n: masks.encode(mask) for n, mask in own.items()}, scores, size)
-        assert np.array_equal(labels.image(), want) and np.array_equal(Runs.of(want).image(), want)
-        for runs in (labels, Runs.of(want)):
+        assert np.array_equal(pixels_of(labels), want) and np.array_equal(pixels_of(runs_of(want)), want)
+        for runs in (labels, runs_of(want)):
             with Image.open(io.BytesIO(label_png(runs))) as image:
                 assert image.mode == "P" and image.getpalette() == davis_palette()
                 assert np.array_equal(np.asarray(image), want)

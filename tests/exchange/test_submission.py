@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from support.answers import finished_split, squares
+from support.pngs import pixels_of, runs_of
 from support.tiny_mevis import SIZE
 
 from stages import assemble, render_predictions
@@ -25,7 +26,7 @@ from stages.exchange.archives import open_archive
 from stages.exchange.check import check_zip, png_defect
 from stages.exchange.layouts import LAYOUTS, PerAnnotator, PerExpression
 from stages.exchange.names import Expected, match
-from stages.exchange.png import Runs, davis_palette, label_map, label_png
+from stages.exchange.png import davis_palette, label_map, label_png
 from stages.exchange.submission import write_zip
 from stages.tools import check_submission
 
@@ -165,7 +166,7 @@ def half(left: bool) -> dict[str, object]:
 @pytest.mark.parametrize(("first", "second", "winner"), [(0.9, 0.6, 1), (0.6, 0.9, 2), (0.7, 0.7, 1)])
 def test_overlaps_go_to_the_higher_score_then_to_the_lower_number(first, second, winner) -> None:
     """The published rule on maps of constant scores: background .1, argmax, the first of equals."""
-    labels_HW = label_map({1: half(True), 2: half(False)}, {1: first, 2: second}, (4, 6)).image()
+    labels_HW = pixels_of(label_map({1: half(True), 2: half(False)}, {1: first, 2: second}, (4, 6)))
     scores_KHW = np.stack([np.full((4, 6), 0.1), first * masks.decode(half(True)), second * masks.decode(half(False))])
     assert np.array_equal(labels_HW, scores_KHW.argmax(0))
     assert labels_HW[0].tolist() == [1, 1, winner, winner, 2, 2]
@@ -174,7 +175,7 @@ def test_overlaps_go_to_the_higher_score_then_to_the_lower_number(first, second,
 def test_label_maps_have_the_davis_palette() -> None:
     labels = label_map({1: half(True), 2: half(False)}, {1: 1, 2: 0}, (4, 6))
     with Image.open(io.BytesIO(label_png(labels))) as image:
-        assert image.mode == "P" and np.array_equal(np.asarray(image), labels.image())
+        assert image.mode == "P" and np.array_equal(np.asarray(image), pixels_of(labels))
         palette = image.getpalette()
         assert palette is not None and palette == davis_palette() and len(palette) == 768
     assert palette[:9] == [0, 0, 0, 128, 0, 0, 0, 128, 0] and palette[27:30] == [191, 0, 0] and palette[-1] == 255
@@ -358,7 +359,7 @@ def test_sizes_come_from_the_data_set_where_nothing_is_extracted(finished, tmp_p
 
 def test_palettes_and_numbers_of_label_maps() -> None:
     labels_HW = np.array([[0, 1], [2, 2]], np.uint8)
-    labels = Runs.of(labels_HW)
+    labels = runs_of(labels_HW)
     assert png_defect(label_png(labels), (2, 2), "P", (1, 2)) is None
     assert png_defect(label_png(labels), (2, 2), "P", (1,)) == ("values", "holds values 2; allowed are 0 and 1")
     grey = Image.fromarray(labels_HW)

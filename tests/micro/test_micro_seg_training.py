@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support.kernel import same, train_and_die
+from torch import nn
 
 from stages.micro.training.seg import evaluate
 from stages.micro.training.seg.batches import VARIANT, Batch, Batches, Requests, squashed
@@ -137,9 +138,9 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any, Path]:
     for parameter in [*mllm.parameters(), *head.parameters()]:
         parameter.data = parameter.data.half().float()
     attentions = attentions_of(frozen_sam2().sam_mask_decoder)
-    for parameter in attentions.parameters():
+    for parameter in nn.ModuleList(attentions.values()).parameters():
         parameter.data = parameter.data / 2
-    save_seg_model(mllm, head, {name.replace("/", "."): part for name, part in attentions.items()}, processor, folder)
+    save_seg_model(mllm, head, attentions, processor, folder)
     return mllm, processor.tokenizer, folder
 
 

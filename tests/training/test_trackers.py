@@ -9,7 +9,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-import torch
 from support import trackers as stored
 from support.kernel import Toy, train_and_die
 from support.project import ROOT
@@ -24,14 +23,6 @@ from stages.training.loop import train
 
 STEPS = Length(steps=8)
 READERS = {"wandb": stored.of_wandb, "mlflow": stored.of_mlflow, "trackio": stored.of_trackio}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def toy() -> Toy:

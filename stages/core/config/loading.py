@@ -12,7 +12,7 @@ from typing import Any, TypeVar, get_args, get_origin
 import yaml
 from pydantic import BaseModel, Discriminator, ValidationError
 
-from stages.core.config.file import Config, Dataset, Model, Models
+from stages.core.config.file import Config, Dataset, Model
 from stages.core.config.model import config_model, settings_model
 from stages.core.config.places import check_whole
 from stages.core.config.section import Section, Unshown
@@ -118,10 +118,6 @@ def check_split(config: Config, dataset: str, split: str) -> None:
     splits = dataset_of(config, dataset).splits
     if split not in splits:
         raise ConfigError(f"no split {split!r} in config.datasets.{dataset}.splits{nearest(split, splits)}")
-
-
-def models_of(config: Config, dataset: str) -> Models:
-    return config.presets[dataset_of(config, dataset).models].models
 
 
 def model_of(config: Config, preset: str, role: str) -> Model:

@@ -130,10 +130,7 @@ def encode(mask_HW: NDArray[np.generic]) -> Rle:
     height, width = mask_HW.shape
     mask_HW = mask_HW if mask_HW.dtype == bool else mask_HW != 0
     by_columns = mask_HW.flags.f_contiguous and not mask_HW.flags.c_contiguous
-    pixels = np.ascontiguousarray(mask_HW.T if by_columns else mask_HW).reshape(-1).view(np.uint8)
-    turns = run_lengths.scan(pixels)
-    if turns is None:  # bytes of a bool may hold anything
-        turns = run_lengths.scan((pixels != 0).view(np.uint8))
+    turns = run_lengths.row_turns(mask_HW.T if by_columns else mask_HW)
     turns = turns if by_columns else run_lengths.turned(turns, height, width)
     return {"size": (height, width), "counts": run_lengths.coco_text(turns, height * width).tobytes().decode("ascii")}
 

@@ -13,15 +13,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from stages.core.media import fonts
 from stages.core.media.captions import LINE_HEIGHT, printable, wrap
-
-Image3 = NDArray[np.uint8]
-Bool = NDArray[np.bool_]
-Colour = tuple[int, int, int]
+from stages.core.media.drawing import BLACK, WHITE, Bool, Colour, Image3
 
 # Okabe and Ito's colours, told apart by people with any kind of colour blindness (Nature Methods 8, 441; 2011), used in
 # turn: https://jfly.uni-koeln.de/color
@@ -34,8 +30,6 @@ COLOURS: tuple[Colour, ...] = (
     (213, 94, 0),
     (204, 121, 167),
 )
-BLACK: Colour = (0, 0, 0)
-WHITE: Colour = (255, 255, 255)
 LETTERS = 1 / 40  # height of letters as a share of a picture's mean side
 SMALL = 240  # pixels of the longest side below which there is no room for rims, second lines, and figures alone
 SMALLEST = 11  # pixels of letters that can be read

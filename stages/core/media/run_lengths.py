@@ -7,6 +7,8 @@ rows, where a transposed copy takes ten times that of everything else.
 Legend: R runs of the columns of an image, E places where its rows change, H × W its size.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -114,6 +116,13 @@ def _sweep(
             if y < height:
                 left += ends_R[left] - before == y
                 right += ends_R[right] - here == y
+
+
+def row_turns(mask_HW: NDArray[Any]) -> NDArray[np.int32]:
+    """The turns of a dense bool mask (H, W), row by row."""
+    pixels = np.ascontiguousarray(mask_HW).reshape(-1).view(np.uint8)
+    turns: NDArray[np.int32] | None = scan(pixels)
+    return scan((pixels != 0).view(np.uint8)) if turns is None else turns  # bytes of a bool may hold anything
 
 
 @compiled

@@ -61,9 +61,9 @@ def _mask(mask_HW: Bool) -> dict[str, str]:
 
 def row_runs(mask_HW: Bool) -> list[int]:
     """Lengths of the runs of background and object in turn along the rows, from the background on."""
-    flat = np.concatenate([[False], mask_HW.ravel()])
-    ends = np.flatnonzero(flat[1:] != flat[:-1])
-    return [int(run) for run in np.diff([0, *ends, mask_HW.size])]
+    from stages.core.media.run_lengths import row_turns
+
+    return [int(run) for run in np.diff([0, *row_turns(mask_HW), mask_HW.size])]
 
 
 CVAT = Format(

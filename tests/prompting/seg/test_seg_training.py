@@ -289,8 +289,7 @@ def test_a_decoder_of_a_sam2_beside_is_stored_too(tmp_path: Path, held: bool) ->
     from stages.prompting.seg.training.export import export
 
     mllm, processor = untrained(0)
-    parts = attentions_of(frozen_sam2().sam_mask_decoder)
-    attentions = {name.replace("/", "."): part for name, part in parts.items()} if held else None
+    attentions = attentions_of(frozen_sam2().sam_mask_decoder) if held else None
     save_seg_model(mllm, text_hidden_fcs(128, 256), attentions, processor, tmp_path / "given")
     entry = entry_of(tmp_path / "given")
     model = load_model(tmp_path / "given")

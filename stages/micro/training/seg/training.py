@@ -78,7 +78,7 @@ class SegTraining(Descent):
             self.cells, self.target = CellHeads(SEG.hidden, self.sam2.hidden_dim), TargetHeads(SEG.hidden)
         model = nn.ModuleDict({"mllm": mllm, "head": head})
         if tunes_decoder:
-            model["decoder"] = attentions_of(self.sam2.sam_mask_decoder).requires_grad_(True)
+            model["decoder"] = nn.ModuleList(attentions_of(self.sam2.sam_mask_decoder).values()).requires_grad_(True)
         modules: dict[str, nn.Module] = {"model": model, "cells": self.cells, "target": self.target}
         for module in modules.values():
             module.to(device)
@@ -102,7 +102,8 @@ class SegTraining(Descent):
 
     def attentions(self, model: Any) -> dict[str, nn.Module] | None:
         """Of the mask decoder, by name, where they are trained."""
-        return {name.replace("/", "."): part for name, part in model["decoder"].items()} if self.tunes_decoder else None
+        names = attentions_of(self.sam2.sam_mask_decoder)
+        return dict(zip(names, model["decoder"], strict=True)) if self.tunes_decoder else None
 
     def identity(self) -> Mapping[str, Any]:
         return {**super().identity(), "starts": self.starts, "tunes_decoder": self.tunes_decoder}
@@ -249,10 +250,9 @@ def _take_language(mllm: Any, state: Mapping[str, Tensor]) -> None:
             parameter[: len(theirs)] = theirs
 
 
-def attentions_of(decoder: Any) -> nn.ModuleDict:
-    """A mask decoder's cross-attention: a sixth of it, so that the model stays small."""
-    parts = {name: module for name, module in decoder.named_modules() if name.endswith(CROSS_ATTENTION)}
-    return nn.ModuleDict({name.replace(".", "/"): module for name, module in parts.items()})
+def attentions_of(decoder: Any) -> dict[str, nn.Module]:
+    """A mask decoder's cross-attention by name: a sixth of it, so that the model stays small."""
+    return {name: module for name, module in decoder.named_modules() if name.endswith(CROSS_ATTENTION)}
 
 
 def frozen_sam2() -> SAM2Base:
