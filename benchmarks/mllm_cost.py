@@ -110,11 +110,16 @@ class DrawnVideo:
 
 def asked_of(settings: JudgeSettings, n_candidates: int, text: str = SENTENCE) -> Asked:
     """What is asked about one expression with so many candidates, at most 8 of which are shown together."""
+    return counted(questions_of(settings, n_candidates, text))
+
+
+def questions_of(settings: JudgeSettings, n_candidates: int, text: str = SENTENCE) -> list[Question]:
+    """The questions themselves, about a drawn video."""
     candidates = [Candidate(TrackId("grid", n), (TrackId("grid", n),), 0.0) for n in range(n_candidates)]
     about = about_each if settings.ask == "yes_no" else which_of
     showing = Showing(cast(Any, DrawnVideo(n_candidates)), settings)
     shown = [each for together in contexts_of(candidates) for each in showing.show(together)]
-    return counted(flat([item.questions for each in shown for item in about(each, text, settings)]))
+    return flat([item.questions for each in shown for item in about(each, text, settings)])
 
 
 def counted(questions: Sequence[Question]) -> Asked:

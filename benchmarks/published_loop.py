@@ -28,9 +28,18 @@ def write_files(folder: Path, tokens_NTC: np.ndarray, rles_T: Sequence[Any], iou
 
 
 def plain_steps(
-    folders: Sequence[Path], captions: Sequence[Sequence[str]], encoder: Any, model: Network, config: Selector
+    folders: Sequence[Path],
+    captions: Sequence[Sequence[str]],
+    encoder: Any,
+    model: Network,
+    config: Selector,
+    device: str = "cpu",
 ) -> Iterator[float]:
-    """Trains forever in random order, one step per expression; yields the loss of each."""
+    """Trains forever in random order, one step per expression; yields the loss of each.
+
+    Args:
+        encoder, model: on `device`.
+    """
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=config.own.learning_rate, weight_decay=config.training.weight_decay
     )
@@ -39,7 +48,8 @@ def plain_steps(
     while True:
         for i in generator.permutation(len(pairs)):
             video, e = pairs[i]
-            batch = collate([read(folders[video], e, captions[video][e], encoder, config.training.positive_iou)])
+            sample = read(folders[video], e, captions[video][e], encoder, config.training.positive_iou)
+            batch = collate([sample]).to(device)
             optimiser.zero_grad()
             loss = model.losses(model(batch), batch, config).total_B.mean()
             loss.backward()

@@ -32,26 +32,8 @@ EPOCHS, TARGET = 15, 20
 TOKENS = 131072  # per forward pass: run.batches of config.yaml
 C, SIZE = 256, (480, 854)
 VIDEOS, TRACKS, FRAMES, EXPRESSIONS = 4, 16, 64, 14  # MeViS: 63 frames and 14 expressions per video
-WORDS = [
-    "the",
-    "small",
-    "bird",
-    "that",
-    "flies",
-    "away",
-    "from",
-    "other",
-    "two",
-    "birds",
-    "standing",
-    "on",
-    "branch",
-    "while",
-    "cat",
-    "moves",
-    "slowly",
-    "left",
-]
+SAID = "the small bird that flies away from other two birds standing on branch while cat moves slowly left"
+WORDS = SAID.split()
 SAMPLES = {PLAIN: {"micro": 16, "large": 1}, OURS: {"micro": 32, "large": 32}}  # per round
 MODELS = ("micro", "large")
 
@@ -155,19 +137,20 @@ def work(contender: str, size: str, folder: Path, threads: int, pipe: Any) -> No
     pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
-def plain(size: str, folder: Path) -> Iterator[int]:
+def plain(size: str, folder: Path, name: str = "sola", device: str = "cpu") -> Iterator[int]:
+    """The published loop with the network of a name; yields how many expressions each step has trained on."""
     from benchmarks.published_loop import plain_steps
 
-    encoder, config = load_encoder(folder), selector("large", batch_size=1)
-    model = new_model(size, encoder.model.config.hidden_size).train()
+    encoder, config = load_encoder(folder, device), selector("large", name, batch_size=1)
+    model = new_model(size, encoder.model.config.hidden_size, name).train().to(device)
     folders = [folder / "files" / video.id for video in videos()]
     captions = [[expression.text for expression in video.expressions] for video in videos()]
-    for _ in plain_steps(folders, captions, encoder, model, config):
+    for _ in plain_steps(folders, captions, encoder, model, config, device):
         yield 1
 
 
-def referee(size: str, folder: Path) -> Iterator[int]:
-    """The task's own steps, over and over."""
+def referee(size: str, folder: Path, name: str = "sola", device: str = "cpu") -> Iterator[int]:
+    """The task's own steps, over and over; yields as `plain`."""
     from stages.core.state.cache import Stamp
     from stages.selectors.samples import open_video
     from stages.selectors.store import Store
@@ -175,12 +158,12 @@ def referee(size: str, folder: Path) -> Iterator[int]:
     from stages.training.clock import Clock
     from stages.training.processes import World
 
-    config = selector("large", batch_size=32, expressions_per_video=8)
+    config = selector("large", name, batch_size=32, expressions_per_video=8)
     store = Store([open_video(layout(folder), video, ["grid"]) for video in videos()], config.training, None)
-    model = new_model(size, store.videos[0].read().text[0].words_WD.shape[1]).train()
+    model = new_model(size, store.videos[0].read().text[0].words_WD.shape[1], name).train().to(device)
     data = Data(store, store, lambda *_: (0.0, 0.0))
     header: Any = None  # written at the end of an epoch, which the benchmark never asks for
-    task, clock = SelectorTask(folder, Stamp("", 0, {}), header, data, config, TOKENS, model, "cpu", World()), Clock()
+    task, clock = SelectorTask(folder, Stamp("", 0, {}), header, data, config, TOKENS, model, device, World()), Clock()
     done = 0
     while True:
         task.step(clock, 0.0)
@@ -206,7 +189,7 @@ def videos() -> list[Any]:
     ]
 
 
-def write_data(folder: Path, threads: int) -> tuple[float, float]:
+def write_data(folder: Path, threads: int, device: str = "cpu") -> tuple[float, float]:
     """The cache files of every video, and the plain loop's.
 
     Returns:
@@ -221,7 +204,7 @@ def write_data(folder: Path, threads: int) -> tuple[float, float]:
     from stages.core.state.track_file import Labels, Tracks, write_tracks
 
     torch.set_num_threads(threads)
-    rng, encoder, rles_T = np.random.default_rng(1), load_encoder(folder), masks_of_a_track()
+    rng, encoder, rles_T = np.random.default_rng(1), load_encoder(folder, device), masks_of_a_track()
     wall = cpu = 0.0
     for video in videos():
         shape = (TRACKS, FRAMES)
@@ -287,26 +270,26 @@ def build_encoder(size: str, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def load_encoder(folder: Path) -> Any:
+def load_encoder(folder: Path, device: str = "cpu") -> Any:
     from stages.selectors.text_encoder import TransformersTextEncoder
 
-    return TransformersTextEncoder(folder / "text", 128, "cpu")
+    return TransformersTextEncoder(folder / "text", 128, device)
 
 
-def selector(size: str, **training: int) -> Any:
+def selector(size: str, name: str = "sola", **training: int) -> Any:
     """The config's section `selector`, with the micro preset's changes or without, and changes of its training."""
     from stages.core.config.loading import load_config, settings_of
 
     config = load_config(Path(__file__).parent.parent / "config.yaml")
     settings = settings_of(config, "shapes" if size == "micro" else "mevis").selector
-    over = {"name": "sola", "training": settings.training.model_copy(update=training)}
+    over = {"name": name, "training": settings.training.model_copy(update=training)}
     return settings.model_copy(update=over)
 
 
-def new_model(size: str, text_dim: int) -> Any:
+def new_model(size: str, text_dim: int, name: str = "sola") -> Any:
     from stages.selectors.architectures import Architecture
 
-    return Architecture.of(selector(size)).build(C, text_dim, seed=0)
+    return Architecture.of(selector(size, name)).build(C, text_dim, seed=0)
 
 
 if __name__ == "__main__":

@@ -113,12 +113,14 @@ def make_case(arguments: argparse.Namespace, folder: Path) -> Case:
     caps = settings.max_tracks.model_copy(update={"gdino": arguments.cap})
     over = {"precision": arguments.precision, "max_tracks": caps}
     frames = open_clip(arguments.clip, folder / "frames", arguments.frames)
-    model = make_model(arguments.config, arguments.weights, arguments.side, folder)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = make_model(arguments.config, arguments.weights, arguments.side, folder).to(device)
     prompts = place_prompts(frames, arguments.expressions, np.random.default_rng(0))
     return Case(model, frames, prompts, arguments.expressions, settings.model_copy(update=over), arguments.batch)
 
 
 def make_model(config: str, weights: Path | None, side: int, folder: Path) -> IouKeepingPredictor:
+    """A stock predictor on the CPU, for inputs of `side` pixels; weights None = random ones."""
     raw = OmegaConf.load(config_file(config))
     raw.model.image_size = side
     OmegaConf.save(raw, folder / "sam2.yaml")
@@ -127,7 +129,7 @@ def make_model(config: str, weights: Path | None, side: int, folder: Path) -> Io
     if weights is not None:
         file = checkpoint_file(weights)
         model.load_state_dict(in_package_layout(read_checkpoint(file), str(file)))
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+    return model
 
 
 def place_prompts(frames: FrameFolder, n_expressions: int, rng: np.random.Generator) -> list[Prompt]:
@@ -149,27 +151,45 @@ def place_prompts(frames: FrameFolder, n_expressions: int, rng: np.random.Genera
 
 def measure(case: Case, rounds: int) -> dict[str, Any]:
     """Runs the arms in turn; their times, counts, and how their outputs differ from R0's."""
-    seconds: dict[str, list[float]] = {name: [] for name in ARMS}
-    outcomes: dict[str, Outcome] = {}
-    for _ in range(rounds):
-        for name, arm in ARMS.items():
-            start = clock()
-            outcomes[name] = arm(case, outcomes.get("R0"))
-            seconds[name].append(clock() - start)
-            print(f"{name}: {seconds[name][-1]:.1f} s", file=sys.stderr)
-    base = seconds["R0"]
-    return {
-        name: {
-            "seconds": {"min": round(min(times), 2), "median": round(statistics.median(times), 2)},
-            "times_faster_than_R0": {
-                "min": round(min(base) / min(times), 2),
-                "median": round(statistics.median(base) / statistics.median(times), 2),
-            },
-            "counts": outcomes[name].counts,
-            "against_R0": difference(outcomes["R0"].masklets, outcomes[name].masklets),
+    contest = Contest(case)
+    for name in [*ARMS] * rounds:
+        contest.run(name)
+    return contest.table()
+
+
+class Contest:
+    """Times and outputs of the arms that have run; R0 runs first.
+
+    Attributes:
+        seconds: arm → of each time it ran.
+    """
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self.seconds: dict[str, list[float]] = {}
+        self.outcomes: dict[str, Outcome] = {}
+
+    def run(self, name: str) -> None:
+        start = clock()
+        self.outcomes[name] = ARMS[name](self.case, self.outcomes.get("R0"))
+        self.seconds.setdefault(name, []).append(clock() - start)
+        print(f"{name}: {self.seconds[name][-1]:.1f} s", file=sys.stderr, flush=True)
+
+    def table(self) -> dict[str, Any]:
+        """Arm → times, counts, and how its outputs differ from R0's, of those that have run."""
+        base = self.seconds["R0"]
+        return {
+            name: {
+                "seconds": {"min": round(min(times), 2), "median": round(statistics.median(times), 2)},
+                "times_faster_than_R0": {
+                    "min": round(min(base) / min(times), 2),
+                    "median": round(statistics.median(base) / statistics.median(times), 2),
+                },
+                "counts": self.outcomes[name].counts,
+                "against_R0": difference(self.outcomes["R0"].masklets, self.outcomes[name].masklets),
+            }
+            for name, times in self.seconds.items()
         }
-        for name, times in seconds.items()
-    }
 
 
 def published_loop(case: Case, _: Outcome | None) -> Outcome:
@@ -194,12 +214,16 @@ def strongest_stock(case: Case, known: Outcome | None) -> Outcome:
 def lockstep(case: Case, _: Outcome | None, **over: Any) -> Outcome:
     """L."""
     settings = case.settings.model_copy(update=over)
-    device_bytes = torch.cuda.mem_get_info()[0] // 4 if torch.cuda.is_available() else 0
-    model = copy.deepcopy(case.model)  # the engine takes its model over
-    tracker = LockstepTracker(model, settings.precision, case.batch, (device_bytes, HOST_BYTES))
+    tracker = engine(case.model, settings, case.batch)
     chains = select(case, settings, lambda batches: tracker.track(case.frames, batches))
     tracker.close()
     return Outcome(by_row(chains), dict(tracker.runtime.counts))
+
+
+def engine(model: IouKeepingPredictor, settings: Tracks, batch: int) -> LockstepTracker:
+    """The lock-step engine over a copy of a model, since it takes its model over."""
+    device_bytes = torch.cuda.mem_get_info()[0] // 4 if model.device.type == "cuda" else 0
+    return LockstepTracker(copy.deepcopy(model), settings.precision, batch, (device_bytes, HOST_BYTES))
 
 
 def lockstep_shared(case: Case, known: Outcome | None) -> Outcome:

@@ -1,0 +1,1 @@
+"""What the project costs on a GPU, part by part: `python -m benchmarks.gpu`."""
