@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,9 +92,18 @@ def divided(words: Sequence[str]) -> tuple[list[Path], list[str]]:
 
 def _names_videos(word: str) -> bool:
     path = Path(word)
-    if " " in word and not path.exists():
+    there = _is_there(path)
+    if not word.strip() or (" " in word and not there):
         return False
-    return path.suffix.lower() in VIDEO_SUFFIXES or (path.is_dir() and bool(videos_in(path)))
+    return path.suffix.lower() in VIDEO_SUFFIXES or (there and path.is_dir() and bool(videos_in(path)))
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a path exists; Path.exists raises where a word is too long to be a name, as a sentence may be."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def seconds(text: str) -> float:
@@ -140,8 +150,8 @@ def asked_of(paths: Sequence[Path], sentences: Mapping[str, str], part: Part, pr
     """
     files: list[Path] = []
     for path in paths:
-        if not path.exists():
-            raise ValueError(f"{path}: no such file or folder{_like(path)}")
+        if not _is_there(path):
+            raise ValueError(f"{path}: {_absent(path)}")
         inside = videos_in(path) if path.is_dir() else [path]
         if not inside:
             raise ValueError(f"{path}: a folder without videos or frames; videos end in {' '.join(VIDEO_SUFFIXES)}")
@@ -158,10 +168,12 @@ def asked_of(paths: Sequence[Path], sentences: Mapping[str, str], part: Part, pr
     return asked
 
 
-def _like(path: Path) -> str:
-    folder = path.parent if str(path.parent) else Path()
+def _absent(path: Path) -> str:
+    with suppress(OSError):
+        return f"a link to {path.readlink()}, which does not exist"
+    folder = path.parent
     known = [entry.name for entry in folder.iterdir() if is_video(entry)] if folder.is_dir() else []
-    return nearest(path.name, known) if known else ""
+    return f"no such file or folder{nearest(path.name, known) if known else ''}"
 
 
 # ---------------------------------------------------------------- what the workflow gets

@@ -15,10 +15,7 @@ name by sentence, in --out. docs/segment.md is a tutorial.
 import argparse
 import fcntl
 import os
-import signal
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,10 +23,8 @@ from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 import stages
-from stages.core.run.cli import build_parser, execute
+from stages.core.run.cli import at_least, build_parser, execute
 
 if TYPE_CHECKING:
     from stages.core.config.file import Config
@@ -38,7 +33,6 @@ if TYPE_CHECKING:
     from stages.own.request import Asked, Part
 
 ROOT = Path(stages.__file__).parents[1]
-LOG = "segment.log"
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -49,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     say("looking at what is asked for")
     from stages.core.run.progress import Progress
-    from stages.own import checks, models, request
+    from stages.own import checks, models, request, running
 
     part = request.Part(arguments.fps, arguments.max_side, arguments.start, arguments.end)
     request.check_part(part)
@@ -70,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
             models.ensure(config, preset, models.needed(config, request.DATASET), yes=arguments.yes)
             request.write_request(Path(config.datasets[request.DATASET].root), videos, part)
             with Progress("segment", 1.0, often=1.0) as progress:
-                answer(config, over, progress, lock)
+                running.answer(config, over, progress, lock)
                 return deliver(config, videos, sources, part, formats, out, wrong, progress)
 
 
@@ -105,71 +99,7 @@ def tell_preset(config: "Config", preset: str) -> None:
         )
 
 
-# ---------------------------------------------------------------- doing it
-
-
-def answer(config: "Config", over: Mapping[str, Any], progress: "Progress", lock: int) -> None:
-    """Runs the workflow up to the decisions.
-
-    Args:
-        lock: an open file that the workflow holds too.
-
-    Raises:
-        ValueError: it failed; says why.
-    """
-    from stages.core.run.progress import NOTES
-    from stages.core.state.failures import failed_videos
-    from stages.core.state.graph import RERANK_TRACKS, Layout
-    from stages.own import bar, request
-    from stages.tools.run import environment
-
-    layout = Layout.of(config, request.DATASET, request.SPLIT)
-    log = layout.root / "logs" / LOG
-    log.parent.mkdir(parents=True, exist_ok=True)
-    root = Path(config.datasets[request.DATASET].root)
-    request.forget_markers(layout, root, over)
-    with tempfile.TemporaryDirectory(prefix="referee-") as folder, log.open("wb") as output:
-        Path(folder, "config.yaml").write_text(yaml.safe_dump(dict(over), sort_keys=False, allow_unicode=True), "utf-8")
-        process = subprocess.Popen(
-            command(Path(folder, "config.yaml"), layout.verified(RERANK_TRACKS)),
-            env=environment() | {NOTES: folder},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            pass_fds=(lock,),
-        )
-        before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())  # the workflow lets its jobs end
-        try:
-            status = bar.follow(process, Path(folder), progress)
-        finally:
-            signal.signal(signal.SIGTERM, before)
-    if status:
-        raise ValueError(f"{reason_in(log)} (all of it: {log})")
-    if not failed_videos(layout):
-        request.remember(root, over)
-
-
-def command(config: Path, target: Path) -> list[str]:
-    """Snakemake's command line. Its own lock would outlive a kill -9; `alone` holds one that does not."""
-    from stages.core.run.snakemake_words import Option
-    from stages.tools.run import with_profile
-
-    flags = [
-        word for option in with_profile([Option("--cores", ("--cores", "all"), ("all",))]) for word in option.words
-    ]
-    return [sys.executable, "-m", "snakemake", *flags, "--nolock", "--configfile", str(config), "--", str(target)]
-
-
-def reason_in(log: Path) -> str:
-    """The first error that a job of the workflow told."""
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    pairs = zip(lines, [*lines[1:], ""], strict=True)
-    told = [
-        f"{line.removeprefix('error: ')}{after if line.endswith(':') else ''}"
-        for line, after in pairs
-        if line.startswith("error: ")
-    ]
-    told += [line for line in lines if "Error" in line or "FAILED" in line]
-    return told[0] if told else "the workflow failed"
+# ---------------------------------------------------------------- what is given
 
 
 def deliver(
@@ -250,7 +180,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--format", action="append", metavar="NAMES", help="outputs, as overlay,coco (default: segment.formats)")
     add("--preset", help="models: small, large, micro, … (default: segment.preset)")
     add("--fps", type=positive, help="frames per second that are processed (default: all)")
-    add("--max-side", type=int, metavar="PIXELS", help="longest side of frames that are processed (default: as it is)")
+    add(
+        "--max-side",
+        type=at_least(1),
+        metavar="PIXELS",
+        help="longest side of frames that are processed (default: as it is)",
+    )
     add("--start", type=moment, metavar="TIME", help="from here, in seconds or as 1:30")
     add("--end", type=moment, metavar="TIME", help="up to here")
     add("--yes", action="store_true", help="fetch models that are missing without asking")
@@ -259,7 +194,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def positive(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"needs a number above 0; got {text!r}")
     return value

@@ -1,5 +1,6 @@
 """What a person asks: words into videos and sentences, parts of a video, names, and what is refused in one sentence."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,24 @@ def test_leading_words_that_name_videos_are_videos_and_the_others_sentences(vide
     assert request.divided([file, "it becomes dog.mp4"])[1] == ["it becomes dog.mp4"]
     with pytest.raises(ValueError, match="no sentence is given"):
         request.divided([file, folder])
+
+
+def test_words_that_name_nothing_are_sentences(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(videos)
+    long = "the dog that " + 40 * "turns and " + "sits"
+    assert request.divided(["dog.mp4", ""])[1] == [""], "not the folder one is in"
+    assert request.divided(["dog.mp4", long])[1] == [long]
+
+
+def test_what_is_not_there_is_said_with_what_may_be_meant(videos: Path) -> None:
+    (videos / "gone.mp4").symlink_to(videos / "nowhere.mp4")
+    for name, message in {
+        "dig.mp4": "no such file or folder; did you mean 'dog.mp4'?",
+        "gone.mp4": f"a link to {videos}/nowhere.mp4, which does not exist",
+        f"{300 * 'a'}.mp4": "no such file or folder",
+    }.items():
+        with pytest.raises(ValueError, match=re.escape(f"{videos / name}: {message}")):
+            request.asked_of([videos / name], {"s": "s"}, WHOLE, "micro")
 
 
 @pytest.mark.parametrize(("text", "value"), [("12.5", 12.5), ("1:30", 90), ("1:00:02.25", 3602.25), ("0", 0)])

@@ -10,7 +10,7 @@ from support.project import ROOT
 from support.video_files import make_audio, make_video
 from support.workspace import LINKS
 
-from stages.tools.segment import reason_in
+from stages.own.running import reason_in
 
 
 @pytest.fixture
@@ -62,6 +62,7 @@ def test_bad_input_ends_in_one_sentence(empty: Path, words: list[str], message: 
     [
         ("error: [Errno 28] no space left on /data for /data/a.h5; free some", "[Errno 28] no space left on /data for /data/a.h5; free some"),
         ("error: config.yaml:\n  selector.nam: unknown key", "config.yaml:  selector.nam: unknown key"),
+        ("WorkflowError:\nAt least one job did not complete", "WorkflowError:At least one job did not complete"),
         ("nothing", "03:01:03 FAILED: build_tracks own/all"),
     ],
 )  # fmt: skip
