@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ def settings(dataset: str = "mevis") -> Any:
     return settings_of(load_config(ROOT / "config.yaml"), dataset)
 
 
+@cache
 def predictor(which: tuple[str, Path | None, int], device: str) -> IouKeepingPredictor:
+    """The stock predictor of a config, a checkpoint (None = random weights) and a side; made once."""
     with tempfile.TemporaryDirectory() as folder:
         return make_model(*which, Path(folder)).to(device)
 

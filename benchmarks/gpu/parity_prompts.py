@@ -84,8 +84,8 @@ def box_iou(a_N4: Any, b_M4: Any) -> Any:
     return box_iou(torch.from_numpy(a_N4), torch.from_numpy(b_M4)).numpy()
 
 
-@cache
 def sam2(device: str) -> SAM2Base:
+    """A model of its own for each: ours takes it over."""
     config, weights, _ = MICRO
     model = build_sam2(config, SAM2Base)
     model.load_state_dict(read_model(weights, MARKS))
