@@ -19,6 +19,7 @@ Writes benchmarks/results/prompts.json (prompts-cuda.json on an accelerator).
 """
 
 import argparse
+import copy
 import json
 import statistics
 import sys
@@ -128,7 +129,7 @@ def trained_row(arguments: argparse.Namespace, published: GridPrompts) -> dict[s
 def masks_row(
     arguments: argparse.Namespace, label: str, model: SAM2Base, settings: GridPrompts, images: list[Image]
 ) -> dict[str, Any]:
-    stock, ours = StockMasks(model, settings, POINTS), AutomaticMasks(model, settings, POINTS)
+    stock, ours = StockMasks(copy.deepcopy(model), settings, POINTS), AutomaticMasks(model, settings, POINTS)
     arms = {
         "stock": lambda: [stock.generate(image) for image in images],
         "referee": lambda: [ours.generate(image) for image in images],

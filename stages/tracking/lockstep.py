@@ -26,7 +26,7 @@ from stages.tracking.compiler import Compiler
 from stages.tracking.features import GB, VideoFeatures
 from stages.tracking.heads import Heads
 from stages.tracking.recorder import Recorder
-from stages.tracking.sam2_model import autocast, load_sam2
+from stages.tracking.sam2_model import autocast, cast_weights, load_sam2
 from stages.tracking.sweeps import Round
 from stages.tracking.tracker import Masklet, PromptBatch, Runtime
 
@@ -59,7 +59,9 @@ class LockstepTracker:
         budget: tuple[int, int],
         compiler: str | None = None,
     ) -> None:
-        self.heads = Heads(model, Compiler(compiler))
+        cast_weights(model, precision)
+        with torch.no_grad(), autocast(model.device.type, precision):  # tables in the precision that they are used in
+            self.heads = Heads(model, Compiler(compiler))
         self.precision, self.budget = precision, budget
         self.batches = Batches(batch, "tracks")
         self.runtime = Runtime()

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from sam2.modeling.sam2_base import SAM2Base
 from sam2.sam2_image_predictor import SAM2ImagePredictor
 from sam2.sam2_video_predictor import SAM2VideoPredictor
+from torch import nn
 
 import stages
 from stages.core.config.file import Sam2Model
@@ -30,6 +31,7 @@ from stages.tracking.sam2_layouts import MARKS, in_package_layout, likely_config
 M = TypeVar("M", bound=SAM2Base)
 PACKAGE = Path(sam2.__file__).parent
 REPOSITORY = Path(stages.__file__).parent.parent
+CAST = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)  # what SAM2 has of autocast's lower-precision layers
 SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors")
 
 # What sam2.build_sam adds to a config ("apply_postprocessing"), with hole filling pinned off: it needs a
@@ -140,6 +142,27 @@ def with_feature_sizes(predictor: SAM2ImagePredictor) -> SAM2ImagePredictor:
 def autocast(device: str, precision: Precision) -> AbstractContextManager[Any]:
     """The arithmetic SAM2 runs in: float32, or bfloat16 where torch's autocast allows it."""
     return torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def cast_weights(model: nn.Module, precision: Precision) -> None:
+    """Casts once what autocast would cast at every call: weights and biases of linear layers and convolutions.
+
+    Autocast keeps casts of weights only where these have gradients. Norms, embeddings and all other parameters stay
+    float32, as autocast reads them, so that under `autocast` no bit of a result changes; without it the model no longer
+    runs. With float32 nothing happens. See `exact_bias`.
+    """
+    if precision == "float32":
+        return
+    for module in model.modules():
+        if isinstance(module, CAST) and module.weight.dtype == torch.float32:
+            module.float32_bias = None if module.bias is None else module.bias.detach()
+            for name, parameter in list(module.named_parameters(recurse=False)):
+                setattr(module, name, nn.Parameter(parameter.detach().to(torch.bfloat16), requires_grad=False))
+
+
+def exact_bias(layer: nn.Linear) -> torch.Tensor:
+    """The bias of a layer before `cast_weights`, where code adds it on its own: autocast leaves sums in float32."""
+    return getattr(layer, "float32_bias", layer.bias)
 
 
 def _load_strictly(model: SAM2Base, state: Mapping[str, torch.Tensor], file: Path, config: str) -> None:

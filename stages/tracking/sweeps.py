@@ -1,11 +1,12 @@
 """A round: the tracks of many prompts, swept forward through the video, then back, all in step.
 
-Legend: N tracks, L = h·w tokens of a frame, D = channels of a memory.
+Legend: N tracks, n tracks of a frame, B tracks of a batch, W columns of a table, L = h·w tokens of a frame.
 """
 
 from collections.abc import Sequence
 from itertools import groupby
 
+import torch
 from torch import Tensor
 
 from stages.core.media import masks as masks_of
@@ -16,8 +17,9 @@ from stages.tracking.bank import Bank, Recalled
 from stages.tracking.conditioning import Conditioner
 from stages.tracking.features import Features, VideoFeatures
 from stages.tracking.heads import Heads, Prediction
-from stages.tracking.recall import Reach, is_active
+from stages.tracking.recall import Reach
 from stages.tracking.recorder import Recorder
+from stages.tracking.schedule import Schedule, Step
 from stages.tracking.tracker import Runtime
 
 DECODED_AHEAD = 2  # frames
@@ -42,9 +44,8 @@ class Round:
         self.n_frames = n_frames
         model = heads.model
         side = model.image_size // model.backbone_stride
-        self.bank = Bank(
-            self.starts, n_frames, self.reach(), (side * side, model.mem_dim), model.hidden_dim, model.device
-        )
+        self.schedule = Schedule(self.starts, n_frames, self.reach(), model.device)
+        self.bank = Bank(len(prompts), self.reach(), (side * side, model.mem_dim), model.hidden_dim, model.device)
         self._conditioner: Conditioner | None = None
         self._done = 0  # object-frames
 
@@ -61,43 +62,43 @@ class Round:
 
     def advance(self, frame: int, *, reverse: bool) -> None:
         """Brings every track that a sweep follows here, or that starts here, one frame further."""
-        starting = [] if reverse else [n for n, start in enumerate(self.starts) if start == frame]
-        active = [n for n, start in enumerate(self.starts) if is_active(start, frame, reverse=reverse)]
-        if not starting and not active:
+        step = self.schedule.step(frame, reverse=reverse)
+        if not step.tracks:
             return
         with self.runtime.phase("encode"):
-            step = -1 if reverse else 1
-            features = self.video.get(frame, [frame + step * i for i in range(1, DECODED_AHEAD + 1)])
+            ahead = -1 if reverse else 1
+            features = self.video.get(frame, [frame + ahead * i for i in range(1, DECODED_AHEAD + 1)])
         with self.runtime.phase("follow"):
-            self._follow(active, frame, features, reverse)
-            self._begin(starting, frame, features)
-        self._done += len(active) + len(starting)
+            self._follow(step, frame, features)
+            self._begin(step, frame, features)
+        self._done += len(step.tracks)
         progress.advance(self._done / (len(self.starts) * self.n_frames))
 
-    def _begin(self, tracks: Sequence[int], frame: int, features: Features) -> None:
+    def _begin(self, step: Step, frame: int, features: Features) -> None:
         def compute(part: Sequence[int]) -> Prediction:
-            prediction = self.heads.prompt(features, [masks_of.decode(self.masks[n]) for n in self._padded(part)])
+            tracks = [step.tracks[i] for i in self._padded(part)]
+            prediction = self.heads.prompt(features, [masks_of.decode(self.masks[n]) for n in tracks])
             return prediction.first(len(part))
 
-        for part, prediction in self.batches.run(tracks, compute):
-            self._keep(part, frame, prediction)
+        for part, prediction in self.batches.run(range(len(step.buckets), len(step.tracks)), compute):
+            self._keep(step, part, frame, prediction)
             if self._conditioner is None:
                 position = self.heads.memory_position(prediction.memory_BLD, features)
                 self._conditioner = Conditioner(self.heads.model, self.n_frames, position, self.heads.compiler)
 
-    def _follow(self, tracks: Sequence[int], frame: int, features: Features, reverse: bool) -> None:
+    def _follow(self, step: Step, frame: int, features: Features) -> None:
         """In buckets of tracks that read the same number of memories; a batch may hold several."""
 
-        def bucket(track: int) -> tuple[int, int]:
-            return self.bank.bucket(track, frame, reverse=reverse)
-
         def compute(part: Sequence[int]) -> Prediction:
-            buckets = [list(group) for _, group in groupby(self._padded(part), bucket)]
-            recalled = [self.bank.read(group, frame, reverse=reverse) for group in buckets]
+            rows = self._padded(part)
+            table_BW = padded(step.table_nW[part[0] : part[-1] + 1], len(rows))
+            buckets = [(bucket, len(list(own))) for bucket, own in groupby(step.buckets[i] for i in rows)]
+            tables = table_BW.split([size for _, size in buckets])
+            recalled = [self.bank.read(table, bucket) for table, (bucket, _) in zip(tables, buckets)]
             return self.heads.follow(features, self._conditioned(features, recalled)).first(len(part))
 
-        for part, prediction in self.batches.run(sorted(tracks, key=bucket), compute):
-            self._keep(part, frame, prediction)
+        for part, prediction in self.batches.run(range(len(step.buckets)), compute):
+            self._keep(step, part, frame, prediction)
 
     def _padded(self, part: Sequence[int]) -> list[int]:
         """With the last track repeated up to a size that compiled code is made for."""
@@ -108,11 +109,18 @@ class Round:
         assert self._conditioner is not None and self.video.position_1LC is not None
         return self._conditioner(tokens(features), self.video.position_1LC, recalled)
 
-    def _keep(self, tracks: Sequence[int], frame: int, prediction: Prediction) -> None:
-        self.bank.write(tracks, frame, prediction.memory_BLD, prediction.pointer_BC)
-        self.recorder.record(tracks, frame, prediction)
+    def _keep(self, step: Step, part: Sequence[int], frame: int, prediction: Prediction) -> None:
+        self.bank.write(step.table_nW[part[0] : part[-1] + 1], prediction.memory_BLD, prediction.pointer_BC)
+        self.recorder.record([step.tracks[i] for i in part], frame, prediction)
 
 
 def tokens(features: Features) -> Tensor:
     """(1, L, C) of the features at stride 16."""
     return features.top_1Chw.flatten(2).transpose(1, 2)
+
+
+def padded(table_BW: Tensor, size: int) -> Tensor:
+    """With the last row repeated up to `size` rows."""
+    if size == len(table_BW):
+        return table_BW
+    return torch.cat([table_BW, table_BW[-1:].expand(size - len(table_BW), -1)])

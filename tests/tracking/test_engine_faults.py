@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from support.sam2 import draw_frames
 from support.sam2_parity import assert_parity, lockstep, mixed_prompts, sensitive_model
 
-from stages.tracking import bank, conditioning, recall, sweeps
+from stages.tracking import bank, conditioning, recall, schedule
 from stages.tracking.bank import Bank
 from stages.tracking.conditioning import Conditioner
 from stages.tracking.heads import Heads
@@ -29,18 +29,18 @@ def both_sweeps_at_once(patch: Patch) -> None:
         found = honest(prompt, frame, n_frames, reach, reverse=reverse)
         return tuple(age for age in found if not reverse or frame + age < prompt)
 
-    patch.setattr(bank, "recalled_ages", ages)
+    patch.setattr(schedule, "recalled_ages", ages)
 
 
 def before_its_prompt(patch: Patch) -> None:
     """Both sweeps follow every track of the round, as a state with mixed prompt frames does."""
-    patch.setattr(sweeps, "is_active", lambda prompt, frame, *, reverse: frame != prompt and (reverse or frame > 0))
+    patch.setattr(schedule, "is_active", lambda prompt, frame, *, reverse: frame != prompt and (reverse or frame > 0))
 
 
 def own_slot_read(patch: Patch) -> None:
     """Going back, the prompt's own place is filled with its memory."""
     patch.setattr(
-        bank,
+        schedule,
         "recalled_ages",
         lambda prompt, frame, n_frames, reach, *, reverse: (
             tuple(range(1, min(reach, n_frames - 1 - frame) + 1))
@@ -52,7 +52,7 @@ def own_slot_read(patch: Patch) -> None:
 
 def padded_memories(patch: Patch) -> None:
     """Every track reads as many memories, blank ones where it has none."""
-    patch.setattr(bank, "recalled_ages", lambda *args, reverse: tuple(range(1, args[3] + 1)))
+    patch.setattr(schedule, "recalled_ages", lambda *args, reverse: tuple(range(1, args[3] + 1)))
 
 
 def fixed_divisor(patch: Patch) -> None:

@@ -23,7 +23,7 @@ from stages.core.run.batches import Batches
 from stages.prompting.grid.logit_masks import encode, measure
 from stages.prompting.grid.point_decoder import ImageSide, PointDecoder
 from stages.prompting.grid.settings import GridPrompts
-from stages.tracking.sam2_model import autocast, image_predictor
+from stages.tracking.sam2_model import autocast, cast_weights, image_predictor
 
 CPU_POINTS = 8  # more of them do not fit a processor's caches
 
@@ -55,11 +55,13 @@ class AutomaticMasks:
     (OpenCV, then non-maximum suppression again) runs everywhere.
 
     Args:
+        model: is taken over: its weights are in the precision of the settings afterwards.
         points: number of a frame's points decoded together (`run.batches.points`).
     """
 
     def __init__(self, model: SAM2Base, settings: GridPrompts, points: int) -> None:
         self._predictor, self._decoder = image_predictor(model), PointDecoder(model)
+        cast_weights(model, settings.precision)
         self._settings = settings
         self._device = self._predictor.device
         self.batches = Batches(min(points, CPU_POINTS) if self._device.type == "cpu" else points, "points")

@@ -19,6 +19,8 @@ from sam2.modeling.sam.transformer import Attention
 from sam2.modeling.sam2_base import SAM2Base
 from torch.nn import functional as F
 
+from stages.tracking.sam2_model import exact_bias
+
 
 @dataclass(frozen=True)
 class ImageSide:
@@ -167,7 +169,7 @@ def _to_image(
         folded_PqC = (queries_PHTd @ key_HdC).reshape(points, heads * tokens, -1) * queries_PHTd.shape[-1] ** -0.5
         share_PqN = (folded_PqC @ placed_PNC.transpose(1, 2)).softmax(-1)
         mean_PHTC = (share_PqN @ pixels_PNC).view(points, heads, tokens, -1)
-        attended_PHTd = mean_PHTC @ value_HdC.transpose(1, 2) + attention.v_proj.bias.view(heads, 1, -1)
+        attended_PHTd = mean_PHTC @ value_HdC.transpose(1, 2) + exact_bias(attention.v_proj).view(heads, 1, -1)
     return attention.out_proj(attended_PHTd.transpose(1, 2).reshape(points, tokens, -1))
 
 
@@ -192,7 +194,7 @@ def _add_to_pixels(
     share_PqN = scores_PqN.unflatten(1, (heads, tokens)).softmax(2).flatten(1, 2)
     out_HdC = attention.out_proj.weight.T.reshape(heads, -1, attention.embedding_dim)
     # Every pixel's shares add up to 1 per head, so each value can carry a part of the output's bias.
-    values_PqC = ((values_PHTd @ out_HdC) + attention.out_proj.bias / heads).reshape(points, heads * tokens, -1)
+    values_PqC = ((values_PHTd @ out_HdC) + exact_bias(attention.out_proj) / heads).reshape(points, heads * tokens, -1)
     return pixels_PNC + share_PqN.transpose(1, 2) @ values_PqC
 
 

@@ -21,7 +21,7 @@ from stages.core.state.frames import FrameFolder
 from stages.core.state.prompt_file import Prompt
 from stages.prompting.grounding_dino.detector import Detections, Detector
 from stages.prompting.grounding_dino.settings import GroundingDinoPrompts
-from stages.tracking.sam2_model import autocast, image_predictor
+from stages.tracking.sam2_model import autocast, cast_weights, image_predictor
 
 FRAMES_PER_CALL = 8  # bounds the pixels held; the detector batches inside
 BOXES_PER_CALL = 16  # logits at frame size are 8 MB per box at 1080p
@@ -87,9 +87,10 @@ class BoxMask:
 
 
 class BoxMasker:
-    """Boxes → masks: one mask per box, as published (no choice among several)."""
+    """Boxes → masks: one mask per box, as published (no choice among several). Takes the model over, in its precision."""
 
     def __init__(self, model: SAM2Base, precision: Precision) -> None:
+        cast_weights(model, precision)
         self._predictor = image_predictor(model)
         self._precision = precision
         self._batches = Batches(BOXES_PER_CALL, "boxes")

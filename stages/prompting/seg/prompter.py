@@ -18,7 +18,7 @@ from stages.prompting.seg.sentence import DecodedMask, Sentence, sentence_of
 from stages.prompting.seg.settings import SegPrompts
 from stages.prompting.seg.tokens import Speaker
 from stages.prompting.seg.variants.variant import Chosen
-from stages.tracking.sam2_model import autocast
+from stages.tracking.sam2_model import autocast, cast_weights
 
 Key = tuple[str, Chosen]  # what a sentence says, and the frames that were chosen for it
 
@@ -27,7 +27,7 @@ class SegPrompter:
     """A [SEG] model, and the variant that says what it looks at.
 
     Args:
-        model: a stages.prompting.seg.checkpoint SegModel.
+        model: a stages.prompting.seg.checkpoint SegModel; its SAM2 is taken over, in the precision of the settings.
         sentences: how many go through the MLLM at once.
         tokens: how many are decoded at once in a frame.
         objects: how many the tuned SAM2 follows at once.
@@ -35,6 +35,7 @@ class SegPrompter:
 
     def __init__(self, model: Any, settings: SegPrompts, sentences: int, tokens: int, objects: int) -> None:
         self.model, self.settings = model, settings
+        cast_weights(model.sam2, settings.precision)
         self.sentences, self.tokens = Batches(sentences, "sentences"), Batches(tokens, "tokens")
         self.objects = Batches(objects, "objects")
         self._speaker = Speaker(model, settings, self.sentences)
