@@ -31,7 +31,7 @@ from stages.micro.training.seg.training import (
     untrained,
 )
 from stages.prompting.seg.checkpoint.loading import text_hidden_fcs
-from stages.prompting.seg.checkpoint.sam2_inside import is_cross_attention
+from stages.prompting.seg.checkpoint.sam2_inside import ATTENTION, is_cross_attention
 from stages.prompting.seg.decoding import decode, frame_features, model_pixels
 from stages.training.checkpoint import read
 from stages.training.clock import Clock, Length
@@ -239,11 +239,31 @@ def test_a_step_trains_the_mllm_and_the_decoder_alone(scenes: Path, tunes: bool)
     assert all(p.grad is None for p in training.sam2.image_encoder.parameters())
 
 
-def test_the_judges_words_are_taken_over() -> None:
-    plain, judged = (untrained(0, judge=judge)[0].model for judge in (False, True))
-    assert not torch.equal(plain.language_model.norm.weight, judged.language_model.norm.weight)
-    assert torch.equal(plain.visual.patch_embed.proj.weight, judged.visual.patch_embed.proj.weight)
-    assert torch.equal(plain.language_model.embed_tokens.weight[-5:], judged.language_model.embed_tokens.weight[-5:])
+def test_a_training_goes_on_from_a_stored_model(scenes: Path, stored: tuple[Any, Any, Path]) -> None:
+    mllm, _, folder = stored
+    training = SegTraining(replace(SMALL, heads_first=2), 1, scenes, start=folder)
+    assert same(dict(training.model["mllm"].state_dict()), dict(mllm.state_dict()))
+    in_file = load_file(folder / "model.safetensors")
+    for name, tensor in training.model["head"].state_dict().items():
+        assert torch.equal(tensor, in_file[f"text_hidden_fcs.{name}"].float())
+    attentions = training.attentions(training.model)
+    assert attentions is not None
+    for where, module in attentions.items():
+        assert torch.equal(module.q_proj.weight, in_file[f"{ATTENTION}.{where}.q_proj.weight"].float())
+    before = {name: tensor.clone() for name, tensor in training.model.state_dict().items()}
+    training.step(Clock(0), 0.9)  # what is discarded afterwards learns first
+    assert same(dict(training.model.state_dict()), before)
+    training.step(Clock(2), 0.9)
+    assert not same(dict(training.model.state_dict()), before)
+    assert training.identity()["starts"].keys() == {"sam2", "model"}
+
+
+@pytest.mark.parametrize("content", [None, {"x": torch.zeros(1)}])
+def test_nothing_to_go_on_from(scenes: Path, tmp_path: Path, content: dict[str, torch.Tensor] | None) -> None:
+    if content:
+        save_file(content, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=r"model\.safetensors"):
+        SegTraining(SMALL, 0, scenes, start=tmp_path)
 
 
 def test_a_killed_training_ends_in_the_same_bytes(

@@ -1,6 +1,6 @@
 """Trains the embedded [SEG] model to find and segment from frames and a sentence, or measures one.
 
-    python -m stages.micro.training.seg --out DIR [--steps N | --minutes M] [--seed 0] [--resume] [--start judge]
+    python -m stages.micro.training.seg --out DIR [--steps N | --minutes M] [--seed 0] [--resume] [--start FOLDER]
         [--decoder frozen] [--device cuda] [--workers 12]
     python -m stages.micro.training.seg --evaluate FOLDER [--config config.yaml --split valid_u --limit 20]
 
@@ -32,9 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add(
         "--start",
-        choices=["nothing", "judge"],
-        default="nothing",
-        help="what the language model begins as (default: nothing)",
+        type=Path,
+        metavar="FOLDER",
+        help="a model of this training, which goes on from there with sentences alone (default: from nothing)",
     )
     add(
         "--decoder",
@@ -57,10 +57,10 @@ def _make(seed: int, arguments: Namespace) -> "SegTraining":
 
     start_device(arguments.device)
     return SegTraining(
-        Recipe(),
+        Recipe() if arguments.start is None else Recipe().further(),
         seed,
         arguments.out,
-        judge=arguments.start == "judge",
+        start=arguments.start,
         tunes_decoder=arguments.decoder == "trained",
         length=length_of(arguments, DEFAULT),
         workers=arguments.workers,

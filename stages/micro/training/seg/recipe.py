@@ -1,6 +1,6 @@
 """Every number of the training, and how it changes with progress."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 STAGES: tuple["Stage", ...] = ("vision", "find", "nouns", "all")
@@ -26,14 +26,14 @@ class Recipe:
     betas: tuple[float, float] = (0.9, 0.98)
     clip_norm: float = 1.0
     ema_decay: float = 0.99
-    vision_until: float = 0.2  # what is where in single frames: the vision tower alone
-    find_until: float = 0.4  # which image tokens a noun phrase means, in two frames of a short stretch; no masks yet
-    nouns_until: float = 0.5  # masks of noun phrases there
-    frames: int = 24  # per step of the first stage
-    videos: tuple[int, int] = (8, 4)  # per step of the stages with noun phrases alone, and of the last
+    vision_until: float = 0.12  # what is where in single frames: the vision tower alone
+    find_until: float = 0.28  # which image tokens a noun phrase means, in two frames of a short stretch; no masks yet
+    nouns_until: float = 0.36  # masks of noun phrases there
+    frames: int = 72  # per step of the first stage
+    videos: tuple[int, int] = (24, 12)  # per step of the stages with noun phrases alone, and of the last
     sentences: tuple[int, int] = (6, 8)  # per video there; the mask of one frame of each is learnt
-    nouns: float = 0.3  # share of noun phrases, in the last stage
-    statements: float = 0.2  # share of statements there; the rest are sentences
+    nouns: float = 0.2  # share of noun phrases, in the last stage
+    statements: float = 0.35  # share of statements there; the rest are sentences
     mask: float = 2.0  # weights of the losses: cross-entropy of masks, …
     dice: float = 0.5
     points: int = 512  # of a mask of 32 × 32 logits, at which these are measured
@@ -48,8 +48,23 @@ class Recipe:
     click: float = 4.0  # a [SEG] is what SAM2 makes of a click on the one object that is meant, in its frame
     dense: float = 1.0  # what each image token shows
     words: float = 0.05  # the answer's tokens
-    window: int = 96  # scenes in use at a time
-    fresh: float = 1.5  # new ones per step
+    window: int = 240  # scenes in use at a time
+    fresh: float = 4.0  # new ones per step
+    heads_first: int = 0  # steps in which only what is discarded afterwards is trained
+
+    def further(self) -> "Recipe":
+        """Of a training that goes on from a trained model: sentences about whole videos, at a lower rate. What was discarded is learnt
+        again before it may change the model."""
+        return replace(
+            self,
+            learning_rate=8e-4,
+            decay_from=0.15,
+            warm_up_steps=120,
+            vision_until=0.0,
+            find_until=0.0,
+            nouns_until=0.0,
+            heads_first=40,
+        )
 
     def rate(self, step: int, progress: float) -> float:
         """Warm-up, constant, then straight down."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
-from torch import nn
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from stages.core.config.file import SegModelEntry
 from stages.core.state.cache import atomic_path
@@ -43,6 +43,36 @@ def save_seg_model(
         save_file(
             {name: tensor.half().cpu().contiguous() for name, tensor in state.items()}, temporary, {"format": "pt"}
         )
+
+
+def load_seg_weights(folder: Path, mllm: Any, head: nn.Module, attentions: Mapping[str, nn.Module]) -> None:
+    """What `save_seg_model` wrote, into modules of the same shapes; a decoder that is not in the folder stays as it is.
+
+    Raises:
+        ValueError: the folder holds no such model.
+    """
+    file = folder / "model.safetensors"
+    if not file.is_file():
+        raise ValueError(f"{folder}: no [SEG] model to start from: {file.name} is missing")
+    state = {name: tensor.float() for name, tensor in load_file(file).items()}
+
+    def below(prefix: str) -> dict[str, Tensor]:
+        return {name.removeprefix(prefix): state.pop(name) for name in list(state) if name.startswith(prefix)}
+
+    try:
+        head.load_state_dict(below("text_hidden_fcs."))
+        for where, module in attentions.items():
+            if own := below(f"{ATTENTION}.{where}."):
+                module.load_state_dict(own)
+        mllm.load_state_dict(state | {"lm_head.weight": state[mllm_words(mllm)]})
+    except (KeyError, RuntimeError) as error:
+        raise ValueError(f"{file}: is not a model of this training: {str(error).splitlines()[0]}") from error
+
+
+def mllm_words(mllm: Any) -> str:
+    """The name of the tensor that the head's is tied to."""
+    words = mllm.get_input_embeddings().weight
+    return next(name for name, parameter in mllm.named_parameters() if parameter is words)
 
 
 def entry_of(folder: Path) -> SegModelEntry:

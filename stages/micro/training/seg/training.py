@@ -24,7 +24,7 @@ from stages.micro.training.seg.batches import Batch, Batches
 from stages.micro.training.seg.forward import Masks, Read, Reader, decode_many, features_of
 from stages.micro.training.seg.heads import CellHeads, TargetHeads
 from stages.micro.training.seg.recipe import Recipe
-from stages.micro.training.seg.store import SAM2
+from stages.micro.training.seg.store import SAM2, load_seg_weights
 from stages.micro.training.sentences import ASPECT_WORDS
 from stages.prompting.seg.checkpoint.loading import text_hidden_fcs
 from stages.prompting.seg.training.learning import overlap
@@ -35,7 +35,7 @@ from stages.training.descent import Descent
 
 ENDLESS = Length(minutes=float("inf"))
 WEIGHTS = Path(__file__).parents[2] / "weights"
-SAM2_FILE, JUDGE_FILE = WEIGHTS / "sam2" / "model.safetensors", WEIGHTS / "mllm" / "model.safetensors"
+SAM2_FILE = WEIGHTS / "sam2" / "model.safetensors"
 CROSS_ATTENTION = ("cross_attn_token_to_image", "cross_attn_image_to_token", "final_attn_token_to_image")
 PLACES = 0.4  # deviation of the positions of patches at the start
 OVERSAMPLE, UNCERTAIN = 3.0, 0.75
@@ -46,7 +46,7 @@ class SegTraining(Descent):
 
     Args:
         folder: where scenes are kept; None = a folder that goes with the process.
-        judge: start with words and language model of the embedded judge; else from nothing.
+        start: folder of a model to go on from (`Recipe.further`); None = from nothing.
         tunes_decoder: the mask decoder's cross-attention is trained too; else text_hidden_fcs learns to speak to it as it is.
         length: of the training, and workers: processes that make scenes and batches ahead; see `Ahead`.
         device: "cpu" or "cuda".
@@ -61,24 +61,27 @@ class SegTraining(Descent):
         seed: int,
         folder: Path | None = None,
         *,
-        judge: bool = False,
+        start: Path | None = None,
         tunes_decoder: bool = True,
         length: Length = ENDLESS,
         workers: int = 0,
         device: str = "cpu",
     ) -> None:
-        mllm, self.processor = untrained(seed, judge=judge)
+        mllm, self.processor = untrained(seed)
         self.sam2 = frozen_sam2().to(device)
-        starts = {"sam2": SAM2_FILE, **({"judge": JUDGE_FILE} if judge else {})}
-        self.starts = {name: vouch(file.read_bytes()).sha256 for name, file in starts.items()}
         self.tunes_decoder = tunes_decoder
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             head = text_hidden_fcs(SEG.hidden, self.sam2.hidden_dim)
             self.cells, self.target = CellHeads(SEG.hidden, self.sam2.hidden_dim), TargetHeads(SEG.hidden)
-        model = nn.ModuleDict({"mllm": mllm, "head": head})
+        model, attentions = nn.ModuleDict({"mllm": mllm, "head": head}), attentions_of(self.sam2.sam_mask_decoder)
+        starts = {"sam2": SAM2_FILE}
+        if start is not None:
+            load_seg_weights(start, mllm, head, attentions)
+            starts["model"] = start / "model.safetensors"
+        self.starts = {name: vouch(file.read_bytes()).sha256 for name, file in starts.items()}
         if tunes_decoder:
-            model["decoder"] = nn.ModuleList(attentions_of(self.sam2.sam_mask_decoder).values()).requires_grad_(True)
+            model["decoder"] = nn.ModuleList(attentions.values()).requires_grad_(True)
         modules: dict[str, nn.Module] = {"model": model, "cells": self.cells, "target": self.target}
         for module in modules.values():
             module.to(device)
@@ -107,6 +110,10 @@ class SegTraining(Descent):
 
     def identity(self) -> Mapping[str, Any]:
         return {**super().identity(), "starts": self.starts, "tunes_decoder": self.tunes_decoder}
+
+    def step(self, clock: Clock, progress: float) -> Mapping[str, float]:
+        self.model.requires_grad_(clock.step >= self.recipe.heads_first)
+        return super().step(clock, progress)
 
     def loss(self, clock: Clock, progress: float) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Of image tokens alone at first, then of masks that sentences ask for."""
@@ -211,19 +218,13 @@ def quality_loss(masks: Masks, truth_MHW: Tensor) -> tuple[Tensor, Tensor]:
     return error + score, (iou_M * there_M).sum() / there_M.sum().clamp(min=1)
 
 
-def untrained(seed: int, *, judge: bool = False) -> tuple[Any, Any]:
-    """The MLLM at its start, with the attention of equal frames, and its processor.
-
-    Args:
-        judge: words and language model are the embedded judge's.
-    """
+def untrained(seed: int) -> tuple[Any, Any]:
+    """The MLLM at its start, with the attention of equal frames, and its processor."""
     mllm, processor = make_mllm(SEG, seed)
     prepare(mllm, processor.tokenizer)
     with torch.no_grad():
         embedded = mllm.model.visual.pos_embed.weight
         embedded += places(frozen_sam2(), round(len(embedded) ** 0.5), embedded.shape[1])
-    if judge:
-        _take_language(mllm, load_file(JUDGE_FILE))
     forward.register()
     mllm.model.visual.config._attn_implementation = forward.NAME
     return mllm, processor
@@ -239,15 +240,6 @@ def places(sam2: SAM2Base, side: int, width: int) -> Tensor:
     turn_DD = torch.linalg.qr(torch.randn(width, width, generator=torch.Generator().manual_seed(5)))[0]
     few_PD = (u_PC[:, :width] * s_C[:width]) @ turn_DD
     return few_PD * (PLACES / few_PD.std())
-
-
-@torch.no_grad()
-def _take_language(mllm: Any, state: Mapping[str, Tensor]) -> None:
-    """The judge knows fewer words: those come first."""
-    for name, parameter in mllm.named_parameters():
-        if name.startswith("model.language_model."):
-            theirs = state[name].float()
-            parameter[: len(theirs)] = theirs
 
 
 def attentions_of(decoder: Any) -> dict[str, nn.Module]:
