@@ -20,6 +20,7 @@ from torch import Tensor
 
 from stages.tracking.bank import Recalled
 from stages.tracking.compiler import Compiler
+from stages.tracking.transfers import to_device
 
 ROWS = 256  # queries at a time on the CPU
 Attention = Any  # sam2.modeling.sam.transformer.RoPEAttention
@@ -35,13 +36,13 @@ class Conditioner:
     def __init__(self, model: SAM2Base, n_frames: int, position_1DHW: Tensor, compiler: Compiler) -> None:
         self.attention = model.memory_attention
         # A memory's place: the prompt's is the last temporal encoding, a frame of age a has number a − 1.
-        order = [model.num_maskmem - 1, *range(model.num_maskmem - 1)]
-        self.place_RLD = position_1DHW.flatten(2).transpose(1, 2) + model.maskmem_tpos_enc[order, 0]
+        times_R1D = model.maskmem_tpos_enc[:, 0]
+        self.place_RLD = position_1DHW.flatten(2).transpose(1, 2) + torch.cat([times_R1D[-1:], times_R1D[:-1]])
         self.age_AD = pointer_positions(model, n_frames)
         side_h, side_w = position_1DHW.shape[-2:]
         cross = self.attention.layers[0].cross_attn_image
         self._attend_self, self._feed_forward = compiler(attend_self), compiler(feed_forward)
-        self.rotation_LF = cross.compute_cis(end_x=side_w, end_y=side_h).to(position_1DHW.device)
+        self.rotation_LF = to_device(cross.compute_cis(end_x=side_w, end_y=side_h), position_1DHW.device)
 
     def __call__(self, top_1LC: Tensor, position_1LC: Tensor, buckets: Sequence[Recalled]) -> Tensor:
         """Conditioned features (B, L, C), the tracks in the order of `buckets`."""

@@ -4,35 +4,25 @@ A frame goes to the first place with room: the device, the host's memory, a temp
 the whole video again and again, so a frame keeps its place: dropping the oldest would always drop
 the one needed next. Budgets are in bytes; what a video needs beyond them costs disk, not memory.
 
-Legend: C = 256 channels, h × w = stride 16, S = side of the model's square input.
+Legend: S = side of the model's square input.
 """
 
 import os
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import IO, NamedTuple
+from typing import IO
 
 import torch
-from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
 
 from stages.core.state.frames import FrameFolder
+from stages.tracking.encoder import Encoder, Features
 from stages.tracking.model_frames import ModelFrames
+from stages.tracking.transfers import to_device
 
 GB = 10**9
-
-
-class Features(NamedTuple):
-    """What tracking needs of a frame.
-
-    Attributes:
-        top_1Chw: features at stride 16, conditioned on memories.
-        fine: the mask decoder's two finer levels, (1, C/8, 4h, 4w) and (1, C/4, 2h, 2w), projected.
-    """
-
-    top_1Chw: Tensor
-    fine: tuple[Tensor, Tensor]
+DECODERS = 3  # threads that feed a GPU: a frame takes one of them some 25 ms
 
 
 class FeatureStore:
@@ -66,22 +56,28 @@ class FeatureStore:
         if self._takes("device", size):
             self._kept[frame] = features
             return
-        packed = torch.cat([part.contiguous().view(torch.uint8).flatten() for part in parts]).cpu()
+        packed = torch.cat([part.contiguous().view(torch.uint8).flatten() for part in parts])
         if self._takes("host", size):
-            self._packed[frame] = packed.pin_memory() if self._device.type == "cuda" else packed
+            self._packed[frame] = self._on_host(packed)
         else:
-            self._in_file[frame] = self._append(packed)
+            self._in_file[frame] = self._append(packed.cpu())
 
     def get(self, frame: int) -> Features:
         """The features of a frame that was put."""
         if frame in self._kept:
             return self._kept[frame]
-        packed = self._packed[frame] if frame in self._packed else self._read(self._in_file[frame])
-        return self._unpack(packed.to(self._device, non_blocking=True))
+        if frame in self._packed:  # pinned: what was copied from the device before goes back in the same order
+            return self._unpack(self._packed[frame].to(self._device, non_blocking=True))
+        return self._unpack(to_device(self._read(self._in_file[frame]), self._device))
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
+
+    def _on_host(self, packed: Tensor) -> Tensor:
+        if self._device.type == "cpu":
+            return packed
+        return torch.empty(packed.shape, dtype=packed.dtype, pin_memory=True).copy_(packed, non_blocking=True)
 
     def _takes(self, place: str, size: int) -> bool:
         fits = size <= self._room[place]
@@ -116,26 +112,36 @@ class FeatureStore:
 
 
 class VideoFeatures:
-    """The features of a video's frames, encoded when first asked for; the next frame is decoded meanwhile.
+    """The features of a video's frames, encoded when first asked for; the next frames are decoded meanwhile.
 
     Attributes:
         encodes: how many frames went through the image encoder.
-        position_1LC: the position encoding of a frame's tokens, the same for all; None before the first.
+        ahead: how many frames are worth decoding in advance.
     """
 
-    def __init__(self, model: SAM2Base, frames: FrameFolder, budget: tuple[int, int]) -> None:
-        self.model, self.encodes = model, 0
-        self.position_1LC: Tensor | None = None
-        self._images = ModelFrames(frames, model.image_size, model.device, keep=0)
-        self._store = FeatureStore(model.device, budget)
-        self._decoder = ThreadPoolExecutor(1, "decode")
+    def __init__(self, encoder: Encoder, frames: FrameFolder, budget: tuple[int, int]) -> None:
+        self.encoder, self.encodes = encoder, 0
+        self._device = encoder.model.device
+        threads = 1 if self._device.type == "cpu" else DECODERS
+        self.ahead = 2 * threads
+        self._images = ModelFrames(frames, encoder.model.image_size, torch.device("cpu"), keep=0)
+        self._store = FeatureStore(self._device, budget)
+        self._decoder = ThreadPoolExecutor(threads, "decode")
         self._ahead: dict[int, Future[Tensor]] = {}
+
+    @property
+    def position_1LC(self) -> Tensor:
+        """The position encoding of a frame's tokens, the same for all; there is one once a frame is encoded."""
+        assert self.encoder.position_1LC is not None
+        return self.encoder.position_1LC
 
     def get(self, frame: int, following: Sequence[int] = ()) -> Features:
         """The features of a frame; pixels of the `following` frames are decoded in the background."""
-        if frame not in self._store:
-            self._store.put(frame, self._encode(frame, following))
-        return self._store.get(frame)
+        if frame in self._store:
+            return self._store.get(frame)
+        features = self._encode(frame, following)
+        self._store.put(frame, features)
+        return features
 
     def close(self) -> None:
         """Frees what is kept; no frame can be asked for afterwards."""
@@ -143,12 +149,14 @@ class VideoFeatures:
         self._store.close()
 
     def _encode(self, frame: int, following: Sequence[int]) -> Features:
-        pixels = self._ahead.pop(frame, None) or self._decoder.submit(self._images.pixels, frame)
+        pixels = self._ahead.pop(frame, None) or self._decoder.submit(self._decode, frame)
         for index in following:
             if 0 <= index < len(self._images) and index not in self._store and index not in self._ahead:
-                self._ahead[index] = self._decoder.submit(self._images.pixels, index)
-        out = self.model.forward_image(self._images.normalised(pixels.result())[None])
+                self._ahead[index] = self._decoder.submit(self._decode, index)
         self.encodes += 1
-        top, position = out["backbone_fpn"][-1], out["vision_pos_enc"][-1]
-        self.position_1LC = position.flatten(2).transpose(1, 2)
-        return Features(top, (out["backbone_fpn"][-3], out["backbone_fpn"][-2]))
+        return self.encoder(pixels.result())
+
+    def _decode(self, frame: int) -> Tensor:
+        """(S, S, 3) uint8 on the host, ready to be copied to the device."""
+        pixels_SS3 = self._images.pixels(frame)
+        return pixels_SS3.pin_memory() if self._device.type == "cuda" else pixels_SS3

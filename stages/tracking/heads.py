@@ -19,7 +19,8 @@ from sam2.sam2_video_predictor import SAM2VideoPredictor
 from torch import Tensor
 
 from stages.tracking.compiler import Compiler
-from stages.tracking.features import Features
+from stages.tracking.encoder import Features
+from stages.tracking.transfers import to_device
 
 
 class Prediction(NamedTuple):
@@ -78,7 +79,7 @@ class Heads:
     def prompt_masks(self, masks_BHW: NDArray[np.bool_]) -> Tensor:
         """Masks of the video's size at the model's, (B, 1, S, S) zeros and ones."""
         side = self.model.image_size
-        given_B1HW = torch.from_numpy(masks_BHW)[:, None].to(self.model.device).float()
+        given_B1HW = to_device(torch.from_numpy(masks_BHW)[:, None], self.model.device).float()
         if given_B1HW.shape[-2:] == (side, side):
             return given_B1HW
         resized = F.interpolate(given_B1HW, (side, side), mode="bilinear", align_corners=False, antialias=True)

@@ -23,6 +23,7 @@ from stages.core.run.batches import Batches
 from stages.core.state.frames import FrameFolder
 from stages.core.state.weights import Weights
 from stages.tracking.compiler import Compiler
+from stages.tracking.encoder import Encoder
 from stages.tracking.features import GB, VideoFeatures
 from stages.tracking.heads import Heads
 from stages.tracking.recorder import Recorder
@@ -32,14 +33,14 @@ from stages.tracking.tracker import Masklet, PromptBatch, Runtime
 
 log = logging.getLogger(__name__)
 
-# At the 256 channels of SAM2's memory attention cuDNN's kernel is the fastest on Hopper; each takes what the
-# ones before it refuse (older devices, float32).
-KERNELS = [
-    SDPBackend.CUDNN_ATTENTION,
-    SDPBackend.FLASH_ATTENTION,
-    SDPBackend.EFFICIENT_ATTENTION,
-    SDPBackend.MATH,
-]
+# Attention kernels in the order in which they are tried; each takes what the ones before it refuse (older devices,
+# float32). At the 256 channels of SAM2's memory attention cuDNN's is the fastest on Hopper; but it plans for every shape,
+# 0.1 s for each of some hundred in a first round, so that where it gains little FlashAttention comes first.
+KERNELS: dict[str, list[SDPBackend]] = {
+    "cudnn": [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH],
+    "flash": [SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH],
+}
+HOPPER = (9, 0)
 
 
 class LockstepTracker:
@@ -49,6 +50,8 @@ class LockstepTracker:
         batch: at most this many tracks computed together; halves when the device runs out of memory.
         budget: bytes of features kept on the device, on the host.
         compiler: a backend of torch.compile; None = nothing is compiled.
+        kernels: of `KERNELS`; None = what suits the device.
+        graph: whether a GPU replays the image encoder as a CUDA graph.
     """
 
     def __init__(
@@ -58,11 +61,13 @@ class LockstepTracker:
         batch: int,
         budget: tuple[int, int],
         compiler: str | None = None,
+        kernels: str | None = None,
+        graph: bool = True,
     ) -> None:
         cast_weights(model, precision)
         with torch.no_grad(), autocast(model.device.type, precision):  # tables in the precision that they are used in
-            self.heads = Heads(model, Compiler(compiler))
-        self.precision, self.budget = precision, budget
+            self.heads, self.encoder = Heads(model, Compiler(compiler)), Encoder(model, graph)
+        self.precision, self.budget, self.kernels = precision, budget, kernels
         self.batches = Batches(batch, "tracks")
         self.runtime = Runtime()
         self._frames: FrameFolder | None = None
@@ -79,13 +84,14 @@ class LockstepTracker:
     def track(self, frames: FrameFolder, batches: Sequence[PromptBatch]) -> list[list[Masklet]]:
         """Tracks all prompts of all batches together; see `Tracker`."""
         prompts = [(batch.frame, rle) for batch in batches for rle in batch.masks]
-        with torch.inference_mode(), autocast(self._device.type, self.precision), attention_kernels(self._device):
+        kernels = attention_kernels(self._device, self.kernels)
+        with torch.inference_mode(), autocast(self._device.type, self.precision), kernels:
             masklets = iter(self._round(self._open(frames), frames, prompts) if prompts else [])
         return [[next(masklets) for _ in batch.masks] for batch in batches]
 
     def _round(self, video: VideoFeatures, frames: FrameFolder, prompts: Sequence[tuple[int, Rle]]) -> list[Masklet]:
         start = time.perf_counter()
-        with Recorder(len(prompts), len(frames), frames.size) as recorder:
+        with Recorder(len(prompts), len(frames), frames.size, self._device) as recorder:
             Round(self.heads, video, prompts, len(frames), self.batches, recorder, self.runtime).run()
             with self.runtime.phase("masks"):
                 masklets = recorder.masklets()
@@ -104,7 +110,7 @@ class LockstepTracker:
         if self._video is None or self._frames != frames:
             self.close()
             self.runtime = Runtime()
-            self._video, self._frames = VideoFeatures(self.heads.model, frames, self.budget), frames
+            self._video, self._frames = VideoFeatures(self.encoder, frames, self.budget), frames
         return self._video
 
     def close(self) -> None:
@@ -118,6 +124,9 @@ class LockstepTracker:
         return self.heads.model.device
 
 
-def attention_kernels(device: torch.device) -> AbstractContextManager[Any]:
-    """Lets attention take the first of `KERNELS` that fits; the CPU has its own."""
-    return sdpa_kernel(KERNELS, set_priority=True) if device.type == "cuda" else nullcontext()
+def attention_kernels(device: torch.device, kernels: str | None = None) -> AbstractContextManager[Any]:
+    """Lets attention take the first of some `KERNELS` that fits; the CPU has its own."""
+    if device.type != "cuda":
+        return nullcontext()
+    kernels = kernels or ("cudnn" if torch.cuda.get_device_capability(device) >= HOPPER else "flash")
+    return sdpa_kernel(KERNELS[kernels], set_priority=True)

@@ -155,7 +155,7 @@ def cast_weights(model: nn.Module, precision: Precision) -> None:
         return
     for module in model.modules():
         if isinstance(module, CAST) and module.weight.dtype == torch.float32:
-            module.float32_bias = None if module.bias is None else module.bias.detach()
+            module.float32_bias = module.bias  # type: ignore[assignment]
             for name, parameter in list(module.named_parameters(recurse=False)):
                 setattr(module, name, nn.Parameter(parameter.detach().to(torch.bfloat16), requires_grad=False))
 

@@ -15,14 +15,13 @@ from stages.core.run import progress
 from stages.core.run.batches import Batches
 from stages.tracking.bank import Bank, Recalled
 from stages.tracking.conditioning import Conditioner
-from stages.tracking.features import Features, VideoFeatures
+from stages.tracking.encoder import Features
+from stages.tracking.features import VideoFeatures
 from stages.tracking.heads import Heads, Prediction
 from stages.tracking.recall import Reach
 from stages.tracking.recorder import Recorder
 from stages.tracking.schedule import Schedule, Step
 from stages.tracking.tracker import Runtime
-
-DECODED_AHEAD = 2  # frames
 
 
 class Round:
@@ -67,7 +66,7 @@ class Round:
             return
         with self.runtime.phase("encode"):
             ahead = -1 if reverse else 1
-            features = self.video.get(frame, [frame + ahead * i for i in range(1, DECODED_AHEAD + 1)])
+            features = self.video.get(frame, [frame + ahead * i for i in range(1, self.video.ahead + 1)])
         with self.runtime.phase("follow"):
             self._follow(step, frame, features)
             self._begin(step, frame, features)
@@ -106,7 +105,7 @@ class Round:
         return [*part, *[part[-1]] * (size - len(part))]
 
     def _conditioned(self, features: Features, recalled: Sequence[Recalled]) -> Tensor:
-        assert self._conditioner is not None and self.video.position_1LC is not None
+        assert self._conditioner is not None
         return self._conditioner(tokens(features), self.video.position_1LC, recalled)
 
     def _keep(self, step: Step, part: Sequence[int], frame: int, prediction: Prediction) -> None:

@@ -1,4 +1,7 @@
-"""Copies between host and device that nothing waits for."""
+"""Copies between host and device that do not hold up the device, nor the thread that launches its work."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -12,3 +15,55 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
+
+
+class Arriving:
+    """A tensor on its way to the host."""
+
+    def __init__(self, on_host: Tensor, done: torch.cuda.Event | None) -> None:
+        self._on_host, self._done = on_host, done
+
+    def wait(self) -> Tensor:
+        """The tensor, once it is there. Waiting holds no lock of the interpreter."""
+        if self._done is not None:
+            self._done.synchronize()
+        return self._on_host
+
+
+class Readback:
+    """Takes results of a GPU to the host on a stream of its own: they wait for the work before them, and not for what is
+    launched after them. On the CPU there is nothing to do."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._stream = torch.cuda.Stream(device, priority=-1) if device.type == "cuda" else None
+
+    def mark(self) -> torch.cuda.Event | None:
+        """A point in the work that the calling thread has launched so far."""
+        if self._stream is None:
+            return None
+        event = torch.cuda.Event()
+        event.record(torch.cuda.current_stream(self._stream.device))
+        return event
+
+    @contextmanager
+    def after(self, mark: torch.cuda.Event | None) -> Iterator[None]:
+        """What is launched inside goes to the own stream, after the mark.
+
+        The tensors that it reads have to be kept until what it `start`s has arrived.
+        """
+        if self._stream is None or mark is None:
+            yield
+            return
+        with torch.cuda.stream(self._stream):
+            self._stream.wait_event(mark)
+            yield
+
+    def start(self, tensor: Tensor) -> Arriving:
+        """Begins to copy a contiguous tensor to the host."""
+        if self._stream is None:
+            return Arriving(tensor, None)
+        on_host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        on_host.copy_(tensor, non_blocking=True)
+        done = torch.cuda.Event()
+        done.record(torch.cuda.current_stream(tensor.device))
+        return Arriving(on_host, done)

@@ -9,7 +9,8 @@ from support.sam2 import box_mask, draw_frames
 from support.sam2_parity import MODELS, RLES, assert_parity, lockstep, mixed_prompts, sensitive_model
 
 from stages.core.media import masks
-from stages.tracking.features import Features, FeatureStore
+from stages.tracking.encoder import Features
+from stages.tracking.features import FeatureStore
 from stages.tracking.recall import n_slots, recalled_ages, slot_of
 from stages.tracking.stock import StockTracker
 from stages.tracking.tracker import PromptBatch
@@ -175,6 +176,6 @@ def test_features_go_where_there_is_room():
 
 
 def test_an_error_in_the_worker_reaches_the_caller(model, short, monkeypatch):
-    monkeypatch.setattr("stages.tracking.recorder.run_lengths", lambda *args: 1 / 0)
+    monkeypatch.setattr("stages.tracking.recorder.encoded", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         lockstep(model).track(*short)
