@@ -18,21 +18,22 @@ memory, times, and the rounding of CUDA's own kernels: results are the CPU's, to
 
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
-from types import SimpleNamespace
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
 import torch
 from support.cuda_double_counts import Counting, source_line
+from support.cuda_double_module import cuda_module
 from support.cuda_double_rules import COPYING, NO_KERNEL, check_devices, host_indices, synchronises
-from support.cuda_double_streams import Graph, Pinned, Queue, on_stream, stream_types
+from support.cuda_double_streams import Graph, Pinned, Queue
+from torch.utils._device import _device_constructors
 from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 CUDA, CPU = torch.device("cuda", 0), torch.device("cpu")
-COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd  # type: ignore[attr-defined]
+COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 ONE_KERNEL = "aten::scaled_dot_product_attention"  # CUDA has kernels for the whole of it
 _active: list["Double"] = []
 
@@ -41,16 +42,16 @@ class DeviceTensor(torch.Tensor):
     """A tensor on the double."""
 
     held: torch.Tensor
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+    __torch_function__ = torch._C._disabled_torch_function_impl
 
     @staticmethod
     def __new__(cls, held: torch.Tensor) -> "DeviceTensor":
         like = {"dtype": held.dtype, "layout": held.layout, "device": CUDA}
         place = {"strides": held.stride(), "storage_offset": held.storage_offset()}
         with torch.inference_mode(False):  # a view of a plain tensor is a plain one, within inference mode too
-            tensor = torch.Tensor._make_wrapper_subclass(cls, held.size(), **place, **like)  # type: ignore[attr-defined]
+            tensor = torch.Tensor._make_wrapper_subclass(cls, held.size(), **place, **like)
         tensor.held = held
-        return tensor  # type: ignore[no-any-return]
+        return tensor
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -60,7 +61,7 @@ class DeviceTensor(torch.Tensor):
     def to(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         return super().to(*map(_first_device, args), **{name: _first_device(v) for name, v in kwargs.items()})
 
-    def cuda(self, *args: Any, **kwargs: Any) -> torch.Tensor:  # type: ignore[override]
+    def cuda(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         return self
 
     def tolist(self) -> Any:
@@ -68,7 +69,7 @@ class DeviceTensor(torch.Tensor):
 
     def record_stream(self, stream: Any) -> None: ...
 
-    def __repr__(self) -> str:  # type: ignore[override]
+    def __repr__(self) -> str:
         return f"DeviceTensor({tuple(self.shape)}, {self.dtype})"
 
 
@@ -196,16 +197,17 @@ class Double(TorchDispatchMode):
 def cuda_double() -> Iterator[Double]:
     """Makes torch believe in one CUDA device while it is open; whatever is put there must not be used afterwards."""
     assert not _active and not torch.cuda.is_available(), "there is a CUDA device already"
-    torch._C._ensureCUDADeviceGuardSet()  # type: ignore[attr-defined]  # a guard that does nothing, for good: no driver is asked
+    torch._C._ensureCUDADeviceGuardSet()  # a guard that does nothing, for good: no driver is asked
+    _device_constructors()  # torch remembers which functions obey torch.device(…) when first asked: the true ones
     double = Double()
     overwrite = torch.__future__.get_overwrite_module_params_on_conversion()
     with ExitStack() as stack:
-        for name, value in _cuda_module(double).items():
+        for name, value in cuda_module(double).items():
             stack.enter_context(patch.object(torch.cuda, name, value))
         stack.enter_context(patch.object(torch, "tensor", _from_data(torch.tensor)))
         stack.enter_context(patch.object(threading.Thread, "run", _with(double, threading.Thread.run)))
-        stack.callback(torch._C._set_only_lift_cpu_tensors, False)  # type: ignore[attr-defined]
-        torch._C._set_only_lift_cpu_tensors(True)  # type: ignore[attr-defined]
+        stack.callback(torch._C._set_only_lift_cpu_tensors, False)
+        torch._C._set_only_lift_cpu_tensors(True)
         stack.callback(torch.__future__.set_overwrite_module_params_on_conversion, overwrite)
         torch.__future__.set_overwrite_module_params_on_conversion(True)
         _active.append(double)
@@ -213,45 +215,6 @@ def cuda_double() -> Iterator[Double]:
         stack.enter_context(double)
         yield double
         double.queue.wait()
-
-
-def _cuda_module(double: Double) -> dict[str, Any]:
-    """What torch.cuda says while the double is open."""
-    event, stream = stream_types(double.queue, double.stops)
-    current = stream()
-    properties = SimpleNamespace(name="double", major=9, minor=0, total_memory=80 << 30, multi_processor_count=132)
-    said = {
-        "is_available": True,
-        "is_initialized": True,
-        "device_count": 1,
-        "current_device": 0,
-        "is_bf16_supported": True,
-        "get_device_capability": (9, 0),
-        "get_device_name": "double",
-        "get_device_properties": properties,
-        "mem_get_info": (80 << 30, 80 << 30),
-        "memory_allocated": 0,
-        "max_memory_allocated": 0,
-        "memory_reserved": 0,
-        "max_memory_reserved": 0,
-        "is_current_stream_capturing": False,
-        "current_stream": current,
-        "default_stream": current,
-        "graph_pool_handle": (0, 0),
-    }
-    silent = ("_lazy_init", "init", "empty_cache", "set_device", "reset_peak_memory_stats")
-    types = {"Event": event, "Stream": stream, "stream": on_stream, "CUDAGraph": Graph, "graph": double.capture}
-    return {
-        **{name: _saying(value) for name, value in said.items()},
-        **{name: _saying(None) for name in silent},
-        **types,
-        "device": lambda *_: nullcontext(),
-        "synchronize": lambda *_: double.waits(),
-    }
-
-
-def _saying(value: Any) -> Any:
-    return lambda *_, **__: value
 
 
 def _from_data(make: Any) -> Any:

@@ -80,5 +80,5 @@ def source_line() -> str:
         name = frame.f_code.co_filename
         if name.startswith(OURS):
             return f"{name.removeprefix(OURS[0])}:{frame.f_lineno} {frame.f_code.co_name}"
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return "?"
