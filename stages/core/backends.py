@@ -32,6 +32,7 @@ class Backend:
         load: (its settings, weights by role, device, how much is computed at once) → who answers: a
             `stages.evidence.questions.Judge`. Imports its models itself.
         check_chosen: its settings → ValueError where they are not enough to run it.
+        writes: whether it also answers in words (`stages.evidence.questions.Writer`).
     """
 
     name: str
@@ -41,6 +42,7 @@ class Backend:
     per_pass: Callable[[Any, int], int]
     load: Callable[[Any, Mapping[str, "Weights"], str, "Batches"], Any]
     check_chosen: Callable[[Any], None] = _nothing
+    writes: bool = False
 
     def check(self) -> None:
         check_settings("backend", self.name, self.settings)

@@ -44,11 +44,13 @@ class Question:
             all of them. It may be empty.
         asked: what is the question's own, after the context; it ends with words.
         options: the answers that are weighed against each other.
+        answer_tokens: most tokens of an answer that is written out (`Writer`); 0 = one word out of the options.
     """
 
     context: Parts
     asked: Parts
     options: tuple[str, ...] = YES_NO
+    answer_tokens: int = 0
 
     @property
     def parts(self) -> Parts:
@@ -92,16 +94,56 @@ class Reply:
         return all(map(math.isfinite, (*self.scores, self.mass)))
 
 
+@dataclass(frozen=True)
+class Choice:
+    """A place in a written answer where one of the options stands.
+
+    Attributes:
+        position: index of the option's first character.
+        reply: how probable each option was there.
+    """
+
+    position: int
+    reply: Reply
+
+
+@dataclass(frozen=True)
+class Written:
+    """An answer in words.
+
+    Attributes:
+        text: all of it.
+        choices: in order of their positions; () where the model gives no probabilities.
+    """
+
+    text: str
+    choices: tuple[Choice, ...] = ()
+
+    @property
+    def is_finite(self) -> bool:
+        return all(choice.reply.is_finite for choice in self.choices)
+
+
+# What comes back to a question.
+Said = Reply | Written
+
+
 class PartlyAnswered(ValueError):
     """Some questions failed for good, after others had been answered.
 
     Attributes:
-        replies: index of a question → its reply; they need not be asked for again.
+        replies: index of a question → what was said; they need not be asked for again.
+        refused: index of a question → why it has no answer, where that is the question's own matter: no answer in time, an
+            error that it met alone, a refusal. Others may still be answered.
     """
 
-    def __init__(self, reason: str, replies: Mapping[int, Reply]) -> None:
+    def __init__(self, reason: str, replies: Mapping[int, Said], refused: Mapping[int, str] | None = None) -> None:
         super().__init__(reason)
-        self.replies = replies
+        self.replies, self.refused = replies, dict(refused or {})
+
+
+class Unanswered(ValueError):
+    """A question has no answer for good, and others may."""
 
 
 class Judge(Protocol):
@@ -112,5 +154,17 @@ class Judge(Protocol):
 
         Raises:
             ValueError: the model's answer is not finite, or there is none; PartlyAnswered where there are others.
+        """
+        ...
+
+
+class Writer(Judge, Protocol):
+    """A judge that can also answer in words."""
+
+    def write(self, questions: Sequence[Question]) -> list[Written]:
+        """One answer of at most `answer_tokens` tokens per question, in their order, the most probable word by word.
+
+        Raises:
+            ValueError: as `answer`.
         """
         ...

@@ -26,6 +26,7 @@ class TopToken(_Json):
 
 
 class _Token(_Json):
+    token: str = ""
     top_logprobs: list[TopToken] | None = None
 
 
@@ -63,11 +64,23 @@ class Completion(_Json):
         return self.choices[0].message.content or ""
 
     @property
+    def tokens(self) -> list[str]:
+        """Of the answer; [] where the server gives none."""
+        return [each.token for each in self._listed]
+
+    @property
     def top(self) -> list[TopToken]:
         """The most probable first tokens; [] where the server gives none."""
+        return self.top_at(0)
+
+    def top_at(self, index: int) -> list[TopToken]:
+        """The most probable tokens in the place of one; [] where the server gives none."""
+        return (self._listed[index].top_logprobs or []) if index < len(self._listed) else []
+
+    @property
+    def _listed(self) -> list[_Token]:
         logprobs = self.choices[0].logprobs
-        tokens = logprobs.content if logprobs else None
-        return (tokens[0].top_logprobs or []) if tokens else []
+        return (logprobs.content or []) if logprobs else []
 
 
 def weighed(top: Sequence[TopToken], options: Sequence[str]) -> Reply:

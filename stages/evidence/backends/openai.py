@@ -49,4 +49,5 @@ BACKEND = Backend(
     per_pass=_per_pass,
     load=_load,
     check_chosen=_check_chosen,
+    writes=True,
 )

@@ -6,16 +6,19 @@ import io
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from stages.evidence.backends.completion import Completion, parsed, weighed
+from stages.evidence.backends.marks import choices_in
 from stages.evidence.backends.server_settings import Server
-from stages.evidence.questions import PartlyAnswered, Parts, Picture, Question, Reply
+from stages.evidence.questions import PartlyAnswered, Parts, Picture, Question, Reply, Said, Unanswered, Written
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
+
+S = TypeVar("S", bound=Said)
 
 TOP = (20, 5)  # most probable tokens that are asked for; some servers give no more than 5
 WORDS = 8  # tokens of an answer that comes without probabilities
@@ -26,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class ServerJudge:
-    """Implements `stages.evidence.questions.Judge`.
+    """Implements `stages.evidence.questions.Writer`.
 
     Args:
         server: from the config.
@@ -46,39 +49,60 @@ class ServerJudge:
         Raises:
             PartlyAnswered: one failed for good; what was under way then has been waited for, and is kept in the error.
         """
-        return asyncio.run(self._answer(questions))
+        return asyncio.run(self._all(questions, self._reply))
 
-    async def _answer(self, questions: Sequence[Question]) -> list[Reply]:
-        replies: dict[int, Reply] = {}
+    def write(self, questions: Sequence[Question]) -> list[Written]:
+        """
+        Raises:
+            PartlyAnswered: as `answer`.
+        """
+        return asyncio.run(self._all(questions, self._written))
+
+    async def _all(
+        self,
+        questions: Sequence[Question],
+        ask: "Callable[[AsyncOpenAI, Question, Pictures], Awaitable[S]]",
+    ) -> list[S]:
+        replies: dict[int, S] = {}
         failures: list[str] = []
+        refused: dict[int, str] = {}
         waiting, encoded = iter(enumerate(questions)), Pictures()
 
         async def work(client: "AsyncOpenAI") -> None:
             while not failures and (taken := next(waiting, None)):
                 try:
-                    replies[taken[0]] = await self._reply(client, taken[1], encoded)
+                    replies[taken[0]] = await ask(client, taken[1], encoded)
                 except ValueError as error:
                     failures.append(str(error))
+                    if isinstance(error, Unanswered):
+                        refused[taken[0]] = str(error)
 
         async with self._client() as client:
             if self.top is None:
                 self.top = await self._probe(client)
             await asyncio.gather(*(work(client) for _ in range(min(self.server.concurrency, len(questions)))))
         if failures:
-            raise PartlyAnswered(failures[0], replies)
+            own_matter = len(refused) == len(failures)
+            raise PartlyAnswered(failures[0], replies, refused if own_matter else None)
         return [replies[index] for index in range(len(questions))]
 
     async def _reply(self, client: "AsyncOpenAI", question: Question, encoded: "Pictures") -> Reply:
         messages = encoded.chat(question.parts)
         if not self.top:
-            return parsed((await self._ask(client, messages, 0)).words, question.options)
-        completion = await self._ask(client, messages, self.top)
+            return parsed((await self._ask(client, messages, 0, WORDS)).words, question.options)
+        completion = await self._ask(client, messages, self.top, 1)
         if completion.top:
             return weighed(completion.top, question.options)
         reply = parsed(completion.words, question.options)
         if reply.mass:
             raise ValueError(f"{self._where}: an answer came without logprobs, which others had; look at its log")
         return reply  # off its format: llama.cpp has no logprobs of a token that is a part of a character
+
+    async def _written(self, client: "AsyncOpenAI", question: Question, encoded: "Pictures") -> Written:
+        messages = encoded.chat(question.parts)
+        completion = await self._ask(client, messages, self.top or 0, question.answer_tokens)
+        choices = choices_in(completion.words, completion.tokens, completion.top_at, question.options)
+        return Written(completion.words, choices)
 
     async def _probe(self, client: "AsyncOpenAI") -> int:
         """How many tokens can be asked for; 0 where the server gives no probabilities."""
@@ -87,26 +111,31 @@ class ServerJudge:
         messages = Pictures().chat(PROBE.parts)
         for top in TOP:
             try:
-                if (await self._ask(client, messages, top, explained=False)).top:
+                if (await self._ask(client, messages, top, 1, explained=False)).top:
                     return top
                 break
             except (BadRequestError, UnprocessableEntityError) as error:
                 if "logprob" not in str(error):
                     raise ValueError(await self._explained(client, error)) from None
-        await self._ask(client, messages, 0)
+        await self._ask(client, messages, 0, WORDS)
         log.warning("%s gives no logprobs: answers in words are all there is, and say nothing of how sure", self._where)
         return 0
 
-    async def _ask(self, client: "AsyncOpenAI", messages: Any, top: int, *, explained: bool = True) -> Completion:
+    async def _ask(
+        self, client: "AsyncOpenAI", messages: Any, top: int, most: int, *, explained: bool = True
+    ) -> Completion:
         """
+        Args:
+            top: most probable tokens that are asked for; 0 = none.
+            most: tokens of the answer.
+
         Raises:
-            ValueError: there is no answer, or it is none; says why and names the fix.
+            ValueError: there is no answer, or it is none; says why and names the fix. Unanswered where another question
+                may have one.
         """
         from openai import BadRequestError, OpenAIError, UnprocessableEntityError
 
-        more: dict[str, Any] = (
-            {"logprobs": True, "top_logprobs": top, "max_tokens": 1} if top else {"max_tokens": WORDS}
-        )
+        more: dict[str, Any] = {"max_tokens": most, **({"logprobs": True, "top_logprobs": top} if top else {})}
         try:
             ask = client.chat.completions.with_raw_response.create
             raw = await ask(model=self.server.model, messages=messages, temperature=0, **more)
@@ -114,9 +143,10 @@ class ServerJudge:
         except OpenAIError as error:
             if not explained and isinstance(error, BadRequestError | UnprocessableEntityError):
                 raise
-            raise ValueError(await self._explained(client, error)) from None
+            failure = Unanswered if is_of_question(error) else ValueError
+            raise failure(await self._explained(client, error)) from None
         except ValueError as error:
-            raise ValueError(
+            raise Unanswered(
                 f"{self._where}: its answer is no chat completion ({self._scrubbed(str(error))}); "
                 "check that `server.url` is the base URL of an OpenAI-compatible server"
             ) from None
@@ -174,6 +204,21 @@ class ServerJudge:
     def _scrubbed(self, text: str) -> str:
         """Without the key, which a server may repeat."""
         return text.replace(self.key, "(key)") if self.key else text
+
+
+def is_of_question(error: Exception) -> bool:
+    """Whether an error says something of a question, and not of the key, the URL or the quota: others may be answered."""
+    import openai
+
+    of_server = (
+        openai.AuthenticationError,
+        openai.PermissionDeniedError,
+        openai.NotFoundError,
+        openai.RateLimitError,
+    )
+    if isinstance(error, openai.APITimeoutError):
+        return True
+    return isinstance(error, openai.APIStatusError) and not isinstance(error, of_server)
 
 
 class Pictures:

@@ -22,7 +22,8 @@ from stages.core.run.batches import Batches
 from stages.core.state.weights import Weights
 from stages.evidence.backends.chat import Chats, OptionTokens
 from stages.evidence.backends.prefix import Joined, PrefixPasses, Unshareable, parts_key
-from stages.evidence.questions import Parts, Picture, Question, Reply
+from stages.evidence.backends.writing import write
+from stages.evidence.questions import Parts, Picture, Question, Reply, Written
 
 if TYPE_CHECKING:
     import torch
@@ -58,7 +59,7 @@ class TransformersSettings(Section):
 
 
 class LocalJudge:
-    """Implements `stages.evidence.questions.Judge`. Made by `load_judge`.
+    """Implements `stages.evidence.questions.Writer`. Made by `load_judge`.
 
     Attributes:
         sharing: whether neighbours share the encoding of what they begin with; false once a pass has shown that this model
@@ -87,6 +88,18 @@ class LocalJudge:
             compute = self.whole_pass if sharing is Sharing.NOTHING else partial(self.shared_pass, sharing)
             replies += [reply for _, part in self.batches.run(together, compute) for reply in part]
         return replies
+
+    def write(self, questions: Sequence[Question]) -> list[Written]:
+        """As many questions together as `batches` allows.
+
+        Raises:
+            ValueError: the model's logits are not finite.
+        """
+        written: list[Written] = []
+        for _, together in grouped(questions, lambda question: question.answer_tokens):
+            compute = partial(write, self.model, self.chats, where=self.where)
+            written += [each for _, part in self.batches.run(together, compute) for each in part]
+        return written
 
     def whole_pass(self, questions: Sequence[Question]) -> list[Reply]:
         """All questions in one forward pass, each from its first token on."""
@@ -246,4 +259,5 @@ BACKEND = Backend(
     identity=lambda settings: {"precision": settings.precision},
     per_pass=lambda settings, questions: questions,
     load=_load,
+    writes=True,
 )

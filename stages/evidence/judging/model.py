@@ -1,7 +1,7 @@
 """Who is asked: a model that is loaded when the first question comes, and what its replies depend on."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from stages.core.backends import Backed
 from stages.core.run.batches import Batches
@@ -9,11 +9,11 @@ from stages.core.run.cli import Job
 from stages.core.state.weights import Weights
 from stages.evidence.backends.loading import backend_identity, backend_weights, load_backend, questions_per_pass
 from stages.evidence.prompts import PROMPT_VERSION
-from stages.evidence.questions import Judge, Question, Reply
+from stages.evidence.questions import Judge, Question, Reply, Writer, Written
 
 
 class Model:
-    """Implements `stages.evidence.questions.Judge`; where every reply is known it never loads.
+    """Implements `stages.evidence.questions.Writer`; where every reply is known it never loads.
 
     Attributes:
         identity: what a reply depends on beside the question.
@@ -30,9 +30,16 @@ class Model:
         self.judge: Judge | None = None
 
     def answer(self, questions: Sequence[Question]) -> list[Reply]:
+        return self._loaded().answer(questions)
+
+    def write(self, questions: Sequence[Question]) -> list[Written]:
+        """Where the backend says that it `writes`."""
+        return cast(Writer, self._loaded()).write(questions)
+
+    def _loaded(self) -> Judge:
         if self.judge is None:
             self.judge = load_backend(self.settings, self.weights, self.device, self.batches)
-        return self.judge.answer(questions)
+        return self.judge
 
 
 def identity(settings: Backed, weights: Mapping[str, Weights]) -> dict[str, Any]:
