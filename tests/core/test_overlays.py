@@ -82,6 +82,20 @@ def test_scripts_have_letters_of_their_own(text, caplog):
     assert (drawn != boxes).any() and not caplog.records[1:]
 
 
+@pytest.mark.parametrize("text", ["วิ่ง", "개 🐕", "הכלב"])
+def test_scores_are_read_beside_every_script(text):
+    """Fonts of scripts often lack digits: another font has them, in the label of the same object and in the others."""
+    if not any(file for _, file in fonts.runs_of(text)):
+        pytest.skip(f"no font here has {text!r}")
+    frame_HW3, masks_2HW = np.full((240, 320, 3), 100, np.uint8), [box((240, 320), 100, x, 50, 50) for x in (20, 220)]
+    pictures = [
+        draw_overlay(frame_HW3, [Marked(0, masks_2HW[0], text, figure), Marked(1, masks_2HW[1], "", figure)], 0.5)
+        for figure in ("0.93", "0.78")
+    ]
+    for half in (slice(0, 160), slice(160, 320)):
+        assert (pictures[0][:, half] != pictures[1][:, half]).any()
+
+
 def test_nothing_visible_leaves_the_frame_and_sizes_are_checked():
     assert np.array_equal(draw_overlay(GREY, [Marked(0, np.zeros((120, 160), bool), "dog", "0.9")], 0.5), GREY)
     with pytest.raises(ValueError, match=r"a mask of \(4, 4\) cannot be drawn on a frame of \(120, 160\)"):

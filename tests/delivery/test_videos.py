@@ -124,7 +124,11 @@ def test_the_sheet_shows_frames_and_the_sentence(out):
     for text in (NAME, "الكلب-البني", "a-unicorn"):
         with Image.open(out / f"{text}.sheet.jpg") as image:
             assert image.width == 4 * (SIZE[1] + 4) + 4 and image.height > 3 * SIZE[0]
-            assert (np.asarray(image.convert("L"))[3 * (SIZE[0] + 4) + 4 :] > 150).any()  # letters
+            grey_HW = np.asarray(image.convert("L"))
+            assert (grey_HW[-20:] > 150).any()  # letters below
+            assert (grey_HW[4:15, 4:40] > 150).any()  # the time, above the first frame
+            # the red corner of the first frame is free, also where a note says why nothing is marked
+            assert np.asarray(image)[26, 8, 0] > 180
 
 
 def test_bytes_repeat(segmented, out, tmp_path):

@@ -41,6 +41,11 @@ def add_note(frame_HW3: Image3, text: str, font: str | None = None) -> Image3:
     return image_HW3
 
 
+def add_heading(frame_HW3: Image3, text: str, font: str | None = None) -> Image3:
+    """The frame with a strip above it that holds the text: (strip + H, W, 3)."""
+    return np.concatenate([_strip(text, frame_HW3.shape[1], font), frame_HW3])
+
+
 @lru_cache(maxsize=8)
 def _bar(text: str, width: int, font: str | None) -> Image3:
     largest = _letter_size(width)

@@ -1,4 +1,4 @@
-"""Masks on frames for people to look at: tint, border and label per object, drawn by `supervision`.
+"""Masks on frames for people to look at: tint and border per object, drawn by `supervision`, and a label.
 
 Pictures for models have drawings of their own (`stages.core.media.drawing`): what a judge was trained to see does not
 change with what people like.
@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from stages.core.media import fonts
 from stages.core.media.captions import LINE_HEIGHT, printable, wrap
 from stages.core.media.drawing import BLACK, WHITE, Bool, Colour, Image3
+from stages.core.media.labels import Label, draw_labels
 
 # Okabe and Ito's colours, told apart by people with any kind of colour blindness (Nature Methods 8, 441; 2011), used in
 # turn: https://jfly.uni-koeln.de/color
@@ -85,11 +85,13 @@ def draw_overlay(frame_HW3: Image3, objects: Sequence[Marked], opacity: float, f
         scene_HW3 = annotator.annotate(scene_HW3, detections, custom_color_lookup=colours_N)
     image = Image.fromarray(cv2.cvtColor(scene_HW3, cv2.COLOR_BGR2RGB))
     size = letter_size(frame_HW3.shape)
-    labels = [_fitted(marked, size, frame_HW3.shape, font) for marked in visible]
-    if rows := [row for row, label in enumerate(labels) if label]:
-        texts = [labels[row] for row in rows]
-        labeller = _labeller(size, _font_for("".join(texts), font))
-        labeller.annotate(image, detections[rows], texts, custom_color_lookup=colours_N[rows])
+    labels = []
+    for marked, (x, y, *_) in zip(visible, detections.xyxy.astype(int).tolist(), strict=True):
+        if lines := _fitted(marked, size, frame_HW3.shape, font):
+            colour = colour_of(marked.number)
+            labels.append(Label((x, y), lines, colour, _ink(colour)))
+    if labels:
+        draw_labels(image, labels, size, font)
     return np.asarray(image)
 
 
@@ -111,22 +113,6 @@ def _drawers(longest: int, opacity: float) -> tuple[Any, ...]:
     return tint, sv.PolygonAnnotator(color=sv.Color(*BLACK), thickness=width + 2), border
 
 
-@lru_cache(maxsize=8)
-def _labeller(size: int, file: str | None) -> Any:
-    """The annotator for labels in letters of one size and font, which keeps them in the picture and apart."""
-    import supervision as sv
-
-    return sv.RichLabelAnnotator(
-        color=_palette(COLOURS),
-        text_color=_palette([_ink(colour) for colour in COLOURS]),
-        font_path=file,
-        font_size=size,
-        text_padding=max(2, size // 4),
-        border_radius=size // 3,
-        smart_position=True,
-    )
-
-
 def _palette(colours: Sequence[Colour]) -> Any:
     import supervision as sv
 
@@ -138,22 +124,14 @@ def _ink(colour: Colour) -> Colour:
     return BLACK if np.dot(colour, (0.299, 0.587, 0.114)) > 110 else WHITE
 
 
-def _fitted(marked: Marked, size: int, picture: Sequence[int], font: str | None) -> str:
+def _fitted(marked: Marked, size: int, picture: Sequence[int], font: str | None) -> list[str]:
     """The label in lines that a picture has room for, cut with an ellipsis; the figure stays whole."""
     height, width = picture[:2]
     small = max(height, width) < SMALL
     if not marked.label:
-        return "" if small else marked.figure
+        return [marked.figure] if marked.figure and not small else []
     room = 1 if small else max(1, int(height * TALLEST / (size * LINE_HEIGHT)))
     lines = wrap(printable(marked.label), size, max(1, round(width * WIDEST)), font)
     if len(lines) > room:
         lines = [*lines[: room - 1], f"{lines[room - 1].rstrip()}…"]
-    return "\n".join([*lines[:-1], f"{lines[-1]} {marked.figure}".strip()])
-
-
-def _font_for(text: str, chosen: str | None) -> str | None:
-    """The font of most of the text's characters: a label is written in one."""
-    pieces: dict[str | None, int] = {}
-    for piece, file in fonts.runs_of(text.replace("\n", " "), chosen):
-        pieces[file] = pieces.get(file, 0) + len(piece)
-    return max(pieces, key=lambda file: pieces[file], default=chosen)
+    return [*lines[:-1], f"{lines[-1]} {marked.figure}".strip()]

@@ -57,4 +57,4 @@ def with_palette(image_HW3: Image3) -> av.VideoFrame:
     return av.VideoFrame.from_ndarray(picture, format="pal8")
 
 
-GIF = Format("gif", "small animation (browsers, chats)", ".gif", write_gif)
+GIF = Format("gif", "small animation (browsers, chats)", ".gif", write_gif, version=2)

@@ -23,23 +23,27 @@ def write_overlay(path: Path, order: Order) -> Iterator[Take]:
         yield lambda shot: video.write(marked(shot, order), shot.start, shot.end)
 
 
-def marked(shot: Shot, order: Order, longest: int | None = None) -> Image3:
+def marked(shot: Shot, order: Order, longest: int | None = None, *, words: bool = True) -> Image3:
     """The frame with the sentence's objects; the sentence beside the first of them that is visible, and all scores.
 
     Args:
         longest: of the picture's sides, in pixels; larger frames shrink before they are drawn on.
+        words: write the sentence, or why nothing is marked.
     """
     image_HW3 = shrink(shot.image_HW3, longest)
     size = (image_HW3.shape[0], image_HW3.shape[1])
-    objects, words = [], order.sentence.text if order.render.captions else ""
+    objects, label = [], order.sentence.text if order.render.captions and words else ""
     for found in order.sentence.objects:
         mask_HW = resize_mask(shot.mask(found), size)
         figure = f"{found.score:.2f}" if order.render.captions else ""
-        objects.append(Marked(found.id, mask_HW, words, figure))
+        objects.append(Marked(found.id, mask_HW, label, figure))
         if mask_HW.any():
-            words = ""
+            label = ""
     image_HW3 = draw_overlay(image_HW3, objects, order.render.opacity, order.render.font)
-    return add_note(image_HW3, order.sentence.note, order.render.font) if order.sentence.note else image_HW3
+    note = order.sentence.note if words else ""
+    return add_note(image_HW3, note, order.render.font) if note else image_HW3
 
 
-OVERLAY = Format("overlay", "video with the objects marked, with its sound (any player)", ".overlay.mp4", write_overlay)
+OVERLAY = Format(
+    "overlay", "video with the objects marked, with its sound (any player)", ".overlay.mp4", write_overlay, version=2
+)

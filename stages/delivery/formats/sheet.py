@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from stages.core.media.captions import add_caption, add_note
+from stages.core.media.captions import add_caption, add_heading
 from stages.delivery.format import Format, Order, Take
 from stages.delivery.formats.overlay import marked
 from stages.delivery.pictures import save_jpeg
@@ -22,7 +22,7 @@ GROUND = 24  # grey of the sheet
 
 @contextmanager
 def write_sheet(path: Path, order: Order) -> Iterator[Take]:
-    """A JPEG of up to 12 frames, evenly spread over the span, each with its time, and the sentence below them."""
+    """A JPEG of up to 12 frames, evenly spread over the span, each below its time, and the sentence below them all."""
     span = order.segmented.span
     chosen = {span[round(place)] for place in np.linspace(0, len(span) - 1, min(TILES, len(span)))}
     tiles: list[Image3] = []
@@ -30,10 +30,12 @@ def write_sheet(path: Path, order: Order) -> Iterator[Take]:
     def take(shot: Shot) -> None:
         if shot.index in chosen:
             time = order.segmented.source.seconds(shot.index)
-            tiles.append(add_note(marked(shot, order, TILE_SIDE), clock(time)))
+            tiles.append(add_heading(marked(shot, order, TILE_SIDE, words=False), clock(time)))
 
     yield take
-    sheet_HW3 = add_caption(arranged(tiles), order.sentence.text, order.render.font)
+    sentence = order.sentence
+    words = f"{sentence.text}: nothing ({sentence.note})" if sentence.note else sentence.text
+    sheet_HW3 = add_caption(arranged(tiles), words, order.render.font)
     save_jpeg(Image.fromarray(sheet_HW3), path)
 
 
@@ -55,4 +57,4 @@ def clock(seconds: float) -> str:
     return f"{hundredths // 6000}:{hundredths // 100 % 60:02d}.{hundredths % 100:02d}"
 
 
-SHEET = Format("sheet", "contact sheet, JPEG (any picture viewer)", ".sheet.jpg", write_sheet)
+SHEET = Format("sheet", "contact sheet, JPEG (any picture viewer)", ".sheet.jpg", write_sheet, version=2)
