@@ -74,7 +74,16 @@ def timed(name: str, action: Callable[[], None]) -> dict[str, Any]:
 
 def command(stage: str, config: Path, shards: int, *more: str, note: str = "") -> dict[str, Any]:
     """A stage in `shards` processes at once; ends the run where one fails."""
-    base = [sys.executable, "-m", f"stages.{stage}", "--config", str(ROOT / "config.yaml"), "--config", str(config)]
+    base = [
+        sys.executable,
+        "-m",
+        "stages",
+        stage.replace("_", "-"),
+        "--config",
+        str(ROOT / "config.yaml"),
+        "--config",
+        str(config),
+    ]
     base += ["--dataset", "mevis", "--split", "valid", *more]
     log = (config.parent / f"{stage}.log").open("w")
     start = time.perf_counter()

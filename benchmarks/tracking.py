@@ -220,10 +220,10 @@ def lockstep(case: Case, _: Outcome | None, **over: Any) -> Outcome:
     return Outcome(by_row(chains), dict(tracker.runtime.counts))
 
 
-def engine(model: IouKeepingPredictor, settings: Tracks, batch: int) -> LockstepTracker:
-    """The lock-step engine over a copy of a model, since it takes its model over."""
+def engine(model: IouKeepingPredictor, settings: Tracks, batch: int, **options: Any) -> LockstepTracker:
+    """The lock-step engine over a copy of a model, since it takes its model over; `options` are the engine's own."""
     device_bytes = torch.cuda.mem_get_info()[0] // 4 if model.device.type == "cuda" else 0
-    return LockstepTracker(copy.deepcopy(model), settings.precision, batch, (device_bytes, HOST_BYTES))
+    return LockstepTracker(copy.deepcopy(model), settings.precision, batch, (device_bytes, HOST_BYTES), **options)
 
 
 def lockstep_shared(case: Case, known: Outcome | None) -> Outcome:

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from pycocotools import mask as coco
 
 from benchmarks.gpu.run import Row, Run, markdown
-from stages.tracking.recorder import run_lengths
+from stages.tracking.recorder import RunLengths
 
-CODE = ("stages/tracking/recorder.py", "stages/core/media")
+CODE = ("stages/tracking/recorder.py", "stages/tracking/transfers.py", "stages/core/media")
 SIZES, MASKS = ((540, 960), (720, 1280), (1080, 1920)), 32
 TARGETS = {540: 0.3, 720: 0.4, 1080: 0.8}  # ms per mask
 
@@ -26,11 +26,12 @@ def measure(run: Run) -> Iterator[tuple[str, Row]]:
 
 
 def one_size(run: Run, logits_B1hw: torch.Tensor, size: tuple[int, int]) -> Row:
-    ours = [rle["counts"] for rle in run_lengths(logits_B1hw, size)]
+    convert = RunLengths(size, logits_B1hw.device)
+    ours = [rle["counts"] for rle in convert(logits_B1hw)]
     if ours != plain(logits_B1hw, size):
         raise ValueError("the run lengths differ")
     times = {
-        "ms": run.seconds(lambda: run_lengths(logits_B1hw, size)),
+        "ms": run.seconds(lambda: convert(logits_B1hw)),
         "plain ms": run.seconds(lambda: plain(logits_B1hw, size)),
     }
     return {name: round(1e3 * taken["min"] / len(logits_B1hw), 3) for name, taken in times.items()}

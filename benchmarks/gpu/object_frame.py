@@ -5,8 +5,9 @@ features kept, which gives the cost of object-frames; without them, which gives 
 Calls per step are those of one more frame behind all of the reach of memory, from profiles of two lengths.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,6 +23,11 @@ from stages.tracking.tracker import PromptBatch
 
 CODE = ("benchmarks/tracking.py", "benchmarks/clips.py", "stages/tracking", "stages/core/media")
 BATCHES, FRAMES = (4, 16, 32), 40
+WAYS: dict[str, dict[str, Any]] = {  # of the engine, beside what it does by itself
+    "flash first": {"kernels": "flash"},
+    "cuDNN first": {"kernels": "cudnn"},
+    "encoder launched": {"graph": False},
+}
 SHORT, LONG = 20, 23  # frames; 16 pointers and 7 memories are read from the 16th on
 
 
@@ -29,14 +35,21 @@ def measure(run: Run) -> Iterator[tuple[str, Row]]:
     n_frames, short, long = (6, 2, 3) if run.tiny else (FRAMES, SHORT, LONG)
     precision = "float32" if run.device == "cpu" else "bfloat16"
     model = predictor(MICRO if run.tiny else HIERA_L, run.device)
-    tracker = engine(model, settings().tracks.model_copy(update={"precision": precision}), max(BATCHES))
+    chosen = settings().tracks.model_copy(update={"precision": precision})
+    tracker = engine(model, chosen, max(BATCHES))
+    makers: dict[str, Callable[[], Row]] = {}
     with clip(n_frames, run.tiny) as frames:
-        batches = BATCHES[:1] if run.tiny else BATCHES
-        yield from run.each({f"batch {n}": lambda n=n: object_frames(run, tracker, frames, n) for n in batches})
-        yield from run.each({
-            "stock encoder": lambda: stock_encoder(run, model, precision),
-            "calls": lambda: calls(run, tracker, frames, (short, long)),
-        })  # fmt: skip
+        for n in BATCHES[:1] if run.tiny else BATCHES:
+            makers[f"batch {n}"] = partial(object_frames, run, tracker, frames, n)
+        makers["stock encoder"] = partial(stock_encoder, run, model, precision)
+        makers["calls"] = partial(calls, run, tracker, frames, (short, long))
+        for name, options in {} if run.tiny else WAYS.items():
+            makers[f"batch 4, {name}"] = partial(another_way, run, model, chosen, frames, options)
+        yield from run.each(makers)
+
+
+def another_way(run: Run, model: Any, chosen: Any, frames: FrameFolder, options: dict[str, Any]) -> Row:
+    return object_frames(run, engine(model, chosen, max(BATCHES), **options), frames, 4)
 
 
 def object_frames(run: Run, tracker: LockstepTracker, frames: FrameFolder, n: int) -> Row:
