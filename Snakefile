@@ -4,6 +4,7 @@ from snakemake.utils import min_version
 
 from workflow.console import shorten
 from workflow.start import start
+from workflow.unfinished import redo_unfinished
 
 min_version("9.20")
 
@@ -41,6 +42,9 @@ rule help:
         lines=HELP,
     shell:
         "printf '%s\n' {params.lines:q} | tee {log}"
+
+
+redo_unfinished()
 
 
 # In the head of a run alone: jobs on a cluster run without hooks.

@@ -184,6 +184,25 @@ def test_tracks_follow_a_frame_of_another_content(workspace: Path) -> None:
     assert {Path(path).name for path in again} == {"video0.h5"}
 
 
+def test_what_follows_a_job_that_ended_badly_is_not_passed_over(workspace: Path) -> None:
+    """Though the marker of an earlier run stands behind it, and its own is as new as can be."""
+    verified, shard = (f"results/cache/tiny/valid/{place}" for place in (FRAMES_DONE, "shards/extract_frames/0-of-1"))
+    config = overlay(workspace, "changed.yaml", {"frames": {"jpeg_quality": 70}})
+    in_the_way = workspace / "results/cache/tiny/valid/frames/video0.json"
+    in_the_way.unlink()
+    (in_the_way / "inside").mkdir(parents=True)
+    failed = snakemake(workspace, verified, config=config)
+    assert failed.returncode != 0 and "clear it" in failed.stderr and (workspace / verified).exists()
+    shutil.rmtree(in_the_way)
+    assert jobs_of(snakemake(workspace, "-n", verified, config=config)) == {"extract_frames": 1, "collect": 1}
+    done = snakemake(workspace, shard, config=config)  # as if the run had been killed after it
+    assert done.returncode == 0, done.stderr
+    assert jobs_of(snakemake(workspace, "-n", verified, config=config)) == {"collect": 1}
+
+
+FRAMES_DONE = "done/extract_frames.json"
+
+
 def test_a_thousand_shards_are_planned(workspace: Path) -> None:
     config = overlay(workspace, "many.yaml", {"run": {"n_pids": 250}})
     assert jobs_of(snakemake(workspace, "-n", VALID_U, config=config))["build_tracks"] == 4 * 250

@@ -86,6 +86,9 @@ SHARDED_JOB = f"{JOB} --pid {{wildcards.pid}} --n-pids {{wildcards.n}}"
 # The log holds the whole output, the terminal all but plain information. What writes it outlives Ctrl-C and SIGTERM,
 # so that the last words of a job get there; a job's exit status is that of its stage (pipefail).
 LOGGED = "2>&1 | (trap '' INT TERM; tee {log} | sed -u '\\|^..:..:.. I |d')"
+# A job that ended well leaves a marker of other content than every one before it: what is decided by content, rather than by
+# times, is that what follows has not been done yet.
+MARKED = f"{LOGGED} && printf '{{{{\"made\": \"%s-%s\"}}}}' $$ $(date +%s%N) > {{output}}"
 
 
 wildcard_constraints:

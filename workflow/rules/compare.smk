@@ -6,7 +6,7 @@ rule train_variant:
     input:
         training_inputs,
     output:
-        touch(f"{SPLIT}/done/train_selector-{{name}}{{variant}}-{{seed}}.json"),
+        f"{SPLIT}/done/train_selector-{{name}}{{variant}}-{{seed}}.json",
     log:
         f"{LOGS}/train_selector-{{name}}{{variant}}-{{seed}}.log",
     benchmark:
@@ -20,7 +20,7 @@ rule train_variant:
         config=reads_of_variant,
         label=lambda wildcards: wildcards.variant.replace("-", "--variant ", 1),
     shell:
-        f"python -m stages.train_selector {JOB} --name {{wildcards.name}} --seed {{wildcards.seed}} {{params.label}} {LOGGED}"
+        f"python -m stages.train_selector {JOB} --name {{wildcards.name}} --seed {{wildcards.seed}} {{params.label}} {MARKED}"
 
 
 ruleorder: train_variant > collect

@@ -7,7 +7,7 @@ rule gather_evidence:
         judged=judged,
         weights=weights("gather_evidence"),
     output:
-        touch(SHARD.replace("{task}", "gather_evidence-{evidence}")),
+        SHARD.replace("{task}", "gather_evidence-{evidence}"),
     log:
         f"{LOGS}/gather_evidence-{{evidence}}-{{pid}}-of-{{n}}.log",
     benchmark:
@@ -20,7 +20,7 @@ rule gather_evidence:
     params:
         config=reads("gather_evidence"),
     shell:
-        f"python -m stages.gather_evidence {SHARDED_JOB} --name {{wildcards.evidence}} {LOGGED}"
+        f"python -m stages.gather_evidence {SHARDED_JOB} --name {{wildcards.evidence}} {MARKED}"
 
 
 # Not sharded: one job, of seconds.
@@ -28,7 +28,7 @@ rule fit_fusion:
     input:
         gathered,
     output:
-        touch(VERIFIED.replace("{task}", "fit_fusion")),
+        VERIFIED.replace("{task}", "fit_fusion"),
     log:
         f"{LOGS}/fit_fusion.log",
     benchmark:
@@ -41,7 +41,7 @@ rule fit_fusion:
     params:
         config=reads("fit_fusion"),
     shell:
-        f"python -m stages.fit_fusion {JOB} {LOGGED}"
+        f"python -m stages.fit_fusion {JOB} {MARKED}"
 
 
 ruleorder: fit_fusion > collect
@@ -52,7 +52,7 @@ rule rerank_tracks:
         gathered=gathered,
         fusion=fusion,
     output:
-        touch(SHARD.replace("{task}", "rerank_tracks")),
+        SHARD.replace("{task}", "rerank_tracks"),
     log:
         f"{LOGS}/rerank_tracks-{{pid}}-of-{{n}}.log",
     benchmark:
@@ -65,4 +65,4 @@ rule rerank_tracks:
     params:
         config=reads("rerank_tracks"),
     shell:
-        f"python -m stages.rerank_tracks {SHARDED_JOB} {LOGGED}"
+        f"python -m stages.rerank_tracks {SHARDED_JOB} {MARKED}"

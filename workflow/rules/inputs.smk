@@ -45,7 +45,7 @@ rule extract_frames:
     input:
         dataset_ready,
     output:
-        touch(SHARD.replace("{task}", "extract_frames")),
+        SHARD.replace("{task}", "extract_frames"),
     log:
         f"{LOGS}/extract_frames-{{pid}}-of-{{n}}.log",
     benchmark:
@@ -59,7 +59,7 @@ rule extract_frames:
         config=reads("extract_frames"),
         listing=listing,
     shell:
-        f"python -m stages.extract_frames {SHARDED_JOB} {LOGGED}"
+        f"python -m stages.extract_frames {SHARDED_JOB} {MARKED}"
 
 
 # A task is complete when every video has its file, whoever made it and in however many shards.

@@ -5,7 +5,7 @@ rule evaluate:
     input:
         lambda wildcards: verified(wildcards, "rerank_tracks"),
     output:
-        touch(SHARD.replace("{task}", "evaluate")),
+        SHARD.replace("{task}", "evaluate"),
     log:
         f"{LOGS}/evaluate-{{pid}}-of-{{n}}.log",
     benchmark:
@@ -18,14 +18,14 @@ rule evaluate:
     params:
         config=reads("evaluate"),
     shell:
-        f"python -m stages.evaluate {SHARDED_JOB} {LOGGED}"
+        f"python -m stages.evaluate {SHARDED_JOB} {MARKED}"
 
 
 rule render_predictions:
     input:
         lambda wildcards: verified(wildcards, "rerank_tracks"),
     output:
-        touch(SHARD.replace("{task}", "render_predictions")),
+        SHARD.replace("{task}", "render_predictions"),
     log:
         f"{LOGS}/render_predictions-{{pid}}-of-{{n}}.log",
     benchmark:
@@ -38,7 +38,7 @@ rule render_predictions:
     params:
         config=reads("render_predictions"),
     shell:
-        f"python -m stages.render_predictions {SHARDED_JOB} {LOGGED}"
+        f"python -m stages.render_predictions {SHARDED_JOB} {MARKED}"
 
 
 rule assemble:

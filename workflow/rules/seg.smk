@@ -7,7 +7,7 @@ rule train_seg:
         frames=seg_training_inputs,
         weights=weights("train_seg"),
     output:
-        touch(VERIFIED.replace("{task}", "train_seg")),
+        VERIFIED.replace("{task}", "train_seg"),
     log:
         f"{LOGS}/train_seg.log",
     benchmark:
@@ -21,7 +21,7 @@ rule train_seg:
         config=reads("train_seg"),
         listing=listing,
     shell:
-        f"python -m stages.train_seg {JOB} {LOGGED}"
+        f"python -m stages.train_seg {JOB} {MARKED}"
 
 
 ruleorder: train_seg > collect

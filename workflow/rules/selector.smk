@@ -6,7 +6,7 @@ rule encode_text:
         dataset=dataset_ready,
         weights=weights("encode_text"),
     output:
-        touch(SHARD.replace("{task}", "encode_text")),
+        SHARD.replace("{task}", "encode_text"),
     log:
         f"{LOGS}/encode_text-{{pid}}-of-{{n}}.log",
     benchmark:
@@ -20,7 +20,7 @@ rule encode_text:
         config=reads("encode_text"),
         listing=listing,
     shell:
-        f"python -m stages.encode_text {SHARDED_JOB} {LOGGED}"
+        f"python -m stages.encode_text {SHARDED_JOB} {MARKED}"
 
 
 # Not sharded: one job, resumed exactly where it stopped. Its checkpoints are undeclared state too.
@@ -28,7 +28,7 @@ rule train_selector:
     input:
         training_inputs,
     output:
-        touch(VERIFIED.replace("{task}", "train_selector")),
+        VERIFIED.replace("{task}", "train_selector"),
     log:
         f"{LOGS}/train_selector.log",
     benchmark:
@@ -41,7 +41,7 @@ rule train_selector:
     params:
         config=reads("train_selector"),
     shell:
-        f"python -m stages.train_selector {JOB} {LOGGED}"
+        f"python -m stages.train_selector {JOB} {MARKED}"
 
 
 ruleorder: train_selector > collect
@@ -54,7 +54,7 @@ rule score_tracks:
         selector=selector,
         detections=seen_detections,
     output:
-        touch(SHARD.replace("{task}", "score_tracks")),
+        SHARD.replace("{task}", "score_tracks"),
     log:
         f"{LOGS}/score_tracks-{{pid}}-of-{{n}}.log",
     benchmark:
@@ -67,4 +67,4 @@ rule score_tracks:
     params:
         config=reads("score_tracks"),
     shell:
-        f"python -m stages.score_tracks {SHARDED_JOB} {LOGGED}"
+        f"python -m stages.score_tracks {SHARDED_JOB} {MARKED}"

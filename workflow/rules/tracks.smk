@@ -6,7 +6,7 @@ rule generate_prompts:
         frames=lambda wildcards: verified(wildcards, "extract_frames"),
         weights=weights("generate_prompts"),
     output:
-        touch(SHARD.replace("{task}", "generate_prompts-{source}")),
+        SHARD.replace("{task}", "generate_prompts-{source}"),
     log:
         f"{LOGS}/generate_prompts-{{source}}-{{pid}}-of-{{n}}.log",
     benchmark:
@@ -19,7 +19,7 @@ rule generate_prompts:
     params:
         config=reads("generate_prompts"),
     shell:
-        f"python -m stages.generate_prompts {SHARDED_JOB} --source {{wildcards.source}} {LOGGED}"
+        f"python -m stages.generate_prompts {SHARDED_JOB} --source {{wildcards.source}} {MARKED}"
 
 
 rule build_tracks:
@@ -29,7 +29,7 @@ rule build_tracks:
         ),
         weights=weights("build_tracks"),
     output:
-        touch(SHARD.replace("{task}", "build_tracks-{source}")),
+        SHARD.replace("{task}", "build_tracks-{source}"),
     log:
         f"{LOGS}/build_tracks-{{source}}-{{pid}}-of-{{n}}.log",
     benchmark:
@@ -42,4 +42,4 @@ rule build_tracks:
     params:
         config=reads("build_tracks"),
     shell:
-        f"python -m stages.build_tracks {SHARDED_JOB} --source {{wildcards.source}} {LOGGED}"
+        f"python -m stages.build_tracks {SHARDED_JOB} --source {{wildcards.source}} {MARKED}"

@@ -30,11 +30,16 @@ def collect_provenance(config: Config, layout: Layout) -> dict[str, Any]:
             for path in sorted(record_path(config, preset, "*").parent.parent.glob("*/record.json"))
         },
         "tasks": {
-            path.stem: load(path)["videos"]
+            path.stem: videos
             for path in sorted((layout.root / "done").glob("*.json"))
-            if path.stat().st_size
+            if (videos := _verified(path)) is not None  # a training's marker names no video
         },
     }
+
+
+def _verified(path: Path) -> dict[str, str] | None:
+    """Video → fingerprint, as `collect` wrote it; None of other markers, which were empty in earlier versions."""
+    return load(path).get("videos") if path.stat().st_size else None
 
 
 def commit() -> str | None:
