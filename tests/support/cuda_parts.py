@@ -21,6 +21,7 @@ from support.seg_checkpoints import entry, write_internvl
 from support.seg_qwen import write_qwen
 
 from stages.core.config.loading import load_config, settings_of
+from stages.core.config.sections import Run
 from stages.core.config.selector_sections import Tda
 from stages.core.media import masks
 from stages.core.records import Expression, Rle, Video
@@ -79,8 +80,8 @@ def make_place(folder: Path, n_frames: int) -> Place:
     clip = held_out_clip(3)
     (folder / "clip").mkdir()
     names = tuple(f"{t:05}" for t in range(n_frames))
-    for name, frame_HW3 in zip(names, clip.frames_THW3):
-        Image.fromarray(frame_HW3).save(folder / "clip" / f"{name}.png")
+    for t, name in enumerate(names):
+        Image.fromarray(clip.frames_THW3[t % len(clip.frames_THW3)]).save(folder / "clip" / f"{name}.png")
     height, width = clip.frames_THW3.shape[1:3]
     frames = FrameFolder(folder / "clip", names, ".png", (height, width), None, "held-out")
     return Place(folder, frames, masks.encode_all(clip.masks_NTHW[:2, 0]))
@@ -93,11 +94,11 @@ def bundled(role: str) -> Weights:
 # ------------------------------------------------------------- SAM2
 
 
-def tracking(place: Place, device: str, precision: Any = "float32", batch: int = 8) -> Unit:
-    """Two tracks through the clip."""
+def tracking(place: Place, device: str, precision: Any = "float32", **run_settings: Any) -> Unit:
+    """Two tracks through the clip; `run_settings` are of the config's section `run`."""
     settings = settings_of(load_config(CONFIG), "shapes")
     tracks = settings.tracks.model_copy(update={"precision": precision, "compile": False})
-    run = settings.run.model_copy(update={"batches": settings.run.batches.model_copy(update={"tracks": batch})})
+    run = Run.model_validate(settings.run.model_dump() | run_settings)
     tracker = LockstepTracker.load(bundled("sam2"), device, tracks, run)
 
     def unit() -> Arrays:
