@@ -30,7 +30,7 @@ COUNTS, FRAMES = (1, 4, 16), 2
 def measure(run: Run) -> Iterator[tuple[str, Row]]:
     frames = [np.roll(first_frame(None), 9 * i, 1) for i in range(1 if run.tiny else FRAMES)]
     with tempfile.TemporaryDirectory() as folder:
-        place = swin_t(Path(folder), *((96, 1) if run.tiny else (800, 12)))
+        place = swin_t(Path(folder), *((192, 1) if run.tiny else (800, 12)))
         plain = load_model(find_checkpoint(place), read_config(place)).eval().to(run.device)
         arguments = Namespace(device=run.device, rounds=1 if run.tiny else 2)
 
