@@ -7,9 +7,11 @@ the rounding of sums: docs/tracking.md has the design and the faults that its te
 """
 
 import logging
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -69,6 +71,9 @@ class LockstepTracker:
             self.heads, self.encoder = Heads(model, Compiler(compiler)), Encoder(model, graph)
         self.precision, self.budget, self.kernels = precision, budget, kernels
         self.batches = Batches(batch, "tracks")
+        self.rounds = Batches(
+            sys.maxsize, "tracks in one round"
+        )  # all, as long as the device has memory for their banks
         self.runtime = Runtime()
         self._frames: FrameFolder | None = None
         self._video: VideoFeatures | None = None
@@ -86,8 +91,11 @@ class LockstepTracker:
         prompts = [(batch.frame, rle) for batch in batches for rle in batch.masks]
         kernels = attention_kernels(self._device, self.kernels)
         with torch.inference_mode(), autocast(self._device.type, self.precision), kernels:
-            masklets = iter(self._round(self._open(frames), frames, prompts) if prompts else [])
+            masklets = iter(self._tracked(self._open(frames), frames, prompts) if prompts else [])
         return [[next(masklets) for _ in batch.masks] for batch in batches]
+
+    def _tracked(self, video: VideoFeatures, frames: FrameFolder, prompts: Sequence[tuple[int, Rle]]) -> list[Masklet]:
+        return [m for _, part in self.rounds.run(prompts, partial(self._round, video, frames)) for m in part]
 
     def _round(self, video: VideoFeatures, frames: FrameFolder, prompts: Sequence[tuple[int, Rle]]) -> list[Masklet]:
         start = time.perf_counter()

@@ -9,6 +9,8 @@ from support.sam2 import box_mask, draw_frames
 from support.sam2_parity import MODELS, RLES, assert_parity, lockstep, mixed_prompts, sensitive_model
 
 from stages.core.media import masks
+from stages.tracking import sweeps
+from stages.tracking.bank import Bank
 from stages.tracking.encoder import Features
 from stages.tracking.features import FeatureStore
 from stages.tracking.recall import n_slots, recalled_ages, slot_of
@@ -118,6 +120,19 @@ def test_short_memory_halves_the_batch_and_goes_on(model, short, tracked, caplog
     assert_parity(tracked, found)
     assert engine.batches.limit == 1 and "going on with 1" in caplog.text
     assert engine.runtime.counts["object_frames"] == 5 * 8
+
+
+def test_tracks_whose_banks_do_not_fit_together_take_several_rounds(model, short, tracked, monkeypatch, caplog):
+    def refuse(count, *rest):
+        if count > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return Bank(count, *rest)
+
+    monkeypatch.setattr(sweeps, "Bank", refuse)
+    engine = lockstep(model)
+    with caplog.at_level(logging.WARNING, "stages.core.run.batches"):
+        assert_parity(tracked, engine.track(*short))
+    assert engine.rounds.limit == 2 and engine.runtime.counts["rounds"] == 3 and "tracks in one round" in caplog.text
 
 
 def test_a_track_that_does_not_fit_alone_is_an_error(model, short):
