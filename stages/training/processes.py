@@ -92,6 +92,8 @@ def processes(run: Run) -> Iterator[tuple[str, World]]:
         ValueError: torchrun started more processes on this machine than it has devices.
     """
     refuse_crowding(run.device)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # NCCL wants a device for each
+        run = run.model_copy(update={"slots_per_device": 1})
     with lease_device(run) as device, join(device) as world:
         yield device, world
 

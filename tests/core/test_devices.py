@@ -1,5 +1,6 @@
 """Devices: which slots a job has in every environment, leases between real processes, CPU and its fallbacks."""
 
+import fcntl
 import logging
 import multiprocessing
 import os
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -15,9 +17,9 @@ import pytest
 from support.project import ROOT, make_config
 
 from stages.core.config.loading import settings_of
-from stages.core.run.devices import lease, lease_device, lease_slot, lock_folder
+from stages.core.run.devices import ALLOCATOR, SEGMENTS, lease, lease_device, lease_slot, lock_folder
 from stages.core.run.nvml import NO_PERMISSION, Gpu, NvmlError, gpus_of
-from stages.core.run.slots import VISIBLE, Slot, scheduled, scheduler_chose, slots_of, visible
+from stages.core.run.slots import VISIBLE, Slot, scheduled, scheduler_chose, shared, slots_of, visible
 
 A, B, C, D = (f"GPU-{letter * 8}-0000-0000-0000-000000000000" for letter in "abcd")
 FOUR = [Gpu(A), Gpu(B), Gpu(C), Gpu(D)]
@@ -354,6 +356,46 @@ def test_the_only_device_of_a_machine_is_leased(tmp_path: Path) -> None:
         assert [file.name for file in tmp_path.iterdir()] == [f"{A}.lock"]
 
 
+def test_jobs_spread_over_devices_before_they_share_one(tmp_path: Path) -> None:
+    taken: list[str] = []
+    with ExitStack() as stack:
+        for _ in range(4):
+            environment: dict[str, str] = {}
+            stack.enter_context(lease("cuda", slots_of({}, FOUR[:2]), environment, ready, tmp_path, 2))
+            taken.append(environment[VISIBLE])
+        assert not free(shared(slots_of({}, FOUR[:2]), 2), tmp_path)
+        assert free(shared(slots_of({}, FOUR[:2]), 3), tmp_path) == [f"{A}+2", f"{B}+2"]
+    assert taken == ["0", "1", "0", "1"]
+
+
+def free(slots: Sequence[Slot], folder: Path) -> list[str]:
+    """Locks that nobody holds."""
+    unlocked = []
+    for slot in slots:
+        with (folder / f"{slot.lock}.lock").open("a") as handle, suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            unlocked.append(slot.lock)
+    return unlocked
+
+
+@pytest.mark.parametrize("given", [{"SLURM_JOB_GPUS": "3"}, {"SGE_HGR_gpu": "3"}])
+def test_the_device_of_a_scheduler_is_shared_as_that_says(given: dict[str, str], tmp_path: Path) -> None:
+    with lease("cuda", slots_of(given, FOUR), given, ready, tmp_path, 2):
+        assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ALLOCATOR)
+def test_memory_of_the_device_grows_in_segments_unless_the_user_says_otherwise(name: str, tmp_path: Path) -> None:
+    mine, theirs = {}, {name: "max_split_size_mb:128"}
+    with (
+        lease("cuda", slots_of({}, FOUR), mine, ready, tmp_path),
+        lease("cuda", slots_of({}, FOUR), theirs, ready, tmp_path),
+    ):
+        assert mine[ALLOCATOR[0]] == SEGMENTS and {key: theirs.get(key) for key in ALLOCATOR} == {
+            key: "max_split_size_mb:128" if key == name else None for key in ALLOCATOR
+        }
+
+
 @pytest.mark.parametrize("before", [{}, {VISIBLE: "0,1"}])
 def test_cpu_hides_every_device_while_it_runs(before: dict[str, str], tmp_path: Path) -> None:
     environment = dict(before)
@@ -368,7 +410,7 @@ def test_cpu_shows_torch_no_device(library: Path) -> None:
         "import os; os.environ['PYTORCH_NVML_BASED_CUDA_CHECK'] = '1'; import torch; from types import SimpleNamespace\n"
         "from stages.core.run.devices import lease_device\n"
         "print(torch.cuda.device_count())\n"
-        "with lease_device(SimpleNamespace(device='cpu', threads=1)) as device:\n"
+        "with lease_device(SimpleNamespace(device='cpu', threads=1, slots_per_device=1)) as device:\n"
         "    print(device, torch.cuda.device_count(), torch.cuda.is_available())\n"
     )
     done = python(code, LD_LIBRARY_PATH=str(library))
@@ -417,7 +459,7 @@ def test_torch_without_a_driver_falls_back(library: Path) -> None:
     code = (
         "import logging, os; logging.basicConfig(level='WARNING'); from types import SimpleNamespace\n"
         "from stages.core.run.devices import lease_device\n"
-        "with lease_device(SimpleNamespace(device={!r}, threads=1)) as device:\n"
+        "with lease_device(SimpleNamespace(device={!r}, threads=1, slots_per_device=1)) as device:\n"
         "    print(device, repr(os.environ['CUDA_VISIBLE_DEVICES']))\n"
     )
     done = python(code.format("auto"), LD_LIBRARY_PATH=str(library), CUDA_VISIBLE_DEVICES="GPU-2")

@@ -51,6 +51,9 @@ class Run(Section):
     n_pids: Positive = Field(description="Shards a stage is cut into, each one job")
     threads: Positive = Field(description="CPU threads of one job")
     device: Device = Field(description="Where models run; auto = cuda where there is one")
+    slots_per_device: Positive = Field(
+        description="Jobs that share a device, where the pipeline leases devices itself; the profile's resource gpu counts them"
+    )
     batches: Batches
     feature_cache_gb: FeatureCache
     on_failure: Literal["stop", "leave_out"] = Field(

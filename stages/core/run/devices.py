@@ -2,8 +2,9 @@
 
 Snakemake counts `gpu` but assigns none: two jobs of one machine, or of one allocation of several devices, would
 all take device 0. A job takes the first free slot among the devices it may use, by an advisory lock that the
-kernel drops when the process ends, however it ends. A slot is a whole device, or a MIG slice of one. A single
-device that a scheduler gave is taken as it is: whether it is shared was the scheduler's choice.
+kernel drops when the process ends, however it ends. A slot is a whole device, or a MIG slice of one, and with
+`run.slots_per_device` each is several slots. A single device that a scheduler gave is taken as it is: whether it is shared
+was the scheduler's choice.
 
 Which devices those are: stages/core/run/slots.py.
 """
@@ -20,10 +21,14 @@ from pathlib import Path
 
 from stages.core.config.section import Device
 from stages.core.config.sections import Run
-from stages.core.run.slots import ORDER, PCI_ORDER, VISIBLE, Slot, scheduler_chose, visible_slots
+from stages.core.run.slots import ORDER, PCI_ORDER, VISIBLE, Slot, scheduler_chose, shared, visible_slots
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 0.2
+# Memory of freed tensors of one size serves tensors of another: batches and memories here have many sizes. The names are
+# those of torch's allocator, the first of all versions, and none is touched where one is set.
+ALLOCATOR = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
+SEGMENTS = "expandable_segments:True"
 
 
 @contextmanager
@@ -41,7 +46,7 @@ def lease_device(run: Run) -> Iterator[str]:
     torch.set_num_threads(run.threads)
     full_float32()
     slots = visible_slots() if run.device != "cpu" else []
-    with lease(run.device, slots, os.environ, torch.cuda.init, lock_folder()) as device:
+    with lease(run.device, slots, os.environ, torch.cuda.init, lock_folder(), run.slots_per_device) as device:
         yield device
 
 
@@ -60,14 +65,16 @@ def lease(
     environment: MutableMapping[str, str],
     start: Callable[[], None],
     folder: Path,
+    per_device: int = 1,
 ) -> Iterator[str]:
     """`lease_device` among `slots`.
 
     Args:
-        environment: is changed: CUDA_VISIBLE_DEVICES names the slot, and stays so, because CUDA does not look again;
-            with "cpu" it is empty inside the block.
+        environment: is changed: CUDA_VISIBLE_DEVICES names the slot, and stays so, because CUDA does not look again, nor
+            does torch's allocator at its own; with "cpu" it is empty inside the block.
         start: initialises CUDA; raises RuntimeError where that fails, such as with a driver too old for the build.
         folder: of the lock files.
+        per_device: how many jobs share a device that is leased.
     """
     if wanted == "cpu" or (wanted == "auto" and not slots):
         with _hidden(environment):
@@ -75,9 +82,12 @@ def lease(
         return
     if not slots:
         raise ValueError(f"run.device is 'cuda', but there is no CUDA device{_why(environment)}; set it to auto or cpu")
-    with lease_slot(slots, folder) if _must_lock(slots, environment) else _given(slots[0]) as slot:
+    locked = _must_lock(slots, environment)
+    with lease_slot(shared(slots, per_device), folder) if locked else _given(slots[0]) as slot:
         environment.setdefault(ORDER, PCI_ORDER)
         environment[VISIBLE] = slot.name
+        if not any(name in environment for name in ALLOCATOR):
+            environment[ALLOCATOR[0]] = SEGMENTS
         reason = _failure(start)
         if reason is None:
             log.info("using device %s", slot.name)
@@ -107,7 +117,9 @@ def lease_slot(slots: Sequence[Slot], folder: Path) -> Iterator[Slot]:
                 yield slot
                 return
         if not waiting:
-            log.info("all devices (%s) are taken; waiting for one", ", ".join(slot.name for slot in slots))
+            log.info(
+                "all devices (%s) are taken; waiting for one", ", ".join(dict.fromkeys(slot.name for slot in slots))
+            )
             waiting = True
         time.sleep(POLL_SECONDS)
 

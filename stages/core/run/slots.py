@@ -63,6 +63,11 @@ def slots_of(environment: Mapping[str, str], gpus: Sequence[Gpu]) -> list[Slot]:
     return [slot for name, place in zip(names, places, strict=True) for slot in _slots(name, place, gpus)]
 
 
+def shared(slots: Sequence[Slot], jobs: int) -> list[Slot]:
+    """Every device as that many slots, in an order in which jobs spread over devices before they share one."""
+    return [Slot(slot.name, f"{slot.lock}+{i}") if i else slot for i in range(jobs) for slot in slots]
+
+
 def visible(given: str, gpus: Sequence[Gpu]) -> list[str]:
     """The devices of a CUDA_VISIBLE_DEVICES, as CUDA reads it and torch counts: indices, or UUIDs.
 
