@@ -138,6 +138,8 @@ class PromptSource:
         first: which of a chain's prompts are tracked first: the largest, or those of highest predicted IoU, where all are
             of one object.
         asks: whether its prompts depend on the sentences.
+        whole: settings → whether its prompts are whole tracks, which build_tracks takes as they are: those of one
+            expression with one `annotation` are the masks of one object.
     """
 
     name: str
@@ -149,6 +151,7 @@ class PromptSource:
     load: Callable[["Job", "Split", str], PromptsOf]
     first: Literal["largest", "surest"] = "largest"
     asks: bool = True
+    whole: Callable[[Any], bool] = lambda _: False
 
     def check(self) -> None:
         check_settings("prompt source", self.name, self.settings)
@@ -212,6 +215,8 @@ class EvidenceKind:
         device: whether it takes a device although it loads no model of `roles`.
         plan: (job, settings, video) → what is asked about it (stages.evidence.judging.plan.Plan), without a model; None
             = it asks nothing.
+        asked: (job, settings, video, known replies by key, what replies depend on beside the question) → the questions that
+            have these replies, where later ones depend on earlier replies; None = all of them are in `plan`.
     """
 
     name: str
@@ -225,6 +230,7 @@ class EvidenceKind:
     files: Callable[[Any], Mapping[str, str]] = lambda _: {}
     device: bool = False
     plan: Callable[["Job", Any, "Video"], Any] | None = None
+    asked: Callable[["Job", Any, "Video", Mapping[str, Any], Mapping[str, Any]], Sequence[Any]] | None = None
 
     def check(self) -> None:
         check_settings("evidence kind", self.name, self.settings)

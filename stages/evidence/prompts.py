@@ -5,6 +5,7 @@ difference of the log-odds cancels a model's liking for either word.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 # Raise it with any change of the words below or of the views: replies are kept by it.
 PROMPT_VERSION = 2
@@ -56,3 +57,33 @@ def ask_existence(text: str) -> tuple[str, str]:
 def ask_contradiction(text: str) -> str:
     """The question after a "no"; its answers are 1 … len(CONTRADICTIONS)."""
     return AUDIT.format(text=text)
+
+
+# Verdicts on all candidates that are shown together, written as JSON; the answer is checked by
+# stages/evidence/agent/verdicts.py. From the second round on the others are not shown, but counted.
+VERDICTS: tuple[Literal["accept"], Literal["reject"], Literal["uncertain"]] = ("accept", "reject", "uncertain")
+LABEL = (
+    " label each of the objects {numbers} by the words at the end: accept = they describe it, reject = they do not,"
+    " uncertain = other frames or a closer look are needed.{before} answer with JSON alone, one entry per object, in this"
+    ' form: {{"verdicts": [{{"object": 1, "reason": "at most ten words", "verdict": "accept, reject or uncertain"}}]}}.'
+    " the words: {text}"
+)
+BEFORE = " of other objects, which are not shown any more, {accepted} were accepted and {rejected} rejected."
+REPAIR = " your answer was: {answer} it cannot be used: {fault}. answer again, with the JSON object alone."
+REPEATED = 1000  # characters of an answer that are shown again
+
+
+def ask_verdicts(text: str, n_objects: int, accepted: int = 0, rejected: int = 0) -> str:
+    """The question that is answered with JSON.
+
+    Args:
+        accepted, rejected: candidates that earlier rounds have decided.
+    """
+    numbers = ", ".join(str(n + 1) for n in range(n_objects))
+    before = BEFORE.format(accepted=accepted, rejected=rejected) if accepted or rejected else ""
+    return LABEL.format(numbers=numbers, before=before, text=text)
+
+
+def ask_repair(answer: str, fault: str) -> str:
+    """What is said after a question whose answer cannot be used."""
+    return REPAIR.format(answer=answer[:REPEATED], fault=fault)

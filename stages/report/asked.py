@@ -15,7 +15,7 @@ from stages.core.state.cache import read_stamp
 from stages.core.state.evidence_file import VideoEvidence
 from stages.core.state.graph import GATHER_EVIDENCE
 from stages.core.tables import EVIDENCE
-from stages.evidence.asked import key_of, keys_in
+from stages.evidence.asked import key_of, keys_in, said_in
 from stages.evidence.backends.loading import identity_by_ids
 from stages.evidence.judging.model import how_asked
 from stages.evidence.questions import Part, Parts, Picture, Question
@@ -72,7 +72,7 @@ def redraw(job: Job, video: Video, gathered: Mapping[str, VideoEvidence]) -> Red
         if not wanted:
             continue
         try:
-            asked = _asked(job, name, video)
+            asked = _asked(job, name, video, evidence)
         except (ValueError, OSError) as error:
             redrawn.unknown[name] = str(error)
             continue
@@ -86,13 +86,17 @@ def redraw(job: Job, video: Video, gathered: Mapping[str, VideoEvidence]) -> Red
     return redrawn
 
 
-def _asked(job: Job, name: str, video: Video) -> dict[str, Question]:
-    """Key → question, of all that would be asked now."""
+def _asked(job: Job, name: str, video: Video, evidence: VideoEvidence) -> dict[str, Question]:
+    """Key → question, of all that would be asked now, given the same replies."""
     settings: Any = job.settings.evidence.get(name)
-    plan_of = None if settings is None else EVIDENCE[settings.kind].plan
-    if plan_of is None or not isinstance(settings, Backed):
+    kind = None if settings is None else EVIDENCE[settings.kind]
+    if kind is None or kind.plan is None or not isinstance(settings, Backed):
         raise ValueError(f"evidence.{name} of the config asks nothing (any more)")
     stamp = read_stamp(job.layout.file(GATHER_EVIDENCE, video.id, name), GATHER_EVIDENCE.name)
     who = {**identity_by_ids(settings, stamp.ingredients.get("weights", {})), **how_asked()}
-    plan = plan_of(job, settings, video)
-    return {key_of(question, who): question for question in (*plan.questions, *plan.perhaps)}
+    if kind.asked is not None:
+        questions = kind.asked(job, settings, video, said_in(evidence), who)
+    else:
+        plan = kind.plan(job, settings, video)
+        questions = (*plan.questions, *plan.perhaps)
+    return {key_of(question, who): question for question in questions}

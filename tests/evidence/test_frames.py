@@ -190,7 +190,7 @@ def test_keyframes_are_ordered_visible_and_the_best_of_their_stretch(scores, n_f
 
 
 @pytest.mark.parametrize("n_frames", LENGTHS)
-@pytest.mark.parametrize("mode", ["uniform", "keyframes", "packed", "clips"])
+@pytest.mark.parametrize("mode", ["uniform", "seen", "keyframes", "packed", "clips"])
 def test_every_mode_gives_ordered_frames_inside_their_stretch(mode, n_frames):
     tracks = sightings(np.random.default_rng(n_frames).uniform(1, 4, (3, n_frames)))
     stretches = choose_frames(settings(mode=mode), tracks, None)
@@ -209,8 +209,14 @@ def test_a_clip_in_which_nothing_is_seen_is_left_out():
         range(4),
         range(8, 12),
     ]
-    for mode in ("uniform", "keyframes"):
+    for mode in ("uniform", "seen", "keyframes"):
         assert choose_frames(settings(mode=mode), sightings([[-3.0] * 5]), None) == []
+
+
+def test_seen_frames_are_evenly_spread_over_the_time_in_which_any_track_is_visible():
+    tracks = sightings([[-3.0] * 4 + [3.0] * 4 + [-3.0] * 8, [-3.0] * 12 + [3.0] * 4])
+    shown = {count: choose_frames(settings(mode="seen", count=count), tracks, None)[0].shown for count in (2, 4, 9)}
+    assert shown == {2: (5, 13), 4: (4, 6, 12, 14), 9: (4, 5, 6, 7, 12, 13, 14, 15)}
 
 
 def test_clips_are_chosen_from_as_videos_of_their_own():

@@ -1,6 +1,7 @@
 """A real HTTP server that speaks the OpenAI protocol, with as many bad days as a test asks for."""
 
 import json
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -53,6 +54,22 @@ def completion(top: Mapping[str, float] | None, words: str = "") -> Said:
     listed = [{"token": token, "logprob": logprob, "bytes": None} for token, logprob in (top or {}).items()]
     logprobs = None if top is None else {"content": [{**listed[0], "top_logprobs": listed}]}
     choice = {"index": 0, "message": {"role": "assistant", "content": words}, "logprobs": logprobs}
+    return 200, json.dumps({"id": "x", "object": "chat.completion", "model": MODEL, "choices": [choice]}), {}
+
+
+def in_tokens(text: str, likely: Mapping[str, Mapping[str, float]]) -> Said:
+    """An answer in words, cut into tokens with their logprobs.
+
+    Args:
+        likely: a token → the most probable tokens wherever it stands; every other one is certain.
+    """
+    tokens = re.findall(r"\s*\w+|\s*[^\w\s]|\s+", text)
+    assert "".join(tokens) == text
+    listed = [
+        {"token": token, "logprob": 0.0, "top_logprobs": [{"token": t, "logprob": p} for t, p in top.items()]}
+        for token, top in ((token, likely.get(token, {token: 0.0})) for token in tokens)
+    ]
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "logprobs": {"content": listed}}
     return 200, json.dumps({"id": "x", "object": "chat.completion", "model": MODEL, "choices": [choice]}), {}
 
 

@@ -48,6 +48,8 @@ def _shown(
     inside = sightings.within(window)
     if settings.mode == "uniform":
         frames = uniform(len(window), settings.count) if inside.visible_NT.any() else []
+    elif settings.mode == "seen":
+        frames = evenly_seen(inside, settings.count)
     else:
         frames = keyframes(inside, quality(inside, settings), scores_N, settings.count)
     return tuple(window.start + t for t in frames)
@@ -62,6 +64,12 @@ def bins(n_frames: int, count: int) -> list[range]:
 def uniform(n_frames: int, count: int) -> list[int]:
     """The middle frames of `count` equal stretches; all frames where there are no more."""
     return [(stretch.start + stretch.stop - 1) // 2 for stretch in bins(n_frames, count)]
+
+
+def evenly_seen(sightings: Sightings, count: int) -> list[int]:
+    """As `uniform`, of the frames alone in which a track is visible: as AgentRVOS prunes time."""
+    seen = np.flatnonzero(sightings.visible_NT.any(axis=0)).tolist()
+    return [seen[n] for n in uniform(len(seen), count)] if seen else []
 
 
 def keyframes(sightings: Sightings, quality_NT: Floats, scores_N: Sequence[float] | None, count: int) -> list[int]:

@@ -10,8 +10,8 @@ from stages.core.config.section import NonNegative, Positive, PositiveFloat, Sec
 class FrameSettings(Section):
     """What a mode does not use has no effect."""
 
-    mode: Literal["uniform", "keyframes", "packed", "clips"] = Field(
-        description="uniform = evenly over time; keyframes = the best of each of `count` stretches of time; packed = "
+    mode: Literal["uniform", "seen", "keyframes", "packed", "clips"] = Field(
+        description="uniform = evenly over time; seen = evenly over the frames in which any candidate is visible; keyframes = the best of each of `count` stretches of time; packed = "
         "keyframes, each beside a picture with grid² smaller frames of its stretch (view numbered); clips = the keyframes of each of "
         "`clips` stretches are judged apart"
     )

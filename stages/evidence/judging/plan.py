@@ -24,16 +24,29 @@ MILLION = 1_000_000
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Most:
+    """What a video may take; None = no limit."""
+
+    questions: int | None = None
+    tokens: int | None = None
+    money: float | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """What is asked about a video, questions with the same context side by side.
 
     Attributes:
         perhaps: what is asked only after some answers.
+        later: questions like others that may follow and cannot be known yet, each with how many at most.
+        most: the budget.
     """
 
     questions: Sequence[Question]
     perhaps: Sequence[Question] = ()
+    later: Sequence[tuple[Question, int]] = ()
+    most: Most = Most()
 
 
 @dataclass
@@ -48,8 +61,10 @@ class Bill:
         images: pictures in all questions, each as often as it is sent.
         tokens: of all questions, as a server counts them.
         encoded: the same with a shared context counted once.
+        answered: tokens of all answers, each at its longest.
         counted_by: what the tokens were counted by, in words.
         prices: per million tokens of questions and of answers; None = not known.
+        cost: of everything at these prices, what depends on answers counted as asked.
     """
 
     counted_by: str = ""
@@ -63,13 +78,11 @@ class Bill:
     images: int = 0
     tokens: int = 0
     encoded: int = 0
+    answered: int = 0
+    cost: float | None = None
 
-    @property
-    def cost(self) -> float | None:
-        """One token of an answer per question; what depends on answers is counted as asked."""
-        if self.prices is None:
-            return None
-        return (self.tokens * self.prices[0] + (self.questions + self.perhaps) * self.prices[1]) / MILLION
+    def __post_init__(self) -> None:
+        self.cost = None if self.prices is None else 0.0
 
     def lines(self) -> list[str]:
         """The bill in words."""
@@ -143,23 +156,56 @@ def _known(job: Job, video: Video, ingredients: Callable[[Video], Mapping[str, A
     return None if state is State.COMPLETE else {**replies_in(path), **kept_in(asked_path(path))}
 
 
+@dataclass
+class _Taken:
+    """What a video takes."""
+
+    questions: int = 0
+    perhaps: int = 0
+    images: int = 0
+    tokens: int = 0
+    encoded: int = 0
+    answered: int = 0
+
+    def add(self, question: Question, times: int, tokens: int, encoded: int) -> None:
+        self.images += times * len(question.pictures)
+        self.tokens += times * tokens
+        self.encoded += times * encoded
+        self.answered += times * max(question.answer_tokens, 1)
+
+
 def _add(bill: Bill, plan: Plan, known: Mapping[str, Any], who: Mapping[str, Any], counter: Counter) -> None:
     keys = {key_of(question, who): question for question in (*plan.questions, *plan.perhaps)}
     first = {key_of(question, who) for question in plan.questions}
     missing = {key: question for key, question in keys.items() if key not in known}
+    taken = _Taken(len(missing.keys() & first), len(missing.keys() - first) + sum(times for _, times in plan.later))
+    for questions in ([(question, 1) for question in missing.values()], plan.later):
+        contexts: dict[int, int] = {}
+        for question, times in questions:
+            shared, n_tokens = id(question.context), counter.count(question.parts)
+            taken.add(question, times, n_tokens, n_tokens - contexts.get(shared, 0))
+            if shared not in contexts:
+                contexts[shared] = counter.count(question.context) if question.context else 0
     bill.known += len(keys) - len(missing)
-    bill.questions += len(missing.keys() & first)
-    bill.perhaps += len(missing.keys() - first)
-    contexts: dict[int, int] = {}
-    for question in missing.values():
-        shared = id(question.context)
-        if shared not in contexts:
-            contexts[shared] = counter.count(question.context) if question.context else 0
-            bill.encoded += contexts[shared]
-        n_tokens = counter.count(question.parts)
-        bill.images += len(question.pictures)
-        bill.tokens += n_tokens
-        bill.encoded += n_tokens - contexts[shared]
+    _count(bill, taken, plan.most)
+
+
+def _count(bill: Bill, taken: _Taken, most: Most) -> None:
+    """A video's part of the bill, as far as its budget goes."""
+    asked = _least(taken.questions, most.questions)
+    bill.questions += asked
+    bill.perhaps += _least(taken.questions + taken.perhaps, most.questions) - asked
+    bill.images += taken.images
+    bill.tokens += _least(taken.tokens, most.tokens)
+    bill.encoded += _least(taken.encoded, most.tokens)
+    bill.answered += _least(taken.answered, most.tokens)
+    if bill.cost is not None and bill.prices is not None:
+        cost = (taken.tokens * bill.prices[0] + taken.answered * bill.prices[1]) / MILLION
+        bill.cost += cost if most.money is None else min(cost, most.money)
+
+
+def _least(value: int, limit: int | None) -> int:
+    return value if limit is None else min(value, limit)
 
 
 def _prices(settings: Any) -> tuple[float, float] | None:

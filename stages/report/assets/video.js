@@ -159,10 +159,30 @@
     const plain = Object.entries(provenance).filter(([, value]) => typeof value !== "object");
     return plain.length ? make("p", { class: "small" }, plain.map(([name, value]) => `${name} ${value}`).join(" · ")) : null;
   }
+  // Rounds of an agent: what was shown, asked and written in each; the verdicts are beside the tracks.
+  const soft = (text) => make("p", { class: "small soft" }, text);
+  function written(way, answer) {
+    const question = data.asked.questions[answer.key];
+    const asked = question ? make("blockquote", {}, shown([...question.context, ...question.asked])) : soft("The question cannot be shown.");
+    return make("div", { class: "asked" }, soft(way), asked, make("div", { class: "reply" }, answer.text || "(nothing)"));
+  }
+  function look(one) {
+    const objects = one.tracks.map((track, n) => `${n + 1} = ${track.source} ${track.track}`).join(", ");
+    return [soft(`Objects ${objects}; frames ${one.frames.join(", ")}`),
+      one.verdicts && written("asked for verdicts", one.verdicts), one.fault && soft(`That cannot be used: ${one.fault}.`),
+      one.repair && written("asked once more", one.repair), one.second_fault && soft(`That cannot be used either: ${one.second_fault}.`),
+      one.unanswered && soft(one.unanswered)];
+  }
+  function rounds(provenance) {
+    const all = (provenance.rounds || []).flatMap((round) => [make("p", {}, make("b", {}, `Round ${round.round}`)), ...round.looks.flatMap(look)]);
+    return [...all, provenance.ended && make("p", {}, `The end: ${provenance.ended}.`)].filter(Boolean);
+  }
+  const verdict = (one) => soft(`round ${one.round}, as object ${one.number}: ${one.verdict} (${signed(one.log_odds, 2)})${one.reason ? ` – ${one.reason}` : ""}`);
   function ofTrack(name, provenance) {
     const answers = answersIn(provenance);
+    const verdicts = (provenance.judged || []).filter((one) => one.verdict).map(verdict);
     const same = provenance.same_as ? make("p", { class: "small" }, `as ${provenance.same_as.source} ${provenance.same_as.track}, which shows the same object`) : null;
-    return make("details", {}, make("summary", {}, name), same, facts(provenance), answers.map(([way, answer]) => reply(named(way), answer)));
+    return make("details", {}, make("summary", {}, name), same, facts(provenance), verdicts, answers.map(([way, answer]) => reply(named(way), answer)));
   }
   function ofName(name, known) {
     const box = make("details", { class: "panel" }, make("summary", {}, make("b", {}, name), known.existence === null ? "" : `  ·  that there is such an object: ${signed(known.existence, 2)} (log-odds)`));
@@ -171,9 +191,10 @@
       box.dataset.filled = "yes";
       const all = [...answersIn(known.provenance), ...Object.values(known.tracks).flatMap((p) => answersIn(p))];
       const contexts = [...new Set(all.map(([, a]) => data.asked.questions[a.key]).filter((q) => q && q.context.length).map((q) => q.context.join()))];
-      for (const text of contexts) box.append(make("p", { class: "soft small" }, "Shown before every question:"), make("blockquote", {}, shown(text.split(",").map(Number))));
+      for (const text of contexts) box.append(make("p", { class: "soft small" }, contexts.length > 1 ? "Shown before some of the questions:" : "Shown before every question:"), make("blockquote", {}, shown(text.split(",").map(Number))));
       const frames = (known.provenance.shown || []).map((one) => one.frames.join(", "));
       if (frames.length) box.append(make("p", { class: "small soft" }, `Frames: ${frames.join("; ")}`));
+      box.append(...rounds(known.provenance));
       box.append(...answersIn(known.provenance).map(([way, answer]) => reply(named(way), answer)));
       const order = state.expression.candidates.map((c) => c.name);
       const tracks = Object.entries(known.tracks).sort(([a], [b]) => order.indexOf(a) - order.indexOf(b));
