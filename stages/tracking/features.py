@@ -19,7 +19,7 @@ from torch import Tensor
 from stages.core.state.frames import FrameFolder
 from stages.tracking.encoder import Encoder, Features
 from stages.tracking.model_frames import ModelFrames
-from stages.tracking.transfers import to_device
+from stages.tracking.transfers import PinnedPieces, to_device
 
 GB = 10**9
 DECODERS = 3  # threads that feed a GPU: a frame takes one of them some 25 ms
@@ -37,6 +37,7 @@ class FeatureStore:
         self._room = {"device": 0 if device.type == "cpu" else budget[0], "host": budget[1]}
         self._kept: dict[int, Features] = {}
         self._packed: dict[int, Tensor] = {}
+        self._pinned = PinnedPieces()
         self._in_file: dict[int, int] = {}
         self._file: IO[bytes] | None = None
         self._layout: list[tuple[torch.Size, torch.dtype]] = []
@@ -77,7 +78,7 @@ class FeatureStore:
     def _on_host(self, packed: Tensor) -> Tensor:
         if self._device.type == "cpu":
             return packed
-        return torch.empty(packed.shape, dtype=packed.dtype, pin_memory=True).copy_(packed, non_blocking=True)
+        return self._pinned.take(len(packed)).copy_(packed, non_blocking=True)
 
     def _takes(self, place: str, size: int) -> bool:
         fits = size <= self._room[place]

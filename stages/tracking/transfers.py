@@ -17,6 +17,22 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
+class PinnedPieces:
+    """Pinned memory by the piece. torch rounds each allocation up to a power of two, which for many tensors a little larger
+    than one would pin nearly twice what they hold."""
+
+    def __init__(self, block: int = 1 << 26) -> None:
+        self._block, self._rest = block, torch.empty(0, dtype=torch.uint8)
+
+    def take(self, size: int) -> Tensor:
+        """(size,) uint8. A block is freed with the last of its pieces."""
+        if size > len(self._rest):
+            whole = max(self._block, 1 << (size - 1).bit_length())
+            self._rest = torch.empty(whole, dtype=torch.uint8, pin_memory=True)
+        piece, self._rest = self._rest[:size], self._rest[size:]
+        return piece
+
+
 class Arriving:
     """A tensor on its way to the host."""
 

@@ -14,6 +14,7 @@ from support.cuda_parts import Place, make_place
 from stages.tracking.encoder import Encoder
 from stages.tracking.sam2_model import autocast, cast_weights
 from stages.tracking.sweeps import Round
+from stages.tracking.transfers import PinnedPieces
 
 LONG = 10  # frames: from the third on, every step launches as many kernels
 # The most launches of a step of two tracks, the replayed encoder's among them, and of these casts; and the launches of an
@@ -66,6 +67,16 @@ def test_what_a_frame_asks_for_without_a_graph(double: Double, precision: Any) -
             encode(pixels.pin_memory())
     assert not counts.waits
     assert (counts.launches.total(), counts.casts.total()) <= FRAME[precision]
+
+
+def test_pinned_memory_is_hardly_more_than_what_it_holds(double: Double) -> None:
+    pieces, size = PinnedPieces(block=1 << 14), 5 * 205
+    taken = [pieces.take(size).copy_(torch.full((size,), i, dtype=torch.uint8, device="cuda")) for i in range(45)]
+    assert 45 * size <= double.pinned.bytes <= 1.1 * 45 * size
+    assert all(piece.is_pinned() and (piece == i).all() for i, piece in enumerate(taken))
+    assert len(pieces.take(1 << 15)) == 1 << 15
+    del taken, pieces
+    assert double.pinned.bytes == 0
 
 
 def counted(double: Double, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[Counts]:

@@ -22,11 +22,19 @@ class Pinned:
 
     def __init__(self) -> None:
         self._storages: dict[int, StorageWeakRef] = {}
+        self._sizes: dict[int, int] = {}
 
     def mark(self, tensor: torch.Tensor) -> torch.Tensor:
         reference = StorageWeakRef(tensor.untyped_storage())
         self._storages[reference.cdata] = reference
+        self._sizes[reference.cdata] = tensor.untyped_storage().nbytes()
         return tensor
+
+    @property
+    def bytes(self) -> int:
+        """What is pinned now: torch takes powers of two."""
+        alive = [cdata for cdata, reference in self._storages.items() if not reference.expired()]
+        return sum(1 << (self._sizes[cdata] - 1).bit_length() for cdata in alive if self._sizes[cdata])
 
     def holds(self, tensor: torch.Tensor) -> bool:
         reference = self._storages.get(tensor.untyped_storage()._cdata)
