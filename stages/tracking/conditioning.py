@@ -6,7 +6,7 @@ cross-attention itself runs on all tracks together; the cross-attention runs buc
 of different age read different numbers of memories. Pointer tokens come last and are not rotated.
 
 Legend: B tracks, b tracks of a bucket, L = h·w tokens of a frame, C = 256 channels, M memories, P pointers,
-D = 64 channels of a memory, K = M·L + P·C/D keys, A ages, R = 7 places of a memory, F = C/2 complex pairs.
+D = 64 channels of a memory, T = M·L, t = C/D tokens of a pointer, K = T + P·t keys, A ages, R = 7 places of a memory, F = C/2 complex pairs.
 """
 
 from collections.abc import Sequence
@@ -37,8 +37,10 @@ class Conditioner:
         self.attention = model.memory_attention
         # A memory's place: the prompt's is the last temporal encoding, a frame of age a has number a − 1.
         times_R1D = model.maskmem_tpos_enc[:, 0]
-        self.place_RLD = position_1DHW.flatten(2).transpose(1, 2) + torch.cat([times_R1D[-1:], times_R1D[:-1]])
-        self.age_AD = pointer_positions(model, n_frames)
+        places_1LD = position_1DHW.flatten(2).transpose(1, 2)
+        self.place_RLD = (places_1LD + torch.cat([times_R1D[-1:], times_R1D[:-1]])).contiguous()
+        depth = self.place_RLD.shape[-1]  # a pointer is as many tokens of a memory's channels as it fills
+        self.age_AtD = pointer_positions(model, n_frames)[:, None].repeat(1, model.hidden_dim // depth, 1)
         side_h, side_w = position_1DHW.shape[-2:]
         cross = self.attention.layers[0].cross_attn_image
         self._attend_self, self._feed_forward = compiler(attend_self), compiler(feed_forward)
@@ -55,33 +57,39 @@ class Conditioner:
         return self.attention.norm(x)
 
     def keys(self, bucket: Recalled) -> tuple[Tensor, Tensor, int]:
-        """Memory tokens (b, K, D), their positions (b, K, D), and how many pointer tokens end them."""
-        b, p, c = bucket.pointer_BPC.shape
-        depth = self.place_RLD.shape[-1]
-        pointer_bPD = bucket.pointer_BPC.reshape(b, p * (c // depth), depth)
-        pointer_age_bPD = self.age_AD[bucket.pointer_age_BP].repeat_interleave(c // depth, dim=1)
-        memory_bKD = torch.cat([bucket.memory_BMLD.flatten(1, 2).to(pointer_bPD.dtype), pointer_bPD], 1)
-        position_bKD = torch.cat([self.place_RLD[bucket.age_BM].flatten(1, 2), pointer_age_bPD], 1)
-        return memory_bKD, position_bKD, pointer_bPD.shape[1]
+        """Inputs of the keys' and the values' projections (b, K, D), and how many pointer tokens end them.
+
+        In the precision of the projections: the same numbers serve all layers.
+        """
+        memory_bTD = bucket.memory_BMLD.flatten(1, 2)
+        pointer_bPD = bucket.pointer_BPC.unflatten(2, (-1, memory_bTD.shape[-1])).flatten(1, 2)
+        layer = self.attention.layers[0]
+        dtype = layer.cross_attn_image.v_proj.weight.dtype
+        memory_bKD = torch.cat([memory_bTD.to(dtype), pointer_bPD.to(dtype)], 1)
+        if not layer.pos_enc_at_cross_attn_keys:
+            return memory_bKD, memory_bKD, pointer_bPD.shape[1]
+        placed_bKD = torch.empty_like(memory_bKD)
+        n = memory_bTD.shape[1]  # a sum is rounded once, to the precision that it is written in
+        torch.add(memory_bTD, self.place_RLD[bucket.age_BM].flatten(1, 2), out=placed_bKD[:, :n])
+        torch.add(pointer_bPD, self.age_AtD[bucket.pointer_age_BP].flatten(1, 2), out=placed_bKD[:, n:])
+        return placed_bKD, memory_bKD, pointer_bPD.shape[1]
 
     def _attend_memories(
         self, layer: Any, x_BLC: Tensor, position_1LC: Tensor, keys: Sequence[tuple[Tensor, Tensor, int]]
     ) -> Tensor:
         normed, cross = layer.norm2(x_BLC), layer.cross_attn_image
-        place = normed + position_1LC if layer.pos_enc_at_cross_attn_queries else normed
-        q = rotate(project(cross, "q_proj", place), self.rotation_LF)
+        q = project(cross, "q_proj", normed + position_1LC if layer.pos_enc_at_cross_attn_queries else normed)
         attended_bLC, start = [], 0
-        for memory_bKD, position_bKD, n_pointers in keys:
+        for placed_bKD, memory_bKD, n_pointers in keys:
             b = len(memory_bKD)
-            own_q = q.expand(b, -1, -1, -1) if len(q) == 1 else q[start : start + b]
-            k = project(cross, "k_proj", memory_bKD + position_bKD if layer.pos_enc_at_cross_attn_keys else memory_bKD)
-            k = rotate(k, self.rotation_LF, n_pointers)
+            own_q = q[start : start + b] if len(q) > 1 else q.clone() if len(keys) > 1 else q
+            own_q, k = rotate(own_q, project(cross, "k_proj", placed_bKD), self.rotation_LF, n_pointers)
             if is_absorbed(cross, q):
                 attended_bLC.append(attend_absorbed(cross, own_q, k, memory_bKD))
             else:
                 attended_bLC.append(attend(cross, own_q, k, project(cross, "v_proj", memory_bKD)))
             start += b
-        return x_BLC + torch.cat(attended_bLC)
+        return x_BLC + (torch.cat(attended_bLC) if len(attended_bLC) > 1 else attended_bLC[0])
 
 
 def pointer_positions(model: SAM2Base, n_frames: int) -> Tensor:
@@ -99,9 +107,10 @@ def pointer_positions(model: SAM2Base, n_frames: int) -> Tensor:
 
 def attend_self(layer: Any, x_BLC: Tensor, position_1LC: Tensor, rotation_LF: Tensor) -> Tensor:
     """A layer's self-attention among the tokens of the frame."""
-    normed, attention = layer.norm1(x_BLC), layer.self_attn
-    place = normed + position_1LC if layer.pos_enc_at_attn else normed
-    q, k = (rotate(project(attention, name, place), rotation_LF) for name in ("q_proj", "k_proj"))
+    attention, exact = layer.self_attn, layer.norm1(x_BLC)
+    normed = exact.to(attention.v_proj.weight.dtype)  # once for all projections
+    place = exact + position_1LC if layer.pos_enc_at_attn else normed
+    q, k = rotate(project(attention, "q_proj", place), project(attention, "k_proj", place), rotation_LF)
     return x_BLC + attend(attention, q, k, project(attention, "v_proj", normed))
 
 
@@ -116,18 +125,35 @@ def project(attention: Attention, name: str, x_BLC: Tensor) -> Tensor:
     return attention._separate_heads(getattr(attention, name)(x_BLC), attention.num_heads)
 
 
-def rotate(x_BhKC: Tensor, rotation_LF: Tensor, n_plain: int = 0) -> Tensor:
-    """Rotary encoding in place, of all but the last `n_plain` tokens: whole frames of L tokens each."""
-    n_rotated = x_BhKC.shape[2] - n_plain
-    wide = x_BhKC.float()  # the same tensor in float32
-    frames = wide[:, :, :n_rotated].unflatten(2, (-1, len(rotation_LF))).unflatten(-1, (-1, 2))
+def rotate(q_BhLC: Tensor, k_bhKC: Tensor, rotation_LF: Tensor, n_plain: int = 0) -> tuple[Tensor, Tensor]:
+    """Rotary encoding of a frame's queries, and of all but the last `n_plain` keys: whole frames of L tokens each.
+
+    In float32, in place. From another precision both are copied into one tensor for it; one frame's queries (B = 1) are
+    repeated for all keys by the way.
+    """
+    n_q, n_rotated = q_BhLC.shape[2], k_bhKC.shape[2] - n_plain
+    if q_BhLC.dtype == torch.float32:
+        return turn(q_BhLC, n_q, rotation_LF), turn(k_bhKC, n_rotated, rotation_LF)
+    b, heads, n_k, width = k_bhKC.shape
+    both = torch.empty(b, heads, n_q + n_k, width, dtype=torch.float32, device=k_bhKC.device)
+    both[:, :, :n_q].copy_(q_BhLC)
+    both[:, :, n_q:].copy_(k_bhKC)
+    q, k = turn(both, n_q + n_rotated, rotation_LF).to(q_BhLC.dtype).split([n_q, n_k], 2)
+    return q, k
+
+
+def turn(x_BhKC: Tensor, n: int, rotation_LF: Tensor) -> Tensor:
+    """The first `n` tokens of a float32 tensor times their rotations, in place."""
+    frames = x_BhKC[:, :, :n].unflatten(2, (-1, len(rotation_LF))).unflatten(-1, (-1, 2))
     torch.view_as_complex(frames).mul_(rotation_LF)
-    return wide.to(x_BhKC.dtype)
+    return x_BhKC
 
 
 def attend(attention: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attention and its output projection, (B, L, C)."""
-    attended = F.scaled_dot_product_attention(q.contiguous(), k, v)  # not every kernel takes the queries expanded
+    if len(q) < len(k):
+        q = q.expand(len(k), -1, -1, -1).contiguous()  # not every kernel takes them expanded
+    attended = F.scaled_dot_product_attention(q, k, v)
     return attention.out_proj(attention._recombine_heads(attended))
 
 
@@ -136,11 +162,12 @@ def is_absorbed(attention: Attention, q: Tensor) -> bool:
     return q.device.type == "cpu" and q.dtype == torch.float32 and attention.num_heads == 1
 
 
-def attend_absorbed(attention: Attention, q_b1LC: Tensor, k_b1KC: Tensor, memory_bKD: Tensor) -> Tensor:
+def attend_absorbed(attention: Attention, q_B1LC: Tensor, k_b1KC: Tensor, memory_bKD: Tensor) -> Tensor:
     """The same attention with the value projection after it: weights sum to 1, so that A (M W + b) = (A M) W + b.
 
     Values have D = 64 channels instead of 256. Few rows at a time: their weights stay in the processor's cache.
     """
+    q_b1LC = q_B1LC.expand(len(k_b1KC), -1, -1, -1)
     gathered_bLD = q_b1LC.new_empty(len(q_b1LC), q_b1LC.shape[2], memory_bKD.shape[-1])
     for q_1LC, k_1KC, memory_KD, gathered_LD in zip(q_b1LC, k_b1KC, memory_bKD, gathered_bLD):
         scaled_LC = q_1LC[0] * q_1LC.shape[-1] ** -0.5

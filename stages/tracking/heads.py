@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from sam2.modeling.sam2_base import NO_OBJ_SCORE
+from sam2.modeling.sam2_utils import LayerNorm2d
 from sam2.sam2_video_predictor import SAM2VideoPredictor
-from torch import Tensor
+from torch import Tensor, nn
 
 from stages.tracking.compiler import Compiler
 from stages.tracking.encoder import Features
@@ -45,6 +46,29 @@ class Prediction(NamedTuple):
         return Prediction(*(part[:n] for part in self))
 
 
+class NormOnce(LayerNorm2d):
+    """The package's norm over channels, which subtracts the mean twice."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        centred = x - x.mean(1, keepdim=True)
+        x = centred / torch.sqrt(centred.pow(2).mean(1, keepdim=True) + self.eps)
+        return self.weight[:, None, None] * x + self.bias[:, None, None]
+
+
+class NoPosition(nn.Module):
+    """For a memory encoder whose positions are known."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:0]
+
+
+def lean(model: nn.Module) -> None:
+    """Lets the norms over channels do what they do once."""
+    for module in model.modules():
+        if type(module) is LayerNorm2d:
+            module.__class__ = NormOnce
+
+
 class Heads:
     """The heads of `model`, which is taken over: its memory encoder is laid out channels last.
 
@@ -55,13 +79,18 @@ class Heads:
     def __init__(self, model: SAM2VideoPredictor, compiler: Compiler) -> None:
         check_supported(model)
         self.model, self.compiler = model, compiler
+        lean(model)
         model.memory_encoder.to(memory_format=torch.channels_last)  # nearly twice as fast on the CPU
+        self._position = model.memory_encoder.position_encoding
+        model.memory_encoder.position_encoding = NoPosition()
         self._decoder = compiler(model.sam_mask_decoder)
         self._encode_memory = compiler(model._encode_new_memory)
         points = torch.zeros(1, 1, 2, device=model.device)
         labels = -torch.ones(1, 1, dtype=torch.int32, device=model.device)
         self._no_prompt = model.sam_prompt_encoder(points=(points, labels), boxes=None, masks=None)
         self._place_1Chw = model.sam_prompt_encoder.get_dense_pe()
+        self._rows = torch.arange(64, device=model.device)
+        self._absent = torch.full((), NO_OBJ_SCORE, device=model.device)
 
     def prompt(self, features: Features, masks_B: Sequence[NDArray[np.bool_]]) -> Prediction:
         """What mask prompts of the video's size give in their own frame.
@@ -89,7 +118,9 @@ class Heads:
         """What conditioned features give."""
         coarse_BChw = conditioned_BLC.transpose(1, 2).unflatten(2, features.top_1Chw.shape[-2:])
         logits_BMhw, iou_BM, token_BMC, score_B1 = self.decode(coarse_BChw, features.fine)
-        rows_B, best_B = torch.arange(len(iou_BM), device=iou_BM.device), iou_BM.argmax(-1)
+        if len(iou_BM) > len(self._rows):
+            self._rows = torch.arange(len(iou_BM), device=iou_BM.device)
+        rows_B, best_B = self._rows[: len(iou_BM)], iou_BM.argmax(-1)
         logits_B1hw = self.gated(logits_BMhw[rows_B, best_B][:, None], score_B1).float()
         token_BC = token_BMC[rows_B, best_B] if token_BMC.shape[1] > 1 else token_BMC[:, 0]
         pointer_BC = self.pointer(token_BC, score_B1)
@@ -111,20 +142,19 @@ class Heads:
 
     def gated(self, logits_B1hw: Tensor, score_B1: Tensor) -> Tensor:
         """An absent object has no mask."""
-        return torch.where(score_B1[:, :, None, None] > 0, logits_B1hw, NO_OBJ_SCORE)
+        return torch.where(score_B1[:, :, None, None] > 0, logits_B1hw, self._absent)
 
     def pointer(self, token_BC: Tensor, score_B1: Tensor) -> Tensor:
         """An absent object has one learned pointer."""
-        present_B1 = (score_B1 > 0).float()
-        pointer_BC = self.model.obj_ptr_proj(token_BC)
+        pointer_BC, absent_1C = self.model.obj_ptr_proj(token_BC), self.model.no_obj_ptr
         if self.model.fixed_no_obj_ptr:
-            pointer_BC = present_B1 * pointer_BC
-        return pointer_BC + (1 - present_B1) * self.model.no_obj_ptr
+            return torch.where(score_B1 > 0, pointer_BC, absent_1C)
+        return pointer_BC + (1 - (score_B1 > 0).float()) * absent_1C
 
     def memory_position(self, memory_BLD: Tensor, features: Features) -> Tensor:
         """The position encoding of such memories, (1, D, h, w), in their own precision as the package has it."""
         blank_1Dhw = memory_BLD[:1].transpose(1, 2).unflatten(2, features.top_1Chw.shape[-2:])
-        return self.model.memory_encoder.position_encoding(blank_1Dhw).to(memory_BLD.dtype)
+        return self._position(blank_1Dhw).to(memory_BLD.dtype)
 
     def enlarged(self, logits_B1hw: Tensor) -> Tensor:
         side = self.model.image_size
