@@ -16,7 +16,6 @@ Bool = NDArray[np.bool_]
 
 MAX_PIXELS = 1 << 28  # 16384 × 16384: decoded, a quarter of a gigabyte
 MAX_SIDE = 0xFFFF  # boxes are uint16
-DIGITS = 7  # base-32 digits of a run: 35 bits hold a difference of two runs of 32 bits
 
 
 def check(rle: Rle) -> Rle:
@@ -50,28 +49,22 @@ def _check_size(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def runs(counts: str) -> NDArray[np.int64]:
-    """Lengths of the runs that COCO's compressed counts spell (rleFrString of maskApi.c).
+    """Lengths of the runs that COCO's compressed counts spell.
 
-    A run is a number of base-32 digits, lowest first, in characters from "0": bit 5 says that another digit
-    follows, bit 4 of the last digit is the sign. From the fourth run on it is the difference to the run
-    before the last.
+    Raises:
+        ValueError: they are empty, hold other characters, are cut, or a run has more digits than any can have.
     """
-    codes = np.frombuffer(counts.encode("utf-8", "replace"), np.uint8).astype(np.int64) - 48
-    if not len(codes) or codes.min() < 0 or codes.max() > 63:
+    from stages.core.media import run_lengths  # numba is loaded where a mask is read
+
+    lengths, fault = run_lengths.coco_runs(np.frombuffer(counts.encode("utf-8", "replace"), np.uint8))
+    if fault == run_lengths.STRANGE:
         raise ValueError("RLE counts are empty or hold characters outside '0' … 'o'; restore the mask")
-    ends = np.flatnonzero(codes & 32 == 0)
-    if not len(ends) or ends[-1] != len(codes) - 1:
+    if fault == run_lengths.CUT:
         raise ValueError("RLE counts are cut inside their last run; restore the mask")
-    lengths = np.diff(ends, prepend=-1)
-    if lengths.max() > DIGITS:
-        raise ValueError(f"RLE counts hold a run of more than {DIGITS} digits; restore the mask")
-    starts = ends - lengths + 1
-    place = np.arange(len(codes)) - np.repeat(starts, lengths)
-    found: NDArray[np.int64] = np.add.reduceat((codes & 31) << (5 * place), starts)
-    found -= np.where(codes[ends] & 16, np.int64(1) << (5 * lengths), 0)
-    found[1::2] = np.cumsum(found[1::2])
-    found[2::2] = np.cumsum(found[2::2])
-    return found
+    if fault == run_lengths.LONG:
+        raise ValueError(f"RLE counts hold a run of more than {run_lengths.DIGITS} digits; restore the mask")
+    decoded: NDArray[np.int64] = lengths
+    return decoded
 
 
 def from_runs(runs: Sequence[int], size: tuple[int, int]) -> Rle:

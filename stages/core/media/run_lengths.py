@@ -19,6 +19,8 @@ Int = NDArray[np.int64]
 
 ZERO, ONE, BYTE, TOP = np.uint64(0), np.uint64(1), np.uint64(8), np.uint64(56)
 ONES = np.uint64(0x0101010101010101)
+DIGITS = 7  # base-32 digits of a run: 35 bits hold a difference of two runs of 32 bits
+STRANGE, CUT, LONG = 1, 2, 3  # what is wrong with counts
 
 
 @compiled
@@ -169,3 +171,37 @@ def coco_text(turns, n_pixels):  # type: ignore[no-untyped-def]
             text[size] = 48 + digit + 32 * more
             size += 1
     return text[:size]
+
+
+@compiled
+def coco_runs(text):  # type: ignore[no-untyped-def]
+    """COCO's compressed counts as lengths of runs (rleFrString of maskApi.c), and what is wrong with them.
+
+    A run is a number of base-32 digits, lowest first, in characters from "0": bit 5 says that another digit
+    follows, bit 4 of the last digit is the sign. From the fourth run on it is the difference to the run before the last.
+
+    Returns:
+        The lengths, and 0, or one of `STRANGE`, `CUT` and `LONG`.
+    """
+    lengths, size = np.empty(len(text), np.int64), 0
+    for code in text:
+        if code < 48 or code > 48 + 63:
+            return lengths[:0], STRANGE
+    if len(text) == 0:
+        return lengths, STRANGE
+    if (text[-1] - 48) & 32:
+        return lengths[:0], CUT
+    value, digits = 0, 0
+    for code in text:
+        if digits == DIGITS:
+            return lengths[:0], LONG
+        digit = int(code) - 48
+        value |= (digit & 31) << (5 * digits)
+        digits += 1
+        if digit & 32:
+            continue
+        value -= (1 << (5 * digits)) if digit & 16 else 0
+        lengths[size] = value + lengths[size - 2] if size > 2 else value
+        size += 1
+        value, digits = 0, 0
+    return lengths[:size], 0
