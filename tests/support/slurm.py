@@ -88,6 +88,12 @@ class Slurm:
         rows = self.ask("squeue", "--noheader", "--array", f"--states={wanted}", "--format=%i|%k").splitlines()
         return dict(row.split("|", 1) for row in rows)
 
+    @property
+    def next_job(self) -> int:
+        """The id that the next job will get."""
+        lines = self.ask("scontrol", "show", "config").splitlines()
+        return next(int(line.split("=")[1]) for line in lines if line.startswith("NEXT_JOB_ID"))
+
 
 @contextmanager
 def one_node(place: Path, *, memory: int = 200_000, min_job_age: int = 300) -> Iterator[Slurm]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.iocontainers import Wildcards
 from snakemake.logging import logger
+from snakemake_interface_executor_plugins.settings import ExecMode
 
 from stages.core.config.loading import (
     decider,
@@ -23,8 +24,8 @@ from stages.core.state.failures import failed_videos
 from stages.core.state.graph import STAGES, Layout
 from stages.core.state.marks import refuse_foreign
 from stages.core.tables import EVIDENCE, SELECTORS, SOURCES
-from stages.datasets.listing import split_listing
 from stages.selectors import scoring_detector, trained_detector
+from workflow.listings import listing_once
 
 CONFIG = parse_config(config)
 CONFIG_FILE = save_config(CONFIG)
@@ -218,7 +219,8 @@ def tell_if_missing(place, what):
 
 @cache
 def listing_of(dataset, split):
-    return split_listing(CONFIG, dataset, split)
+    in_head = workflow.exec_mode == ExecMode.DEFAULT
+    return listing_once(CONFIG, dataset, split, in_head=in_head)
 
 
 def listing(wildcards):
