@@ -5,6 +5,7 @@ complete. Every file carries a `Stamp` that says what made it. Readers name the 
 with it, and the fix.
 """
 
+import errno
 import json
 import os
 import shlex
@@ -97,18 +98,26 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
         temporary.replace(path)
-    except PermissionError as error:
-        raise CacheError(f"{path}: not writable ({error.strerror}); check its rights or `paths`") from error
-    except IsADirectoryError as error:
-        raise CacheError(
-            f"{path}: a folder is in the place of a file; clear it: `rm -r {shlex.quote(str(path))}`"
-        ) from error
     except (OSError, RuntimeError) as error:
-        if full := disk_full(error, path):
-            raise full from error
+        if known := disk_full(error, path) or unwritable(error, path):
+            raise known from error
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def unwritable(error: BaseException, path: Path) -> CacheError | None:
+    """CacheError where `error` says that no file can be at `path`: rights, or a folder in the way; else None.
+
+    Errors of other places, such as a file that is read meanwhile, are not meant.
+    """
+    if not isinstance(error, OSError) or not str(error.filename or path).startswith(str(path.parent)):
+        return None
+    if error.errno == errno.EISDIR:
+        return CacheError(f"{path}: a folder is in the place of a file; clear it: `rm -r {shlex.quote(str(path))}`")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return CacheError(f"{path}: not writable ({error.strerror}); check its rights or `paths`")
+    return None
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from stages.core.state.cache import unwritable
 from stages.core.state.temporary import disk_full, remove, remove_leftovers, temporary_beside
 
 SWAPS = 5  # attempts to take a folder's place
@@ -26,6 +27,7 @@ def replaced_folder(folder: Path, record: Path) -> Iterator[Path]:
         record: the file that vouches for the folder; removed before the swap, written by the caller after it.
 
     Raises:
+        CacheError: the place cannot be written to, or a folder is in that of the record.
         DiskFull: there is no room.
     """
     remove_leftovers(folder)
@@ -36,8 +38,8 @@ def replaced_folder(folder: Path, record: Path) -> Iterator[Path]:
         record.unlink(missing_ok=True)
         _swap(temporary, folder)
     except OSError as error:
-        if full := disk_full(error, folder):
-            raise full from error
+        if known := disk_full(error, folder) or unwritable(error, record):
+            raise known from error
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,299 @@
+"""Broken files of data sets and of the cache: pictures, videos, indices, ids, HDF5, JSON."""
+
+import json
+import os
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import h5py
+import numpy as np
+from PIL import Image
+from support.chaos_inputs import Input, mixed, remover, replacer, writer
+from support.chaos_plan import CACHE, FILES
+from support.chaos_runs import Command
+from support.damage import damage_bytes, damage_json, damages
+from support.trees import TREES
+from support.video_files import make_video
+
+from stages.core.digests import canonical_json, digest
+from stages.core.state.cache import CONTENT
+
+CLIPS = Path("data/clips")
+# Format → its data set in config.yaml.
+SETS = {name: name for name in ("mevis", "revos", "long_rvos", "a2d", "jhmdb", "own")}
+SETS |= {"folder": "clips", "ytvos": "ref_youtube_vos", "davis17": "ref_davis17"}
+IDS = (
+    *(
+        "../up",
+        "/tmp/abs",
+        "a/../../b",
+        "..",
+        ".",
+        "",
+        " ",
+        ".hidden",
+        "a\\..\\b",
+        "a\x00b",
+        "a\nb",
+        "x" * 300,
+        "é" * 200,
+    ),
+    *(
+        "a/b",
+        "con",
+        "a.",
+        "a ",
+        "-rf",
+        "--config",
+        "$(touch executed)",
+        "`touch executed`",
+        "a;touch executed",
+        "~",
+        "~root",
+    ),
+    *(
+        "\ud800",
+        "\u202egnp",
+        "*",
+        "a{b}",
+        "{pid}",
+        "a'b",
+        'a"b',
+        "%s",
+        "a|b",
+        "file:///etc/passwd",
+        "a//b",
+        "/",
+        "a/./b",
+    ),
+)
+
+
+# ---------------------------------------------------------------- media
+
+
+def media(random: Random) -> Iterator[Input]:
+    """Odd things where a video or a frame should be, and endless broken ones; each is a data set of its own."""
+    made = [_clip(what, plant) for what, plant in _odd_places().items()]
+    return mixed(random, made, _broken_media(random))
+
+
+def _broken_media(random: Random) -> Iterator[Input]:
+    folder = Path("scratch-media")
+    folder.mkdir(exist_ok=True)
+    videos = [make_video(folder / f"v{suffix}").read_bytes() for suffix in (".mp4", ".mkv", ".webm", ".gif")]
+    suffixes = (".mp4", ".mkv", ".webm", ".gif")
+    pictures = {s: _picture(folder / f"p{s}") for s in (".png", ".jpg", ".tif", ".webp", ".bmp")}
+    remover(folder)()
+    while True:
+        if random.random() < 0.5:
+            number = random.randrange(4)
+            what, content = damage_bytes(random, videos[number])
+            yield _clip(f"{suffixes[number]}: {what}", _file(f"bad{suffixes[number]}", content or b""))
+        else:
+            suffix = random.choice(list(pictures))
+            what, content = damage_bytes(random, pictures[suffix])
+            yield _clip(f"{suffix}: {what}", _frames(suffix, pictures[suffix], content or b""))
+
+
+def _picture(path: Path) -> bytes:
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (24, 32, 3), dtype=np.uint8)).save(path)
+    return path.read_bytes()
+
+
+def _clip(what: str, plant: Callable[[], None]) -> Input:
+    def whole() -> None:
+        CLIPS.mkdir(parents=True)
+        plant()
+        (CLIPS / "expressions.json").write_text(json.dumps({"bad": ["a dog"]}))
+
+    command = Command("stages.extract_frames", ("--config", "config.yaml", "--dataset", "clips", "--split", "all"))
+    return Input("media", what, command, whole, ("bad",), remover(CLIPS))
+
+
+def _file(name: str, content: bytes) -> Callable[[], None]:
+    return writer(CLIPS / name, content)
+
+
+def _frames(suffix: str, sound: bytes, broken: bytes) -> Callable[[], None]:
+    def plant() -> None:
+        for number, content in enumerate((sound, broken, sound)):
+            writer(CLIPS / "bad" / f"{number}{suffix}", content)()
+
+    return plant
+
+
+def _odd_places() -> Mapping[str, Callable[[], None]]:
+    bad = CLIPS / "bad.mp4"
+    return {
+        "a folder named as a video": bad.mkdir,
+        "a link to itself": lambda: bad.symlink_to("bad.mp4"),
+        "a link to nothing": lambda: bad.symlink_to("nowhere"),
+        "a link to a device": lambda: bad.symlink_to("/dev/zero"),
+        "a pipe": lambda: os.mkfifo(bad),
+        "empty": _file("bad.mp4", b""),
+        "a page of a server": _file("bad.mp4", b"<!DOCTYPE html><html>404</html>"),
+        "a script": _file("bad.mp4", b"#!/bin/sh\ntouch executed\n"),
+        "a playlist": _file("bad.mp4", b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n"),
+        "a list of ffmpeg": _file("bad.mp4", b"ffconcat version 1.0\nfile /etc/passwd\n"),
+        "a picture of a billion pixels": _frames(".png", _bomb(60_000, 60_000), _bomb(60_000, 60_000)),
+        "a picture of no pixels": _frames(".png", _bomb(0, 0), _bomb(0, 5)),
+        "a pipe among frames": lambda: ((CLIPS / "bad").mkdir(), os.mkfifo(CLIPS / "bad/0.png")),  # type: ignore[return-value]
+        "a folder among frames": lambda: (CLIPS / "bad/0.png").mkdir(parents=True),
+        "a link to a device among frames": lambda: (
+            (CLIPS / "bad").mkdir(),
+            (CLIPS / "bad/0.png").symlink_to("/dev/zero"),
+        ),  # type: ignore[return-value]
+        "a folder without frames": (CLIPS / "bad").mkdir,
+        "only a hidden file": _file("bad/.0.png", b"x"),
+    }
+
+
+def _bomb(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    )
+
+
+# ---------------------------------------------------------------- indices and ids
+
+
+def indices(random: Random) -> Iterator[Input]:
+    """Endless damages of the index and mask files of every format."""
+    planted = [(name, tree, _plant(name)) for name, tree in TREES.items() if SETS[name] != "tiny"]
+    while True:
+        name, tree, root = random.choice(planted)
+        path = random.choice([p for pattern in tree.targets for p in sorted(root.glob(pattern))])
+        what, content = next(damages(random, path, may_go=any(path.match(p) for p in tree.optional)))
+        replace, restore = replacer(path, content)
+        stage = random.choice(["extract_frames", "tools.check_dataset", "encode_text"])
+        words = ("--config", "config.yaml", "--dataset", SETS[name], "--split", tree.split)
+        also = (path.name, path.stem, str(path.parent.name), "video")
+        command = Command(f"stages.{stage}", words)
+        yield Input("index", f"{name}: {path.name}: {what}", command, replace, also, restore)
+
+
+def _plant(name: str) -> Path:
+    root = Path("data", SETS[name])
+    TREES[name].plant(root)
+    return root
+
+
+def ids(random: Random) -> Iterator[Input]:
+    """Names that a data set gives to videos, sentences, frames and objects."""
+    index = Path("data/tiny/valid_u/meta_expressions.json")
+    sound = json.loads(index.read_text())
+    for name in random.sample(IDS, len(IDS)):
+        videos = dict(sound["videos"])
+        first = next(iter(videos))
+        entry = videos[first]
+        sentences = dict(entry["expressions"])
+        other = {
+            "video": {**videos, name: entry},
+            "sentence": {
+                **videos,
+                first: {**entry, "expressions": {**sentences, name: next(iter(sentences.values()))}},
+            },
+            "frame": {**videos, first: {**entry, "frames": [*entry["frames"][:-1], name]}},
+        }
+        for what, document in other.items():
+            content = json.dumps({"videos": document}).encode()
+            replace, restore = replacer(index, content)
+            command = Command("stages.extract_frames", (*FILES, "--dataset", "tiny", "--split", "valid_u"))
+            names = ("meta_expressions.json", "video")
+            yield Input("ids", f"{what} {name!r:.40}", command, replace, names, restore)
+
+
+# ---------------------------------------------------------------- files of the cache
+
+READERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "frames": ("generate_prompts", ("--source", "grid")),
+    "prompts/grid": ("build_tracks", ("--source", "grid")),
+    "tracks/grid": ("score_tracks", ()),
+    "text": ("score_tracks", ()),
+    "scores": ("rerank_tracks", ()),
+    "decisions": ("evaluate", ()),
+    "evaluation": ("assemble", ()),
+    "render": ("assemble", ()),
+}
+
+
+def cached(random: Random, suffix: str) -> Iterator[Input]:
+    """Endless cache files whose checksums are right and whose content is not: made by a person, or by other code."""
+    root = Path(CACHE, "tiny/valid_u")
+    while True:
+        folder = random.choice(list(READERS))
+        files = sorted((root / folder).glob(f"*{suffix}"))
+        if not files:
+            continue
+        path, (stage, flags) = random.choice(files), READERS[folder]
+        what, content = (_other_json if suffix == ".json" else _other_h5)(random, path)
+        replace, restore = replacer(path, content)
+        words = (*FILES, "--dataset", "tiny", "--split", "valid_u", *flags)
+        words += ("--overwrite",) if stage != "assemble" else ()
+        names = (path.name, path.stem, "video")
+        yield Input(
+            f"cache {suffix}",
+            f"{folder}/{path.name}: {what}",
+            Command(f"stages.{stage}", words),
+            replace,
+            names,
+            restore,
+        )
+
+
+def _other_json(random: Random, path: Path) -> tuple[str, bytes]:
+    document = json.loads(path.read_text(encoding="utf-8"))
+    inner = {key: value for key, value in document.items() if key not in (CONTENT, "stamp")}
+    while True:
+        what, content = damage_json(random, json.dumps(inner).encode())
+        try:
+            changed = json.loads(content or b"")
+            whole = {"stamp": document["stamp"], **changed}
+            return what, json.dumps({CONTENT: digest(json.loads(canonical_json(whole))), **whole}).encode()
+        except (ValueError, TypeError):
+            continue
+
+
+def _other_h5(random: Random, path: Path) -> tuple[str, bytes]:
+    other = path.parent / ".other"
+    other.write_bytes(path.read_bytes())
+    with h5py.File(other, "r+") as file:
+        datasets: list[str] = []
+        file.visititems(lambda name, item: datasets.append(name) if isinstance(item, h5py.Dataset) else None)
+        name = random.choice(datasets)
+        values: Any = file[name][()]
+        del file[name]
+        kind = random.choice(["gone", "shape", "kind", "values", "scalar", "group", "huge"])
+        if kind == "group":
+            file.create_group(name)
+        elif kind != "gone":
+            file[name] = _other_values(random, kind, np.asarray(values))
+    content = other.read_bytes()
+    other.unlink()
+    return f"{name}: {kind}", content
+
+
+def _other_values(random: Random, kind: str, values: np.ndarray) -> Any:
+    if kind == "shape":
+        return values[:-1] if random.random() < 0.5 else np.concatenate([values, values])
+    if kind == "kind":
+        return values.astype(random.choice(["f8", "u1", "S3", "c16"]))
+    if kind == "scalar":
+        return 7
+    if kind == "huge":
+        return np.full(
+            values.shape, 2**31 - 1 if values.dtype.kind in "iu" and values.dtype.itemsize > 3 else 255
+        ).astype(values.dtype)
+    changed = values.copy()
+    if changed.size:
+        changed.reshape(-1)[random.randrange(changed.size)] = random.choice([0, 1, 100])
+    return changed
