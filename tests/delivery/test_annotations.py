@@ -11,6 +11,7 @@ from xml.etree import ElementTree as xml
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from pycocotools.coco import COCO
 from support.project import ROOT
@@ -112,6 +113,9 @@ def test_supervision_reads_the_yolo_set(segmented, paths):
     import supervision as sv
 
     (folder,) = paths["yolo"]
+    described = yaml.safe_load((folder / "data.yaml").read_text(encoding="utf-8"))
+    for split in ("train", "val"):  # Ultralytics refuses a set without them, and takes them from the file's folder on
+        assert (folder / described[split]).is_dir()
     names = [f"{folder}/{part}" for part in ("images", "labels", "data.yaml")]
     found = sv.DetectionDataset.from_yolo(*names, force_masks=True)
     assert found.classes == list(TEXTS) and len(found) == len(FRAMES)

@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import yaml
 from PIL import Image
 
 from stages.delivery.format import Format, Order, Take
@@ -20,10 +22,10 @@ def write_yolo(folder: Path, order: Order) -> Iterator[Take]:
     The polygons are whole contours; each hole is joined to its outer contour, since the format has none.
     """
     import supervision as sv  # late: it takes a second
-    from supervision.dataset.formats.yolo import detections_to_yolo_annotations, save_data_yaml
+    from supervision.dataset.formats.yolo import detections_to_yolo_annotations
 
     tracks = tracks_of(order.sentences)
-    save_data_yaml(str(folder / "data.yaml"), [sentence.text for sentence in order.sentences])
+    (folder / "data.yaml").write_text(yaml.safe_dump(described(order), sort_keys=False, allow_unicode=True), "utf-8")
     for name in ("images", "labels"):
         (folder / name).mkdir()
 
@@ -44,4 +46,12 @@ def write_yolo(folder: Path, order: Order) -> Iterator[Take]:
     yield take
 
 
-YOLO = Format("yolo", "pictures and polygons, YOLO-seg (Ultralytics)", ".yolo", write_yolo, folder=True, together=True)
+def described(order: Order) -> dict[str, Any]:
+    """What data.yaml says. Ultralytics wants pictures to train on and to validate on, beside the file: here, the same."""
+    names = [sentence.text for sentence in order.sentences]
+    return {"train": "images", "val": "images", "nc": len(names), "names": names}
+
+
+YOLO = Format(
+    "yolo", "pictures and polygons, YOLO-seg (Ultralytics)", ".yolo", write_yolo, folder=True, together=True, version=2
+)
