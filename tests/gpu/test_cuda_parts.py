@@ -51,8 +51,8 @@ CASES = {
     "soc": Case(parts.selector, {"kind": "soc"}, 17, 0, 314, 3),
     "course": Case(parts.selector, {"kind": "course"}, 17, 0, 264, 10),
     # six questions of one context
-    "judge": Case(parts.judge, {}, 121, 117, 2088, 67),
-    "judge, bfloat16": Case(parts.judge, HALF, 121, 117, 2287, 266, half=True),
+    "judge": Case(parts.judge, {}, 89, 37, 1682, 33),
+    "judge, bfloat16": Case(parts.judge, HALF, 89, 37, 1881, 232, half=True),
     # two sentences of six frames, five of them decoded
     "[SEG]": Case(parts.seg, {}, 34, 25, 1921, 12),
     "[SEG], tuned": Case(parts.seg, {"follow": "tuned"}, 40, 17, 2858, 37),

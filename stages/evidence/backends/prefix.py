@@ -126,7 +126,11 @@ class PrefixPasses:
 
     def _forward(self, before: Prefix, inputs: dict[str, Any], count: int) -> Any:
         cache = _repeated(before.cache, count) if before.length else None
-        return self.model(**inputs, past_key_values=cache, use_cache=True, **self.extra)
+        placed = {name: self._on_device(tensor) for name, tensor in inputs.items()}
+        return self.model(**placed, past_key_values=cache, use_cache=True, **self.extra)
+
+    def _on_device(self, tensor: "torch.Tensor") -> "torch.Tensor":
+        return tensor.to(self.model.device, self.model.dtype if tensor.is_floating_point() else tensor.dtype)
 
     def _tails(self, prefix: Prefix, questions: Sequence[Question]) -> dict[str, Any]:
         """What comes after the prefix, left-padded."""
@@ -153,10 +157,10 @@ class PrefixPasses:
         return {"position_ids": positions_3BL[..., offset:]}
 
     def _tensors(self, head: str, texts: Sequence[str], parts: Sequence[Parts]) -> dict[str, Any]:
-        """Of what follows the head of chats."""
+        """Of what follows the head of chats; on the CPU, where it is put together: a GPU would be waited for at every step."""
         options = {"add_special_tokens": False} if head else {}
         images = [pillow_images(each) for each in parts]
-        return dict(self.chats.tensors(texts, images, **options).to(self.model.device, self.model.dtype))
+        return dict(self.chats.tensors(texts, images, **options))
 
 
 def parts_key(parts: Parts) -> PartsKey:
