@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stages.core.media import masks
-from stages.core.media.drawing import COLOURS, WHITE, outline, tint
+from stages.core.media.drawing import COLOURS, WHITE, outline, resize_mask, resize_picture, tint, viewing_size
 from stages.core.media.video_writer import times_at, write_h264
 from stages.core.records import Rle
 from stages.core.state.frames import FrameFolder
 
 CRF, FPS = 28, 10.0
 THUMB, QUALITY = 240, 72  # longest side of a picture, in pixels, and its quality
+LINES = 1 / 120  # width of an outline on it, as a share of that side: tables show it at less than half its size
 Image3 = NDArray[np.uint8]
 
 
@@ -42,19 +43,15 @@ def write_video(path: Path, frames: FrameFolder, images: Sequence[Image3]) -> No
 
 def write_thumb(path: Path, image_HW3: Image3, pred: Rle | None, truth: Rle | None) -> None:
     """A frame with the answer tinted and the truth outlined in white, as a small JPEG."""
-    k = max(
-        1, THUMB // max(image_HW3.shape[:2])
-    )  # few pixels are enlarged, so that a line does not hide what it is about
-    drawn = image_HW3.repeat(k, 0).repeat(k, 1)
-    pred_HW, truth_HW = (None if rle is None else masks.decode(rle).repeat(k, 0).repeat(k, 1) for rle in (pred, truth))
+    size = viewing_size(image_HW3.shape[:2], THUMB)  # drawn on at the size of the page, so that lines stay lines
+    drawn, line = resize_picture(image_HW3, size), max(1, round(max(size) * LINES))
+    pred_HW, truth_HW = (None if rle is None else resize_mask(masks.decode(rle), size) for rle in (pred, truth))
     if pred_HW is not None:
-        drawn = outline(tint(drawn, pred_HW, COLOURS[0], 0.4), pred_HW, COLOURS[0], 1)
+        drawn = outline(tint(drawn, pred_HW, COLOURS[0], 0.4), pred_HW, COLOURS[0], line)
     if truth_HW is not None:
-        drawn = outline(drawn, truth_HW, WHITE, 1)
-    picture = Image.fromarray(drawn)
-    picture.thumbnail((THUMB, THUMB))
+        drawn = outline(drawn, truth_HW, WHITE, line)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(jpeg(picture))
+    path.write_bytes(jpeg(Image.fromarray(drawn)))
 
 
 def jpeg(picture: Image.Image) -> bytes:
