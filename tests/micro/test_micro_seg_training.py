@@ -186,11 +186,25 @@ def test_a_checkpoint_holds_the_decoders_cross_attention_alone(stored: tuple[Any
 
 
 def test_figures_of_a_stored_model(stored: tuple[Any, Any, Path]) -> None:
-    figures = evaluate.measure(stored[2], 1, None, "dev", None)["scenes"]
+    figures = evaluate.measure(stored[2], 1, None, "dev", None, 0.0)["scenes"]
     assert (
         figures["sentences"] > 5
         and 0 <= figures["iou"] <= 1
         and 0 < figures["any_object"] < figures["everything"] + 0.5
+        and 0 <= figures["given"] <= 1
+    )
+    surer = evaluate.measure(stored[2], 1, None, "dev", None, 1e9)["scenes"]
+    assert surer["iou"] == 0.0, "no logit is above it"
+
+
+def test_a_candidate_is_all_that_is_left_of_a_frame() -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (2, 20, 30, 3), dtype=np.uint8)
+    candidate = np.zeros((2, 20, 30), bool)
+    candidate[0, 8:10, 0:2] = True
+    shown = evaluate.with_candidate(frames, candidate)
+    assert np.array_equal(shown[0, 5:13, :5], frames[0, 5:13, :5])
+    assert (
+        len(np.unique(shown[0, :, 5:].reshape(-1, 3), axis=0)) == len(np.unique(shown[1].reshape(-1, 3), axis=0)) == 1
     )
 
 

@@ -38,12 +38,13 @@ class Masker:
     Args:
         model: a stages.prompting.seg.checkpoint SegModel.
         placed: how the variant's frames become SAM2's input.
+        threshold: logits above it are in the mask.
         tokens: how many are decoded at once in a frame.
         objects: how many the tuned SAM2 follows at once.
     """
 
-    def __init__(self, model: Any, placed: Placed, tokens: Batches, objects: Batches) -> None:
-        self.sam2, self.object_score, self.placed = model.sam2, model.object_score, placed
+    def __init__(self, model: Any, placed: Placed, threshold: float, tokens: Batches, objects: Batches) -> None:
+        self.sam2, self.object_score, self.placed, self.threshold = model.sam2, model.object_score, placed, threshold
         self.tokens, self.objects = tokens, objects
 
     def decode(self, sentences: Sequence[Sentence], frames: FrameFolder) -> None:
@@ -83,7 +84,7 @@ class Masker:
 
     def _mask(self, logits_hw: Tensor, iou: float, score: float, size: tuple[int, int]) -> DecodedMask:
         logits_HW = at_frame_size(self.sam2, logits_hw[None], size, self.placed)[0]
-        return DecodedMask(masks_of.encode((logits_HW > 0).cpu().numpy()), iou, score)
+        return DecodedMask(masks_of.encode((logits_HW > self.threshold).cpu().numpy()), iou, score)
 
 
 class Mean:

@@ -39,7 +39,7 @@ class SegPrompter:
         self.sentences, self.tokens = Batches(sentences, "sentences"), Batches(tokens, "tokens")
         self.objects = Batches(objects, "objects")
         self._speaker = Speaker(model, settings, self.sentences)
-        self._masker = Masker(model, settings.chosen.placed, self.tokens, self.objects)
+        self._masker = Masker(model, settings.chosen.placed, settings.mask_threshold, self.tokens, self.objects)
 
     def prompts(self, video: Video, frames: FrameFolder) -> list[Prompt]:
         """By frame, then by expression; equal sentences are asked once, one without a word never."""

@@ -36,6 +36,10 @@ class SegPrompts(Parts):
         description="What follows the decoded masks: engine = only build_tracks; tuned = the checkpoint's own SAM2 "
         "first, as Sa2VA was released, and all of its masks are prompts (variants that decode a part of the frames)"
     )
+    mask_threshold: float = Field(
+        description="A pixel is in a mask where its logit is above this; 0 as published, below it for a model that is "
+        "sure of too little"
+    )
     precision: Precision = Field(description="Arithmetic of the MLLM and of its SAM2")
 
     @property

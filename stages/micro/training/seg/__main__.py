@@ -47,6 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--config", metavar="FILE", help="config file that says where `shapes` is: a split of it is measured too")
     add("--split", default="dev", help="that split (default: dev)")
     add("--limit", type=int, help="only its first videos")
+    add(
+        "--mask-threshold",
+        type=float,
+        help="logits above it are in a mask (default: prompts.seg.mask_threshold of `shapes` in config.yaml)",
+    )
     arguments = parser.parse_args(argv)
     return Command(DEFAULT, lambda seed: _make(seed, arguments), _finish, _evaluate).run(arguments)
 
@@ -86,9 +91,13 @@ def _evaluate(arguments: Namespace) -> dict[str, Any]:
 
 
 def _measure(folder: Path, arguments: Namespace) -> dict[str, Any]:
+    from stages.core.config.loading import load_config, settings_of
     from stages.micro.training.seg.evaluate import measure
 
-    return measure(folder, arguments.scenes, arguments.config, arguments.split, arguments.limit)
+    threshold = arguments.mask_threshold
+    if threshold is None:
+        threshold = settings_of(load_config(arguments.config or "config.yaml"), "shapes").prompts["seg"].mask_threshold
+    return measure(folder, arguments.scenes, arguments.config, arguments.split, arguments.limit, threshold)
 
 
 if __name__ == "__main__":

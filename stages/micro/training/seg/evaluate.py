@@ -5,7 +5,7 @@ Legend: T frames, H × W a frame.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +34,17 @@ from stages.prompting.seg.variants.frames import FewFrames
 from stages.worlds.shapes.write import SIZES
 
 HELD_OUT = 5
+MARGIN = 3  # pixels around a candidate's box that stay
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A sentence, its kind, and where what it refers to can be seen: bool (T, H, W)."""
+    """A sentence, its kind, where what it refers to can be seen: bool (T, H, W), and whether that is one object."""
 
     text: str
     kind: str
     target_THW: NDArray[np.bool_]
+    is_one: bool
 
 
 @dataclass(frozen=True)
@@ -52,24 +54,31 @@ class Found:
     Attributes:
         any_object: mean IoU of the true mask of an object drawn at random.
         everything: IoU of all objects together.
+        given: the IoU where the one object that is meant is given by its box (`with_candidate`); None where it is not one.
     """
 
     kind: str
     iou: float
     any_object: float
     everything: float
+    given: float | None = None
 
 
-def measure(folder: Path, n_scenes: int, config: str | None, split: str, limit: int | None) -> dict[str, Any]:
+def measure(
+    folder: Path, n_scenes: int, config: str | None, split: str, limit: int | None, threshold: float
+) -> dict[str, Any]:
     """Figures on held-out generated scenes, and on a split of `shapes`.
+
+    Args:
+        threshold: logits above it are in a mask.
 
     Raises:
         ValueError: `folder` holds no [SEG] model.
     """
     model = load_model(folder)
-    figures = {"scenes": figures_of([one for k in range(n_scenes) for one in _on_scene(model, k)])}
+    figures = {"scenes": figures_of([one for k in range(n_scenes) for one in _on_scene(model, k, threshold)])}
     if config is not None:
-        figures[split] = figures_of(list(_on_split(model, config, split, limit)))
+        figures[split] = figures_of(list(_on_split(model, config, split, limit, threshold)))
     return figures
 
 
@@ -89,11 +98,46 @@ def load_model(folder: Path) -> SegModel:
     return load_seg_model(folder, entry_of(folder), "cpu", "float32", beside)
 
 
+def find_all(
+    model: SegModel,
+    frames_THW3: NDArray[np.uint8],
+    labels_THW: NDArray[np.uint8],
+    asked: Sequence[Asked],
+    threshold: float,
+) -> Iterator[Found]:
+    """Every sentence in a video, without a candidate and, where it means one object, with it."""
+    for one, found in zip(asked, find(model, frames_THW3, labels_THW, asked, threshold), strict=True):
+        if found is not None and one.is_one:
+            shown_THW3 = with_candidate(frames_THW3, one.target_THW)
+            [given] = find(model, shown_THW3, labels_THW, [one], threshold)
+            assert given is not None, "the target is in the same frames"
+            yield replace(found, given=given.iou)
+        elif found is not None:
+            yield found
+
+
+def with_candidate(frames_THW3: NDArray[np.uint8], candidate_THW: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Frames in which what is outside of the candidate's box has the frame's median colour."""
+    shown_THW3 = np.empty_like(frames_THW3)
+    shown_THW3[:] = np.median(frames_THW3, (1, 2), keepdims=True)
+    for shown_HW3, frame_HW3, candidate_HW in zip(shown_THW3, frames_THW3, candidate_THW, strict=True):
+        if candidate_HW.any():
+            y, x = np.nonzero(candidate_HW)
+            rows = slice(max(0, y.min() - MARGIN), y.max() + MARGIN + 1)
+            columns = slice(max(0, x.min() - MARGIN), x.max() + MARGIN + 1)
+            shown_HW3[rows, columns] = frame_HW3[rows, columns]
+    return shown_THW3
+
+
 @torch.inference_mode()
 def find(
-    model: SegModel, frames_THW3: NDArray[np.uint8], labels_THW: NDArray[np.uint8], asked: Sequence[Asked]
-) -> Iterator[Found]:
-    """Every sentence in the frames of a video that a token decodes.
+    model: SegModel,
+    frames_THW3: NDArray[np.uint8],
+    labels_THW: NDArray[np.uint8],
+    asked: Sequence[Asked],
+    threshold: float,
+) -> list[Found | None]:
+    """Every sentence in the frames of a video that a token decodes; None for one whose target is in none of them.
 
     Args:
         labels_THW: 1 + index of the visible object; 0 = background.
@@ -113,25 +157,28 @@ def find(
             model.sam2, decode(model.sam2, features, token_BC, "forced").logits_Bhw, labels_THW.shape[1:]
         )
         objects = [labels_THW[decoded.frame] == o for o in np.unique(labels_THW[decoded.frame]) if o]
-        for one, mask_HW, own, chance in zip(asked, (logits_BHW > 0).numpy(), iou, deaf, strict=True):
+        for one, mask_HW, own, chance in zip(asked, (logits_BHW > threshold).numpy(), iou, deaf, strict=True):
             target_HW = one.target_THW[decoded.frame]
             if target_HW.any():
                 own.append(_iou(mask_HW, target_HW))
                 any_object = float(np.mean([_iou(object_HW, target_HW) for object_HW in objects]))
                 chance.append((any_object, _iou(labels_THW[decoded.frame] > 0, target_HW)))
-    for one, own, chance in zip(asked, iou, deaf, strict=True):
-        if own:
-            yield Found(one.kind, float(np.mean(own)), *np.mean(chance, axis=0).tolist())
+    return [
+        Found(one.kind, float(np.mean(own)), *np.mean(chance, axis=0).tolist()) if own else None
+        for one, own, chance in zip(asked, iou, deaf, strict=True)
+    ]
 
 
 def figures_of(found: Sequence[Found]) -> dict[str, Any]:
     """Means over sentences, of all and by kind."""
     kinds = sorted({one.kind for one in found})
     by_kind = {kind: round(float(np.mean([one.iou for one in found if one.kind == kind])), 4) for kind in kinds}
-    means = {
+    means: dict[str, float | None] = {
         name: round(float(np.mean([getattr(one, name) for one in found])), 4)
         for name in ("iou", "any_object", "everything")
     }
+    given = [one.given for one in found if one.given is not None]
+    means["given"] = round(float(np.mean(given)), 4) if given else None
     return {"sentences": len(found), **means, "kinds": by_kind}
 
 
@@ -140,21 +187,22 @@ def rows_of(figures: Mapping[str, Any]) -> list[str]:
     rows = []
     for name, of in figures.items():
         kinds = ", ".join(f"{kind} {value}" for kind, value in of["kinds"].items())
-        rows.append(f"| {name} | {of['sentences']} | {of['iou']} | {of['any_object']} | {of['everything']} | {kinds} |")
+        cells = (of[key] for key in ("sentences", "iou", "any_object", "everything", "given"))
+        rows.append(" | ".join(["| " + name, *map(str, cells), kinds + " |"]))
     return rows
 
 
-def _on_scene(model: SegModel, index: int) -> Iterator[Found]:
+def _on_scene(model: SegModel, index: int, threshold: float) -> Iterator[Found]:
     scene = random_scene(held_out(HELD_OUT, index), SIZES[index % len(SIZES)])
     asked = [
-        Asked(one.text, one.kind, np.isin(scene.labels_THW, np.asarray(one.referred) + 1))
+        Asked(one.text, one.kind, np.isin(scene.labels_THW, np.asarray(one.referred) + 1), len(one.referred) == 1)
         for one in scene.said
         if not one.statement
     ]
-    return find(model, scene.frames_THW3, scene.labels_THW, asked)
+    return find_all(model, scene.frames_THW3, scene.labels_THW, asked, threshold)
 
 
-def _on_split(model: SegModel, config: str, split: str, limit: int | None) -> Iterator[Found]:
+def _on_split(model: SegModel, config: str, split: str, limit: int | None, threshold: float) -> Iterator[Found]:
     loaded = load_config(config)
     reader = open_split(loaded, "shapes", split)
     root = Path(loaded.datasets["shapes"].root) / split
@@ -173,11 +221,12 @@ def _on_split(model: SegModel, config: str, split: str, limit: int | None) -> It
                 one.text,
                 meanings[video.id]["expressions"][one.id].get("kind", one.group),
                 np.isin(labels_THW, [rows[key] for key in one.annotations]),
+                len(one.annotations) == 1,
             )
             for one in video.expressions
             if one.annotations
         ]
-        yield from find(model, frames_THW3, labels_THW, asked)
+        yield from find_all(model, frames_THW3, labels_THW, asked, threshold)
 
 
 def _iou(mask_HW: NDArray[np.bool_], target_HW: NDArray[np.bool_]) -> float:
