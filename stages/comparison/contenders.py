@@ -79,6 +79,7 @@ class Contender:
         note: a remark for the table, once everything is measured.
         cost: of a decision from evidence, once everything is measured; None = it is not one.
         report: JSON values that say how it decides.
+        curve: (video, factor) → its verdicts where existence weighs so many times as much; None = it weighs nothing.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Contender:
     note: Callable[[], str] | None = None
     cost: Callable[[], Cost] | None = None
     report: Mapping[str, Any] | None = None
+    curve: Callable[[View, float], list[Verdict]] | None = None
 
     def fits(self, mix: Sequence[Source]) -> bool:
         """Whether it can choose from tracks of these sources."""

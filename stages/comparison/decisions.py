@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.comparison.contenders import Contender, Method, Verdict
+from stages.comparison.existence import looks_at_existence, reweighed
 from stages.comparison.known import Known, decided_by, refuse_scored
 from stages.comparison.selectors import in_place, trained
 from stages.comparison.video import VideoScorer, View, open_view
@@ -232,12 +233,18 @@ def _contender(job: Job, run: Run, known: Known, fitting: Fitting | None) -> Con
         only=tuple(job.settings.selector.sources.evaluate),
         cost=partial(known.cost, run.rerank.evidence),
         report=report_of(run, fusion, fitted, fitting.place if fitting and fitted else None),
+        curve=partial(curve, run, known, fusion) if looks_at_existence(fusion) else None,
     )
 
 
 def verdicts(run: Run, known: Known, fusion: Fusion, view: View) -> list[Verdict]:
     decisions = [decide(fusion, sentence) for sentence in run.sentences(known, view)]
     return [Verdict(decision.final_N, decision.chosen_N) for decision in decisions]
+
+
+def curve(run: Run, known: Known, fusion: Fusion, view: View, factor: float) -> list[Verdict]:
+    """The verdicts where existence weighs `factor` times as much."""
+    return verdicts(run, known, reweighed(fusion, factor), view)
 
 
 def threshold_of(job: Job, scores: Scores | MeanScores | None) -> float:

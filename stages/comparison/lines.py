@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.comparison.contenders import Cost
-from stages.comparison.measure import BEST, OWN, SWEPT, Measurement, Mix
+from stages.comparison.measure import BEST, CURVED, OWN, SWEPT, Measurement, Mix
 from stages.metrics.protocol import Figures, mean
 
 ORACLE = "oracle"
@@ -65,7 +65,7 @@ def lines_of(measurements: Sequence[Measurement], metric: str, *, best: bool) ->
     """
     runs: dict[tuple[str, Mix, str], list[Measurement]] = {}
     for m in measurements:
-        if m.case.label != SWEPT and (best or m.case.label != BEST):
+        if m.case.label not in (SWEPT, CURVED) and (best or m.case.label != BEST):
             runs.setdefault((m.name, m.case.mix, m.case.label), []).append(m)
     return [_line(key, group, metric) for key, group in runs.items()]
 
@@ -76,6 +76,15 @@ def swept_lines(measurements: Sequence[Measurement], metric: str) -> list[Line]:
     for m in measurements:
         if m.case.label == SWEPT:
             runs.setdefault((m.name, m.case.mix, str(m.case.threshold)), []).append(m)
+    return [_line(key, group, metric) for key, group in runs.items()]
+
+
+def curve_lines(measurements: Sequence[Measurement], metric: str) -> list[Line]:
+    """One line per decision, mix and factor of the weights of existence; its label is the factor."""
+    runs: dict[tuple[str, Mix, str], list[Measurement]] = {}
+    for m in measurements:
+        if m.case.label == CURVED:
+            runs.setdefault((m.name, m.case.mix, str(m.case.factor)), []).append(m)
     return [_line(key, group, metric) for key, group in runs.items()]
 
 

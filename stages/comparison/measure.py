@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.comparison.contenders import Contender, Cost, Verdict
+from stages.comparison.existence import FACTORS
 from stages.comparison.recall import TRACKED, Ranks, has_labels
 from stages.comparison.video import Row, VideoScorer, View, open_view
 from stages.core.records import Source, Split, TrackId, Video
@@ -22,17 +23,20 @@ from stages.selectors.validation import precision_recall_f1
 
 Mix = tuple[Source, ...]
 SWEEP = tuple(round(0.02 * step, 2) for step in range(1, 50))
-SWEPT, BEST, OWN = "swept", "best", ""  # labels of a measurement; OWN = the method decides by itself
+# Labels of a measurement; OWN = the method decides by itself, CURVED = with another weight of existence.
+SWEPT, BEST, OWN, CURVED = "swept", "best", "", "existence"
 
 
 @dataclass(frozen=True)
 class Case:
-    """What a measurement is of: a contender, the sources of its tracks, and a threshold by its label."""
+    """What a measurement is of: a contender, the sources of its tracks, and a threshold by its label, or a factor of the
+    weights of existence."""
 
     contender: int
     mix: Mix
     label: str
     threshold: float | None
+    factor: float | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,9 @@ class Measurer:
             for index, verdicts in verdicts_of.items():
                 for case in self._cases(index, mix):
                     self._count(case, asked, verdicts)
+                if (curve := self.contenders[index].curve) is not None:
+                    for factor in FACTORS:
+                        self._count(Case(index, mix, CURVED, None, factor), asked, curve(view, factor))
             if has_labels(view):
                 self._rank(mix, view, {i: v for i, v in verdicts_of.items() if self.contenders[i].swept})
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from stages.comparison.lines import Line
 from stages.comparison.measure import BEST, Mix
-from stages.comparison.plot import plot
+from stages.comparison.plot import plot, plot_existence
 from stages.comparison.recall import Ranks
 from stages.comparison.tables import csv_of_lines, csv_of_ranks, decisions_markdown, markdown
 from stages.core.state.cache import atomic_path, write_json
@@ -20,7 +20,7 @@ class Result:
 
     Attributes:
         metric: the figure that the split's protocol quotes, `protocol` what it is quoted under.
-        lines: of the table; `swept` at all thresholds.
+        lines: of the table; `swept` at all thresholds; `curves` of decisions, by the weight of existence.
         ranks: (sources, order, run) → the ranks of the fitting tracks.
         notes: sentences under the table.
         command: what prints it.
@@ -33,6 +33,7 @@ class Result:
     protocol: str
     lines: Sequence[Line]
     swept: Sequence[Line]
+    curves: Sequence[Line]
     ranks: Mapping[tuple[Mix, str, str], Ranks]
     notes: Sequence[str]
     command: str
@@ -40,7 +41,8 @@ class Result:
 
 
 def write_result(result: Result, folder: Path) -> None:
-    """Writes table.md, table.csv, sweep.csv, recall.csv, compare.json, compare.png and compare.svg; raises ValueError where the folder is not ours."""
+    """Writes table.md, table.csv, sweep.csv, recall.csv, compare.json, compare.png and compare.svg, and where decisions look at
+    existence existence.csv, .png and .svg; raises ValueError where the folder is not ours."""
     refuse_foreign(folder)
     folder.mkdir(parents=True, exist_ok=True)
     mark(folder, f"comparison on {result.dataset}/{result.split}")
@@ -53,6 +55,13 @@ def write_result(result: Result, folder: Path) -> None:
     files = [folder / "compare.png", folder / "compare.svg"]
     plain = [line for line in result.lines if line.cost is None]
     plot(plain or result.lines, result.swept, result.ranks, result.metric, title, files)
+    of_existence = [folder / f"existence.{kind}" for kind in ("csv", "png", "svg")]
+    if result.curves:
+        _write(of_existence[0], csv_of_lines(result.curves))
+        plot_existence(result.curves, title, of_existence[1:])
+    else:
+        for file in of_existence:  # of an earlier comparison
+            file.unlink(missing_ok=True)
 
 
 def document_block(result: Result) -> str:

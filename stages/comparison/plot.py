@@ -1,5 +1,5 @@
 """The plot of a comparison: for every mix of sources the quoted figure by threshold, precision by recall of the
-chosen tracks, and the recall of tracks by their number."""
+chosen tracks, and the recall of tracks by their number. And a second one: figures by the weight of existence."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+CURVES = {"Final": "-", "J&F": "--", "N-acc": ":", "T-acc": "-."}  # figure by the weight of existence → style
 LEVEL_STYLES = ("--", "-")  # of recall.LEVELS, the looser first
 
 
@@ -104,6 +105,30 @@ def draw_legend(figure: "Figure", colours: Mapping[str, str]) -> None:
 
     handles = [Line2D([], [], color=colour, label=name) for name, colour in colours.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 10))
+
+
+def plot_existence(lines: Sequence[Line], title: str, files: Sequence[Path]) -> None:
+    """Draws the curves of every decision into `files`, by their suffix; equal figures give equal bytes."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(line.name for line in lines))
+    with matplotlib.rc_context({"svg.hashsalt": "referee", "font.size": 9}):
+        figure = Figure(figsize=(7, 4 * len(names) + 0.3), layout="constrained")
+        for name, [axes] in zip(names, figure.subplots(len(names), 1, squeeze=False), strict=True):
+            mine = [line for line in lines if line.name == name]
+            for drawn, style in CURVES.items():
+                points = [(float(line.label), spread) for line in mine if (spread := line.figures.get(drawn))]
+                factors, centre = [factor for factor, _ in points], np.array([spread.mean for _, spread in points])
+                width = np.array([spread.deviation or 0.0 for _, spread in points])
+                axes.plot(factors, centre, style, label=drawn)
+                axes.fill_between(factors, centre - width, centre + width, alpha=0.2, linewidth=0)
+            axes.axvline(1.0, color="grey", linewidth=0.5)
+            axes.set(xlabel="weight of existence, in its own", ylim=(0, 1))
+            axes.set_title(f"{title}: {name}", loc="left")
+            axes.legend(loc="lower right")
+        for file in files:
+            save(figure, file)
 
 
 def save(figure: "Figure", file: Path) -> None:

@@ -5,7 +5,8 @@ Reads:  track, prompt and text files of the split, its annotations, and what --s
         are fitted to. No frame is opened, no other model loaded.
 Writes: <results>/compare/<dataset>/<split>/ (or --out): table.md and table.csv, a line per method; sweep.csv, every
         scored method at all thresholds; recall.csv, recall of tracks by their number; compare.png, compare.svg;
-        compare.json, what was compared, and what fusions were fitted. --write puts the table into a document too, between its markers.
+        compare.json, what was compared, and what fusions were fitted; existence.csv and its plot, figures of decisions
+        by the weight of existence, where they look at it. --write puts the table into a document too, between its markers.
 Why:    a figure says little by itself: here it stands beside what the tracks allow and what chance gives.
 
 Without flags it compares what the config's section `compare` says; with --selector or --decisions, of both only what they
@@ -140,7 +141,7 @@ def sound_videos(job: Job, split: Split) -> list[Video]:
 
 
 def result_of(job: Job, request: Request, split: Split, videos: Sequence[Video], measurer: "Measurer") -> "Result":
-    from stages.comparison.lines import lines_of, swept_lines
+    from stages.comparison.lines import curve_lines, lines_of, swept_lines
     from stages.comparison.measure import BEST
     from stages.comparison.outputs import Result
     from stages.metrics.protocols import protocol_of
@@ -155,6 +156,7 @@ def result_of(job: Job, request: Request, split: Split, videos: Sequence[Video],
         protocol=measurer.title(),
         lines=lines_of(measurements, metric, best=BEST in request.thresholds),
         swept=swept_lines(measurements, metric),
+        curves=curve_lines(measurements, metric),
         ranks=measurer.ranks,
         notes=[f"{job.dataset}/{job.split}: {part}, {n_expressions} expressions.", *measurer.notes()],
         command=request.command,

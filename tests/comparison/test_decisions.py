@@ -4,22 +4,26 @@ import csv
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from support.decisions import FITTED, SETTINGS, decidable, say_who_was_asked, with_settings, write_seconds
+from support.decisions import FITTED, LINES, SETTINGS, decidable, say_who_was_asked, with_settings, write_seconds
 from support.trainings import toy_job
 
-from stages import evaluate, fit_fusion, rerank_tracks, score_tracks
+from stages import evaluate, fit_fusion, gather_evidence, rerank_tracks, score_tracks
 from stages.comparison.decisions import open_decisions
+from stages.comparison.existence import FACTORS
 from stages.comparison.known import Known, made_from
 from stages.comparison.selectors import trained
 from stages.comparison.video import VideoScorer, open_view
 from stages.core.config.file import Config
 from stages.core.config.loading import ConfigError, decider, settings_of
-from stages.core.state.cache import CacheError, read_json
+from stages.core.run.cli import Job
+from stages.core.state.cache import CacheError, read_json, read_stamp
+from stages.core.state.evidence_file import read_evidence, write_evidence
 from stages.core.state.graph import FIT_FUSION, GATHER_EVIDENCE, Layout
 from stages.datasets import open_split
 from stages.metrics.report import collect, summarise
@@ -155,6 +159,38 @@ def test_a_variant_is_trained_with_its_own_settings_in_its_own_folder(world: Con
     assert tuple(read_header(own).inputs) == () and tuple(read_header(varied).inputs) == ("course",)
     with pytest.raises(ValueError, match=r"sola-course-1: holds no finished training.* --seed 1 --variant course`"):
         trained(job, "sola", 1, "course")
+
+
+# ------------------------------------------------------------- the weight of existence
+
+
+def test_figures_by_the_weight_of_existence(world: Config, tmp_path: Path) -> None:
+    """Of evidence that knows whether there is such an object."""
+    lines = {"line": {"selector": None, "evidence": ["detector", "exists_too"], **FITTED}, "both": LINES["both"]}
+    over = {"evidence": {"exists_too": {"like": "detector"}}, "compare": {"decisions": lines}}
+    config = with_settings(world, over)
+    for split in ("train", "valid_u"):
+        gather_evidence.run(toy_job(config, split), "exists_too")
+        say_what_exists(toy_job(config, split), "exists_too")
+    rows = run(config, out := tmp_path / "out", "--baselines", "--decisions", "line", "both")
+    with (out / "existence.csv").open() as handle:
+        curve = {float(row["rule"]): row for row in csv.DictReader(handle) if row["method"] == "line"}
+    assert list(curve) == list(FACTORS), "and none of the line that does not look at existence"
+    for figure in ("J&F", "N-acc", "T-acc", "Final"):
+        assert float(curve[1.0][figure]) == float(rows["line"][figure])
+    assert float(curve[0.0]["Final"]) < float(curve[1.0]["Final"])
+    assert (out / "existence.png").stat().st_size > 0 and (out / "existence.svg").stat().st_size > 0
+    run(config, out, "--baselines", "--decisions", "both")
+    assert not list(out.glob("existence.*")), "a curve of what was compared before does not stay"
+
+
+def say_what_exists(job: Job, name: str) -> None:
+    """Evidence again, with what the truth says of existence."""
+    for video in open_split(job.config, job.dataset, job.split).videos():
+        path = job.layout.file(GATHER_EVIDENCE, video.id, name)
+        truth = {expression.id: 2.0 if expression.annotations else -2.0 for expression in video.expressions}
+        known = {e: replace(of, existence=truth[e]) for e, of in read_evidence(path).items()}
+        write_evidence(path, read_stamp(path, GATHER_EVIDENCE.name), known, {})
 
 
 # ------------------------------------------------------------- what is refused
