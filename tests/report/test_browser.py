@@ -117,6 +117,15 @@ def test_candidates_weights_and_questions_are_shown(site: Path, watched: Watched
     assert "does object 1 fit these words, yes or no: the green square" in first.inner_text()
     assert "81.9 %" in first.locator(".reply").first.inner_text()
     page.wait_for_function("() => document.querySelector('#asked img').naturalWidth > 0")
+    agent = page.locator("#asked > details").filter(has_text="agent")
+    agent.locator("summary").first.click()
+    said = agent.inner_text()
+    places = [
+        said.index(words) for words in ("Round 1", "I think.", "no JSON object", "Round 2", "The end: all are decided")
+    ]
+    assert places == sorted(places)
+    agent.locator("details").last.locator("summary").click()
+    assert "round 2, as object 1: reject (−3.00) – another colour" in agent.inner_text()
     page.locator("#list button").last.click()
     page.wait_for_selector("html[data-ready='expression 3']")
     assert "a flying circle" in page.locator("#sentence").inner_text()

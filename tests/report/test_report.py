@@ -112,6 +112,9 @@ def test_what_was_asked_is_drawn_again_to_the_last_pixel(made: Path) -> None:
     pictures = {part["picture"] for part in parts if isinstance(part, dict)}
     assert pictures and all((site_of(made) / f"pictures/{name}.jpg").is_file() for name in pictures)
     assert any(NASTY.lower() in part for part in parts if isinstance(part, str))
+    rounds = video["expressions"][0]["evidence"]["agent"]["provenance"]["rounds"]
+    said = [look[way] for each in rounds for look in each["looks"] for way in ("verdicts", "repair") if way in look]
+    assert len(said) == 3 and {one["key"] for one in said} <= set(asked["questions"]), "later rounds depend on answers"
 
 
 def test_sentences_are_data(made: Path) -> None:

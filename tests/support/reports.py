@@ -3,7 +3,7 @@ scored, rendered and assembled by the stages themselves. Questions are those tha
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +31,24 @@ from stages.evidence.backends.loading import identity_by_ids
 from stages.evidence.candidates import subject
 from stages.evidence.judging.asker import Subject
 from stages.evidence.judging.model import how_asked
+from stages.evidence.kinds import agent
+from stages.evidence.kinds.agent import looked_at
 from stages.evidence.kinds.judge import evidence_of, items_of
-from stages.evidence.questions import Reply
+from stages.evidence.questions import Question, Reply, Said, Written
 
 NASTY = '</script><script>window.broken = 1</script> the "red" square & it moves'
 REPLIES = {"for": Reply((-0.2, -1.8), 0.98), "against": Reply((-1.8, -0.2), 0.98)}
 SETTINGS: Mapping[str, Any] = {
     "selector": {"sources": {"evaluate": ["grid"]}, "threshold": 0.5},
-    "evidence": {"judge": {"views": ["numbered"], "frames": {"count": 2}, "max_candidates": None, "same_iou": 0.8}},
+    "evidence": {
+        "judge": {"views": ["numbered"], "frames": {"count": 2}, "max_candidates": None, "same_iou": 0.8},
+        "agent": {"verdicts": "json", "views": ["numbered"], "frames": {"count": 2}, "frame_side": 96},
+    },
     "rerank": {
-        "evidence": ["judge"],
+        "evidence": ["judge", "agent"],
         "fusion": "fixed",
         "fusion_file": None,
-        "weights": {"judge": 0.5},
+        "weights": {"judge": 0.5, "agent": 0.1},
         "same_iou": 0.8,
     },
     "render": {"overlays": False},
@@ -92,6 +97,46 @@ def write_upstream(job: Job, video: Video) -> None:
         job.layout.file(SCORE_TRACKS, video.id), Stamp(SCORE_TRACKS.name, SCORE_TRACKS.version, {}), scores, 0.5
     )
     write_judged(job, video, frames.names)
+    write_looked_at(job, video)
+
+
+class Scripted:
+    """Answers the questions of an agent; implements `stages.evidence.agent.voices.Voice`. Its first answer cannot be used."""
+
+    def __init__(self, who: Mapping[str, Any]) -> None:
+        self.who = who
+
+    def key(self, question: Question) -> str:
+        return key_of(question, self.who)
+
+    def admit(self, questions: Sequence[Question]) -> str:
+        return ""
+
+    def why(self, question: Question) -> str:
+        raise AssertionError("every question has an answer")
+
+    def ask(self, questions: Sequence[Question]) -> Mapping[str, Said]:
+        return {self.key(question): Written(self._text(str(question.asked[-1]))) for question in questions}
+
+    def _text(self, words: str) -> str:
+        if "it cannot be used" in words:
+            entries = [(1, "it looks so", "accept"), (2, "too small", "uncertain")]
+        elif "not shown any more" in words:
+            entries = [(1, "another colour", "reject")]
+        else:
+            return "The first one, I think."
+        return json.dumps({"verdicts": [{"object": n, "reason": why, "verdict": said} for n, why, said in entries]})
+
+
+def write_looked_at(job: Job, video: Video) -> None:
+    """What an agent would say of the tracks."""
+    settings: Any = job.settings.evidence["agent"]
+    voice = Scripted({**identity_by_ids(settings, {}), **how_asked()})
+    dialogues = looked_at(settings, Subject(job, settings, video), video, voice)
+    ingredients = {**subject(job, "agent", video), "weights": {}}
+    stamp = Stamp(GATHER_EVIDENCE.name, GATHER_EVIDENCE.version, ingredients)
+    known = {dialogue.expression: agent.evidence_of(dialogue) for dialogue in dialogues}
+    write_evidence(job.layout.file(GATHER_EVIDENCE, video.id, "agent"), stamp, known, {})
 
 
 def write_judged(job: Job, video: Video, names: tuple[str, ...]) -> None:
