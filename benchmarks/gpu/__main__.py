@@ -93,6 +93,7 @@ def in_process(name: str, arguments: argparse.Namespace, seconds: float) -> None
 def measure(name: str, arguments: argparse.Namespace) -> int:
     """A part, in this process."""
     ends = time.monotonic() + arguments.seconds
+    as_a_job(arguments.device)
     part = cast(Part, importlib.import_module(f"benchmarks.gpu.{name}"))
     ledger, key = Ledger(arguments.out / "gpu.json"), key_of(name, part, arguments)
     again = name in arguments.again
@@ -112,6 +113,15 @@ def measure(name: str, arguments: argparse.Namespace) -> int:
         complete = False
     ledger.write(name, key, machine, complete=complete and not any("error" in row for row in rows.values()), rows=rows)
     return 0
+
+
+def as_a_job(device: str) -> None:
+    """The arithmetic and the allocator that jobs of the pipeline set."""
+    from stages.core.run.devices import SEGMENTS, full_float32
+
+    if device == "cuda":
+        os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", SEGMENTS)
+        full_float32()
 
 
 def key_of(name: str, part: Part, arguments: argparse.Namespace) -> dict[str, Any]:
