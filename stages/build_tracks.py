@@ -29,6 +29,7 @@ from stages.core.tables import SOURCES
 from stages.datasets import open_split
 from stages.prompting.ground_truth import require_truth
 from stages.tracking.assemble import assemble, merged_prompts
+from stages.tracking.given import given_tracks
 from stages.tracking.greedy import select_tracks
 from stages.tracking.tracker import Masklet, PromptBatch, Runtime, Tracker
 
@@ -83,7 +84,10 @@ def build(job: Job, split: Split, video: Video, tracker: Tracker, path: Path, st
         masklets, runtime = tracker.track(frames, batches), tracker.runtime
         return masklets
 
-    chains = select_tracks(prompts, source, len(video.expressions), settings, track)
+    if SOURCES[source].whole(job.settings.prompts[source]):
+        chains = given_tracks(prompts, len(video.expressions), settings.max_tracks[source], len(frames), frames.size)
+    else:
+        chains = select_tracks(prompts, source, len(video.expressions), settings, track)
 
     def finish() -> None:
         with runtime.phase("assemble"):

@@ -17,6 +17,8 @@ from stages.core.run.progress import Progress
 from stages.weights.files import FetchError, facts_of, matching
 from stages.weights.transfer import http_error, place, transfer
 
+PAGES = "https://huggingface.co"  # where terms are accepted, whatever mirror sends the files
+TOKEN = "HF_TOKEN"
 PARTIAL = ".partial"  # folder, beside a model's files, of those that have not arrived in full
 PARALLEL = 4
 
@@ -145,5 +147,26 @@ def _reporting(hub: str, revision: str) -> Iterator[None]:
     try:
         yield
     except (http_error(), OSError) as error:
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        reason = _refusal(hub, error) or str(error).strip().split("\n")[0] or type(error).__name__
         raise HubError(f"{hub} at revision {revision} from {endpoint() or 'the hub'}: {reason}") from error
+
+
+def _refusal(hub: str, error: BaseException) -> str:
+    """What a repository whose terms must be accepted asks of its user; "" where the hub said something else.
+
+    The token itself is in no message, log or file.
+    """
+    from huggingface_hub import get_token
+    from huggingface_hub.errors import GatedRepoError
+
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if not isinstance(error, GatedRepoError) and status not in (401, 403):
+        return ""
+    held = f"the token in {TOKEN}" if os.environ.get(TOKEN) else "the token that was stored by a login"
+    if get_token() is None:
+        said = f"refuses downloads without a token ({status}); set {TOKEN} to one"
+    else:
+        said = (
+            f"refuses {held} ({status}); it may be wrong, lack the right to read gated repositories, or wait for access"
+        )
+    return f"{said}. Ask for access at {PAGES}/{hub}, and make a token at {PAGES}/settings/tokens"

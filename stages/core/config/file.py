@@ -94,6 +94,10 @@ class GroundingDinoModel(Model):
     kinds = ("grounding-dino",)
 
 
+class Sam3Model(Model):
+    kinds = ("sam3_video", "sam3")
+
+
 class SegModelEntry(Model):
     """A [SEG] checkpoint. Its keys below say what a wrong choice would make silently wrong: no file of a checkpoint does."""
 

@@ -13,7 +13,17 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, create_model
 
 from stages.core.backends import BACKENDS, Backed, Backend
-from stages.core.config.file import Config, Dataset, GroundingDinoModel, Model, Models, Preset, Sam2Model, SegModelEntry
+from stages.core.config.file import (
+    Config,
+    Dataset,
+    GroundingDinoModel,
+    Model,
+    Models,
+    Preset,
+    Sam2Model,
+    Sam3Model,
+    SegModelEntry,
+)
 from stages.core.config.section import Parts, Positive, Section
 from stages.core.config.sections import Rerank, RuleChoice, Run, Settings, Tracks
 from stages.core.config.selector_sections import Detector, Selector, SelectorSources
@@ -32,7 +42,12 @@ from stages.core.trackers import TRACKERS
 
 # Roles of models that stages load whatever the tables hold, and what is said of a role's model beside `Model`.
 STAGE_ROLES = ("sam2", "text")
-ENTRIES: Mapping[str, type[Model]] = {"sam2": Sam2Model, "grounding_dino": GroundingDinoModel, "seg": SegModelEntry}
+ENTRIES: Mapping[str, type[Model]] = {
+    "sam2": Sam2Model,
+    "grounding_dino": GroundingDinoModel,
+    "seg": SegModelEntry,
+    "sam3": Sam3Model,
+}
 
 
 def settings_model() -> type[Settings]:

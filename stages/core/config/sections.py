@@ -38,7 +38,8 @@ class Batches(Section):
 
     points: Positive = Field(description="Point prompts of a frame decoded together (source grid)")
     pairs: Positive = Field(
-        description="Pairs of a frame and an expression the detector reads together (source gdino, transformers backend)"
+        description="Pairs of a frame and a sentence or phrase that a detector reads together (gdino with its transformers "
+        "backend, sam3)"
     )
     tracks: Positive = Field(description="Tracks that advance together (engine lockstep); halves where memory is short")
     tokens: Positive = Field(

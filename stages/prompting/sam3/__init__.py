@@ -1,0 +1,56 @@
+"""Source `sam3`: SAM3's instances of what each sentence names, as masks on some frames, or as SAM3's own tracks."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from stages.core.config.loading import dataset_of
+from stages.core.records import Split, Video
+from stages.core.run.cli import Job
+from stages.core.state.fingerprints import expressions_digest
+from stages.core.state.weights import find_weights
+from stages.core.tables import PromptsOf, PromptSource
+from stages.prompting.sam3.settings import Sam3Prompts
+
+ROLE = "sam3"
+PHRASES = 1  # version of how sentences become phrases: another one makes prompts anew
+
+log = logging.getLogger(__name__)
+
+
+def _ingredients(job: Job, split: Split, video: Video) -> Mapping[str, Any]:
+    settings = job.settings.prompts[SOURCE.name]
+    said = {"expressions": expressions_digest(video), "phrases": PHRASES}
+    if settings.embeddings is None:
+        return said
+    from stages.prompting.sam3.vectors import read_vectors, vectors_digest
+
+    return {**said, "vectors": vectors_digest(read_vectors(settings.embeddings, video))}
+
+
+def _load(job: Job, split: Split, device: str) -> PromptsOf:
+    from stages.prompting.sam3.naming import ByRule
+    from stages.prompting.sam3.network import load
+    from stages.prompting.sam3.prompter import Sam3Prompter
+
+    settings = job.settings.prompts[SOURCE.name]
+    if settings.follow == "own" and not dataset_of(job.config, job.dataset).selector.is_none:
+        log.warning(
+            "prompts.sam3.follow: own gives tracks without object tokens: a selector's scores of them mean nothing"
+        )
+    weights = find_weights(job.config, job.dataset, ROLE)
+    network, own = load(weights.path, settings, device, job.settings.run.batches.pairs)
+    job.batches["pairs"] = network.batches
+    return Sam3Prompter(network, ByRule(), settings, own).prompts
+
+
+SOURCE = PromptSource(
+    name="sam3",
+    settings=Sam3Prompts,
+    roles=(ROLE,),
+    needs_truth=False,
+    filtered=True,
+    ingredients=_ingredients,
+    load=_load,
+    whole=lambda settings: settings.follow == "own",
+)
