@@ -27,6 +27,7 @@ WAYS: dict[str, dict[str, Any]] = {  # of the engine, beside what it does by its
     "flash first": {"kernels": "flash"},
     "cuDNN first": {"kernels": "cudnn"},
     "encoder launched": {"graph": False},
+    "rotary in one kernel": {"fused": True},
 }
 SHORT, LONG = 20, 23  # frames; 16 pointers and 7 memories are read from the 16th on
 

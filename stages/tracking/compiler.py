@@ -14,9 +14,13 @@ class Compiler:
     """Compiles functions with a backend of torch.compile, or leaves them as they are (None).
 
     Compiled code is for one batch size, so batches are padded to a power of two.
+
+    Attributes:
+        fused: whether what is not compiled may use kernels of our own (`stages.tracking.rotary`).
     """
 
     backend: str | None
+    fused: bool = False
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         if self.backend is None:

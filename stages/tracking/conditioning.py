@@ -20,6 +20,7 @@ from torch import Tensor
 
 from stages.tracking.bank import Recalled
 from stages.tracking.compiler import Compiler
+from stages.tracking.rotary import Rotary
 from stages.tracking.transfers import to_device
 
 ROWS = 256  # queries at a time on the CPU
@@ -44,14 +45,15 @@ class Conditioner:
         side_h, side_w = position_1DHW.shape[-2:]
         cross = self.attention.layers[0].cross_attn_image
         self._attend_self, self._feed_forward = compiler(attend_self), compiler(feed_forward)
-        self.rotation_LF = to_device(cross.compute_cis(end_x=side_w, end_y=side_h), position_1DHW.device)
+        rotation_LF = to_device(cross.compute_cis(end_x=side_w, end_y=side_h), position_1DHW.device)
+        self.rotary = Rotary(rotation_LF, fused=compiler.backend is None and compiler.fused)
 
     def __call__(self, top_1LC: Tensor, position_1LC: Tensor, buckets: Sequence[Recalled]) -> Tensor:
         """Conditioned features (B, L, C), the tracks in the order of `buckets`."""
         keys = [self.keys(bucket) for bucket in buckets]
         x = top_1LC + 0.1 * position_1LC if self.attention.pos_enc_at_input else top_1LC
         for layer in self.attention.layers:
-            x = self._attend_self(layer, x, position_1LC, self.rotation_LF)
+            x = self._attend_self(layer, x, position_1LC, self.rotary)
             x = self._attend_memories(layer, x, position_1LC, keys)
             x = self._feed_forward(layer, x)
         return self.attention.norm(x)
@@ -83,7 +85,7 @@ class Conditioner:
         for placed_bKD, memory_bKD, n_pointers in keys:
             b = len(memory_bKD)
             own_q = q[start : start + b] if len(q) > 1 else q.clone() if len(keys) > 1 else q
-            own_q, k = rotate(own_q, project(cross, "k_proj", placed_bKD), self.rotation_LF, n_pointers)
+            own_q, k = self.rotary(own_q, project(cross, "k_proj", placed_bKD), n_pointers)
             if is_absorbed(cross, q):
                 attended_bLC.append(attend_absorbed(cross, own_q, k, memory_bKD))
             else:
@@ -105,12 +107,12 @@ def pointer_positions(model: SAM2Base, n_frames: int) -> Tensor:
     return model.obj_ptr_tpos_proj(get_1d_sine_pe(ages_A / divisor, dim=width))
 
 
-def attend_self(layer: Any, x_BLC: Tensor, position_1LC: Tensor, rotation_LF: Tensor) -> Tensor:
+def attend_self(layer: Any, x_BLC: Tensor, position_1LC: Tensor, rotary: Rotary) -> Tensor:
     """A layer's self-attention among the tokens of the frame."""
     attention, exact = layer.self_attn, layer.norm1(x_BLC)
     normed = exact.to(attention.v_proj.weight.dtype)  # once for all projections
     place = exact + position_1LC if layer.pos_enc_at_attn else normed
-    q, k = rotate(project(attention, "q_proj", place), project(attention, "k_proj", place), rotation_LF)
+    q, k = rotary(project(attention, "q_proj", place), project(attention, "k_proj", place))
     return x_BLC + attend(attention, q, k, project(attention, "v_proj", normed))
 
 
@@ -123,30 +125,6 @@ def feed_forward(layer: Any, x_BLC: Tensor) -> Tensor:
 def project(attention: Attention, name: str, x_BLC: Tensor) -> Tensor:
     """One of an attention's projections, as heads: (B, heads, L, channels per head)."""
     return attention._separate_heads(getattr(attention, name)(x_BLC), attention.num_heads)
-
-
-def rotate(q_BhLC: Tensor, k_bhKC: Tensor, rotation_LF: Tensor, n_plain: int = 0) -> tuple[Tensor, Tensor]:
-    """Rotary encoding of a frame's queries, and of all but the last `n_plain` keys: whole frames of L tokens each.
-
-    In float32, in place. From another precision both are copied into one tensor for it; one frame's queries (B = 1) are
-    repeated for all keys by the way.
-    """
-    n_q, n_rotated = q_BhLC.shape[2], k_bhKC.shape[2] - n_plain
-    if q_BhLC.dtype == torch.float32:
-        return turn(q_BhLC, n_q, rotation_LF), turn(k_bhKC, n_rotated, rotation_LF)
-    b, heads, n_k, width = k_bhKC.shape
-    both = torch.empty(b, heads, n_q + n_k, width, dtype=torch.float32, device=k_bhKC.device)
-    both[:, :, :n_q].copy_(q_BhLC)
-    both[:, :, n_q:].copy_(k_bhKC)
-    q, k = turn(both, n_q + n_rotated, rotation_LF).to(q_BhLC.dtype).split([n_q, n_k], 2)
-    return q, k
-
-
-def turn(x_BhKC: Tensor, n: int, rotation_LF: Tensor) -> Tensor:
-    """The first `n` tokens of a float32 tensor times their rotations, in place."""
-    frames = x_BhKC[:, :, :n].unflatten(2, (-1, len(rotation_LF))).unflatten(-1, (-1, 2))
-    torch.view_as_complex(frames).mul_(rotation_LF)
-    return x_BhKC
 
 
 def attend(attention: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -54,6 +54,7 @@ class LockstepTracker:
         compiler: a backend of torch.compile; None = nothing is compiled.
         kernels: of `KERNELS`; None = what suits the device.
         graph: whether a GPU replays the image encoder as a CUDA graph.
+        fused: whether a GPU computes the rotary encoding in one kernel; see `Rotary`.
     """
 
     def __init__(
@@ -65,10 +66,11 @@ class LockstepTracker:
         compiler: str | None = None,
         kernels: str | None = None,
         graph: bool = True,
+        fused: bool = False,
     ) -> None:
         cast_weights(model, precision)
         with torch.no_grad(), autocast(model.device.type, precision):  # tables in the precision that they are used in
-            self.heads, self.encoder = Heads(model, Compiler(compiler)), Encoder(model, graph)
+            self.heads, self.encoder = Heads(model, Compiler(compiler, fused)), Encoder(model, graph)
         self.precision, self.budget, self.kernels = precision, budget, kernels
         self.batches = Batches(batch, "tracks")
         self.rounds = Batches(

@@ -1,0 +1,62 @@
+"""Rotary encoding: in float32 in place, otherwise by way of one float32 tensor, on a GPU in one kernel."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from sam2.modeling.position_encoding import apply_rotary_enc, compute_axial_cis
+
+from stages.tracking.rotary import Rotary
+
+HERE = Path(__file__).parent
+SIDE, WIDTH, PLAIN = 4, 32, 5
+ROTATION_LF = compute_axial_cis(WIDTH, SIDE, SIDE)
+
+
+def drawn(batch, n, dtype):
+    return torch.randn(batch, 1, n, WIDTH, generator=torch.Generator().manual_seed(n)).to(dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("queries", [1, 3])
+def test_it_is_the_packages(dtype, queries):
+    length = SIDE * SIDE
+    q, k = drawn(queries, length, dtype), drawn(3, 2 * length + PLAIN, dtype)
+    rotated = slice(0, 2 * length)
+    expected_q, expected_k = apply_rotary_enc(q, k[:, :, rotated], ROTATION_LF, repeat_freqs_k=True)
+    plain = k[:, :, 2 * length :].clone()
+    ours_q, ours_k = Rotary(ROTATION_LF)(q.clone(), k.clone(), PLAIN)
+    assert torch.equal(ours_q, expected_q.expand_as(ours_q)) and ours_q.dtype == dtype
+    assert torch.equal(ours_k[:, :, rotated], expected_k) and torch.equal(ours_k[:, :, 2 * length :], plain)
+
+
+def test_without_a_device_for_the_kernel_nothing_changes():
+    """Asking for it is no error where there is no GPU."""
+    q, k = drawn(1, SIDE * SIDE, torch.bfloat16), drawn(2, SIDE * SIDE, torch.bfloat16)
+    for ours, expected in zip(Rotary(ROTATION_LF, fused=True)(q, k), Rotary(ROTATION_LF)(q, k)):
+        assert torch.equal(ours, expected)
+
+
+INTERPRETED = """
+import torch
+from test_rotary import PLAIN, ROTATION_LF, SIDE, drawn
+from stages.tracking.rotary import turned
+from stages.tracking.rotary_kernel import turn
+
+n = 2 * SIDE * SIDE
+for batch in (1, 3):
+    given = drawn(batch, n + PLAIN, torch.float32)
+    assert torch.equal(turn(given.clone(), n, ROTATION_LF), turned(given.clone(), n, ROTATION_LF))
+print("equal")
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+def test_the_kernel_is_equal_in_float32(monkeypatch):
+    """In Triton's interpreter, which must be chosen before Triton is imported."""
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    done = subprocess.run([sys.executable, "-c", INTERPRETED], capture_output=True, text=True, cwd=HERE)
+    assert done.stdout == "equal\n", done.stderr
