@@ -26,7 +26,9 @@ from stages.evidence.fusion.file import read_exported
 from stages.micro.training.mllm.evaluate import HELD_OUT, asked_about
 from stages.micro.training.mllm.generate import endless_record
 from stages.micro.training.sam2.tracked import held_out_clip
+from stages.micro.training.seg.evaluate import on_scene
 from stages.prompting.grounding_dino.detector import load_detector
+from stages.prompting.seg.checkpoint.loading import load_seg_model
 from stages.selectors import finished_selector, load
 from stages.selectors.batch import Sample, TrackFeatures
 from stages.selectors.checkpoint import selector_id
@@ -161,6 +163,21 @@ def test_the_mllm_judges_as_pinned(config):
     odds_EN = asked_about(judge, record.composition(("card", "facts")), record.first, list(JUDGED))
     assert odds_EN.argmax(1).tolist() == [1, 2, 0]
     np.testing.assert_allclose(odds_EN, list(JUDGED.values()), atol=5e-2)
+
+
+# IoU of sentences about a generated scene, without a candidate and with it: a motion, looks, several objects, a place
+FOUND = {1: (0.222, 0.801), 2: (0.793, 0.787), 5: (0.654, None), 7: (0.788, 0.663), 15: (0.925, 0.927)}
+
+
+def test_the_seg_model_finds_as_pinned(config):
+    settings, weights = settings_of(config, "shapes").prompts["seg"], find_weights(config, "shapes", "seg")
+    model = load_seg_model(
+        weights.path, weights.model, "cpu", settings.precision, find_weights(config, "shapes", "sam2")
+    )
+    found = list(on_scene(model, 2, settings.mask_threshold))
+    for index, (iou, given) in FOUND.items():
+        assert found[index].iou == pytest.approx(iou, abs=0.02), index
+        assert found[index].given == (given and pytest.approx(given, abs=0.02)), index
 
 
 def test_weights_that_are_gone_are_named(config, tmp_path, monkeypatch):

@@ -76,9 +76,9 @@ def measure(
         ValueError: `folder` holds no [SEG] model.
     """
     model = load_model(folder)
-    figures = {"scenes": figures_of([one for k in range(n_scenes) for one in _on_scene(model, k, threshold)])}
+    figures = {"scenes": figures_of([one for k in range(n_scenes) for one in on_scene(model, k, threshold)])}
     if config is not None:
-        figures[split] = figures_of(list(_on_split(model, config, split, limit, threshold)))
+        figures[split] = figures_of(list(on_split(model, config, split, limit, threshold)))
     return figures
 
 
@@ -192,7 +192,8 @@ def rows_of(figures: Mapping[str, Any]) -> list[str]:
     return rows
 
 
-def _on_scene(model: SegModel, index: int, threshold: float) -> Iterator[Found]:
+def on_scene(model: SegModel, index: int, threshold: float) -> Iterator[Found]:
+    """The sentences of a held-out generated scene."""
     scene = random_scene(held_out(HELD_OUT, index), SIZES[index % len(SIZES)])
     asked = [
         Asked(one.text, one.kind, np.isin(scene.labels_THW, np.asarray(one.referred) + 1), len(one.referred) == 1)
@@ -202,7 +203,8 @@ def _on_scene(model: SegModel, index: int, threshold: float) -> Iterator[Found]:
     return find_all(model, scene.frames_THW3, scene.labels_THW, asked, threshold)
 
 
-def _on_split(model: SegModel, config: str, split: str, limit: int | None, threshold: float) -> Iterator[Found]:
+def on_split(model: SegModel, config: str, split: str, limit: int | None, threshold: float) -> Iterator[Found]:
+    """The sentences of a split of `shapes`."""
     loaded = load_config(config)
     reader = open_split(loaded, "shapes", split)
     root = Path(loaded.datasets["shapes"].root) / split
