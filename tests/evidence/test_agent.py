@@ -3,21 +3,20 @@
 import json
 import math
 import re
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.evidence import SHOWN, Counting, job_of, layout_of, make_config, write_project
+from support.evidence import SHOWN, Counting, job_of, make_config, write_project
 from support.openai_server import Behaviour, Log, Said, completion, failure, in_tokens, serving, words_of
-from support.project import ROOT
 
 from stages import gather_evidence
 from stages.core.config.loading import ConfigError
 from stages.core.records import TrackId
 from stages.core.state.evidence_file import ExpressionEvidence, read_evidence
-from stages.core.state.graph import GATHER_EVIDENCE
 from stages.datasets import open_split
 from stages.evidence.asked import keys_in
 from stages.evidence.backends import transformers
@@ -47,29 +46,42 @@ def of_server(log: Log, **change: Any) -> dict[str, Any]:
     return settings(backend="openai", server=server, **change)
 
 
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Two projects: of a server, and of a model that runs here."""
+    roots = {name: tmp_path_factory.mktemp(name) for name in ("server", "local")}
+    (roots["server"] / "mllm").mkdir()
+    (roots["server"] / "mllm/model.safetensors").write_bytes(b"")
+    write_project(roots["server"], roots["server"] / "mllm")
+    write_project(roots["local"], build_random_mllm(roots["local"] / "mllm", 0))
+    return roots
+
+
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
-    (tmp_path / "mllm").mkdir()
-    (tmp_path / "mllm/model.safetensors").write_bytes(b"")
-    write_project(tmp_path, tmp_path / "mllm")
-    return tmp_path
+def project(places: dict[str, Path]) -> Path:
+    """Without evidence."""
+    shutil.rmtree(evidence(places["server"]).parent, ignore_errors=True)
+    return places["server"]
+
+
+@pytest.fixture
+def local(places: dict[str, Path]) -> Path:
+    """Without evidence."""
+    shutil.rmtree(evidence(places["local"]).parent, ignore_errors=True)
+    return places["local"]
 
 
 def run(root: Path, over: Mapping[str, Any]) -> dict[str, ExpressionEvidence]:
     gather_evidence.run(job_of(make_config(root, over)), "agent")
-    return known(root)
-
-
-def known(root: Path) -> dict[str, ExpressionEvidence]:
     return read_evidence(evidence(root))
 
 
 def evidence(root: Path) -> Path:
-    return layout_of(root).file(GATHER_EVIDENCE, "v", "agent")
+    return root / "cache/shapes/valid_u/evidence/agent/v.json"
 
 
-def ended(root: Path) -> dict[str, str]:
-    return {e: str(found.provenance["ended"]) for e, found in known(root).items()}
+def ended(found: Mapping[str, ExpressionEvidence]) -> dict[str, str]:
+    return {e: str(known.provenance["ended"]) for e, known in found.items()}
 
 
 # ---------------------------------------------------------------- the server's side
@@ -130,7 +142,7 @@ def test_each_round_shows_the_uncertain_ones_alone(project: Path) -> None:
     rounds = found["0"].provenance["rounds"]
     shown = [[TrackId(**track) for track in look["tracks"]] for each in rounds for look in each["looks"]]
     assert shown == [[GRID_0, GRID_1, GDINO], [GRID_1, GDINO], [GDINO]]
-    assert set(ended(project).values()) == {"all are decided"}
+    assert set(ended(found).values()) == {"all are decided"}
     words = [words_of(body) for body in log.bodies if "red" in words_of(body)]
     assert "not shown any more" not in words[0] and " 1 were accepted and 0 rejected" in words[1]
     [last] = [entry for entry in found["0"].tracks if entry.track == GDINO]
@@ -200,7 +212,7 @@ def test_every_video_ends_and_says_why(project: Path, day: str, caplog: pytest.L
         over = of_server(log, **hurry)
         bill = gather_evidence.dry_run(job_of(make_config(project, over)), "agent")
         found = run(project, over)
-    reasons = ended(project)
+    reasons = ended(found)
     assert len(reasons) == 3 and all(why in reason for reason in reasons.values()), reasons
     assert 3 <= asked(log) <= bill.questions + bill.perhaps
     assert all(abs(value) in (0.0, STATED) for known in found.values() for value in known.log_odds.values())
@@ -228,7 +240,7 @@ def test_one_question_without_an_answer_leaves_the_others_alone(project: Path) -
 
     with serving(saying(say)) as log:
         found = run(project, of_server(log))
-    reasons = ended(project)
+    reasons = ended(found)
     assert "not that" in reasons.pop("1") and set(reasons.values()) == {"all are decided"}
     assert not found["1"].tracks and len(found["0"].tracks) == 3
 
@@ -268,7 +280,7 @@ def test_a_budget_ends_the_questions_and_says_so(project: Path, budget: Any, rea
     assert asked(log) == 2 == bill.questions + bill.perhaps or "questions" not in budget
     assert 1 <= asked(log) <= 2, "each takes 512 tokens of an answer beside its own"
     assert bill.cost is not None and bill.cost <= budget.get("money", 1) and bill.tokens <= budget.get("tokens", 1e9)
-    assert all(reason in why for why in ended(project).values())
+    assert all(reason in why for why in ended(found).values())
     assert len(found["0"].tracks) == 3 and not found["2"].tracks, "what was asked about counts"
 
 
@@ -276,7 +288,7 @@ def test_a_budget_covers_repairs(project: Path) -> None:
     with serving(saying(lambda body: "no")) as log:
         found = run(project, of_server(log, budget={"questions": 4}))
     assert asked(log) == 4
-    assert "budget.questions" in ended(project)["1"] and NEVER in ended(project)["0"]
+    assert "budget.questions" in ended(found)["1"] and NEVER in ended(found)["0"]
     assert set(found["2"].log_odds.values()) == {0.0}
 
 
@@ -340,18 +352,6 @@ def test_the_report_shows_every_round_to_the_last_pixel(project: Path) -> None:
 # ---------------------------------------------------------------- a model that runs here
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_random_mllm(tmp_path_factory.mktemp("weights") / "mllm", 0)
-
-
-@pytest.fixture
-def local(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(ROOT)
-    write_project(tmp_path, folder)
-    return tmp_path
-
-
 def of_likelihood(**change: Any) -> dict[str, Any]:
     return settings(verdicts="likelihood", views=["numbered", "facts"], precision="float32", **change)
 
@@ -361,7 +361,7 @@ def test_likelihoods_are_verdicts_beyond_the_margin(local: Path, monkeypatch: py
     real = transformers.load_judge
     monkeypatch.setattr(transformers, "load_judge", lambda *a: made.append(Counting(real(*a))) or made[-1])
     first = run(local, of_likelihood(rounds=1, margin=0))
-    assert len(made.pop().asked) == 14 and set(ended(local).values()) == {"all are decided"}
+    assert len(made.pop().asked) == 14 and set(ended(first).values()) == {"all are decided"}
     values = sorted(abs(value) for each in first.values() for value in each.log_odds.values())
     middle = (values[2] + values[3]) / 2
     found = run(local, of_likelihood(margin=middle))
@@ -377,8 +377,8 @@ def test_likelihoods_are_verdicts_beyond_the_margin(local: Path, monkeypatch: py
     redrawn = redraw(job, video, {"agent": found})
     assert redrawn.unknown == {} and redrawn.questions.keys() == keys_in(found)
     assert len(keys_in(found)) > 14, "some were looked at again"
-    run(local, of_likelihood(margin=1e9))
-    assert all(NEVER in reason for reason in ended(local).values())
+    unsure = run(local, of_likelihood(margin=1e9))
+    assert all(NEVER in reason for reason in ended(unsure).values())
 
 
 def pairs(found: Mapping[str, ExpressionEvidence]) -> list[tuple[Any, Any]]:
@@ -387,7 +387,7 @@ def pairs(found: Mapping[str, ExpressionEvidence]) -> list[tuple[Any, Any]]:
 
 def test_a_model_that_writes_nonsense_is_uncertain(local: Path) -> None:
     found = run(local, settings(precision="float32", answer_tokens=4))
-    assert all(NEVER in reason for reason in ended(local).values())
+    assert all(NEVER in reason for reason in ended(found).values())
     assert {value for each in found.values() for value in each.log_odds.values()} == {0.0}
     [look] = found["0"].provenance["rounds"][0]["looks"]
     assert look["verdicts"]["text"] and look["repair"]["key"] != look["verdicts"]["key"]
