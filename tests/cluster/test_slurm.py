@@ -36,7 +36,8 @@ DEMO = {"weights": str(ROOT / "stages/micro/weights/selector/best.safetensors"),
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
-    with one_node(tmp_path_factory.mktemp("slurm")) as running:
+    # Ends are forgotten soon, so that the head asks often.
+    with one_node(tmp_path_factory.mktemp("slurm"), min_job_age=45) as running:
         yield running
 
 

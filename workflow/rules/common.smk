@@ -144,15 +144,20 @@ def reads(stage):
     Where videos that fail are left out, also of what failed: each run tries it again.
     """
 
-    def value(wildcards):
-        own = settings(wildcards)
-        read = section_digest(own, STAGES[stage].reads(own, branch(wildcards)))
-        if own.run.on_failure == "stop":
-            return read
-        failed = failed_videos(Layout.of(CONFIG, wildcards.dataset, wildcards.split))
-        return digest([read, failed]) if failed else read
+    return lambda wildcards: read_by(
+        stage, wildcards.dataset, wildcards.split, branch(wildcards)
+    )
 
-    return value
+
+@cache
+def read_by(stage, dataset, split, own_branch):
+    """What `reads` says of all shards of a split."""
+    own = settings_of(CONFIG, dataset)
+    read = section_digest(own, STAGES[stage].reads(own, own_branch))
+    if own.run.on_failure == "stop":
+        return read
+    failed = failed_videos(Layout.of(CONFIG, dataset, split))
+    return digest([read, failed]) if failed else read
 
 
 def reads_of_variant(wildcards):
