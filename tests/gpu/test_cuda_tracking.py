@@ -16,11 +16,11 @@ from stages.tracking.sam2_model import autocast, cast_weights
 from stages.tracking.sweeps import Round
 from stages.tracking.transfers import PinnedPieces
 
-LONG = 10  # frames: from the third on, every step launches as many kernels
+LONG = 10  # frames: from the third on, a step launches as many kernels as any
 # The most launches of a step of two tracks, the replayed encoder's among them, and of these casts; and the launches of an
 # encoded frame where there is no graph. Memory attention and mask decoder of the micro model have the published layers, its
 # image encoder has fewer.
-STEP = {"float32": (265, 4), "bfloat16": (328, 67)}
+STEP = {"float32": (249, 3), "bfloat16": (302, 55)}
 FRAME = {"float32": (116, 2), "bfloat16": (150, 36)}
 REPLAYED = 5  # the pixels are taken over, the graph is replayed, and three results are copied
 
@@ -52,8 +52,8 @@ def test_what_a_step_asks_for(long: Place, double: Double, monkeypatch: pytest.M
     assert {line.split(":")[0] for line in double.counting.others.waits} == {"tracking/transfers.py"}
     assert len(frames) == len(steps) == LONG
     assert {frame.launches.total() for frame in frames} == {REPLAYED}
-    asked = [(step.launches.total(), step.casts.total()) for step in steps[2:]]
-    assert set(asked) == {asked[0]} and max(asked) <= STEP[precision]
+    asked = {(step.launches.total(), step.casts.total()) for step in steps[2:]}
+    assert max(asked) <= STEP[precision]
 
 
 @pytest.mark.parametrize("precision", FRAME)
