@@ -42,6 +42,7 @@ CARDS = {
     "24 GB (RTX 4090)": Card(165, 83, 1.01),
     "80 GB (A100)": Card(312, 19.5, 2.04),
     "80 GB (H100)": Card(989, 67, 3.35),
+    "141 GB (H200)": Card(989, 67, 4.8),
 }
 # A track in a frame costs the same in every SAM2: memory attention over 7 memories and 64 pointer tokens.
 OBJECT_FRAME = Work(630, 3.0, 400 / 8)  # of a step of 8 tracks
