@@ -98,7 +98,7 @@ def _burden(size_gb: float | None) -> str:
     if not size_gb:
         return "size unknown"
     minutes = max(1, round(size_gb * 1000 / MEGABYTES_PER_SECOND / 60))
-    return f"{size_gb:.2g} GB, {size_gb + AT_WORK_GB:.1f} GB of memory, {minutes} min at 100 Mbit/s"
+    return f"{size_gb:{'.2g' if size_gb < 1 else '.1f'}} GB, {size_gb + AT_WORK_GB:.1f} GB of memory, {minutes} min at 100 Mbit/s"
 
 
 def _says_yes(ask: Callable[[str], str] = input) -> bool:
