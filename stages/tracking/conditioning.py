@@ -24,6 +24,7 @@ from stages.tracking.rotary import Rotary
 from stages.tracking.transfers import to_device
 
 ROWS = 256  # queries at a time on the CPU
+Keys = tuple[Tensor, Tensor, int]  # see Conditioner.keys
 Attention = Any  # sam2.modeling.sam.transformer.RoPEAttention
 
 
@@ -48,9 +49,8 @@ class Conditioner:
         rotation_LF = to_device(cross.compute_cis(end_x=side_w, end_y=side_h), position_1DHW.device)
         self.rotary = Rotary(rotation_LF, fused=compiler.backend is None and compiler.fused)
 
-    def __call__(self, top_1LC: Tensor, position_1LC: Tensor, buckets: Sequence[Recalled]) -> Tensor:
-        """Conditioned features (B, L, C), the tracks in the order of `buckets`."""
-        keys = [self.keys(bucket) for bucket in buckets]
+    def __call__(self, top_1LC: Tensor, position_1LC: Tensor, keys: Sequence[Keys]) -> Tensor:
+        """Conditioned features (B, L, C), the tracks in the order of the buckets that `keys` are of."""
         x = top_1LC + 0.1 * position_1LC if self.attention.pos_enc_at_input else top_1LC
         for layer in self.attention.layers:
             x = self._attend_self(layer, x, position_1LC, self.rotary)
@@ -58,7 +58,7 @@ class Conditioner:
             x = self._feed_forward(layer, x)
         return self.attention.norm(x)
 
-    def keys(self, bucket: Recalled) -> tuple[Tensor, Tensor, int]:
+    def keys(self, bucket: Recalled) -> Keys:
         """Inputs of the keys' and the values' projections (b, K, D), and how many pointer tokens end them.
 
         In the precision of the projections: the same numbers serve all layers.
@@ -76,9 +76,7 @@ class Conditioner:
         torch.add(pointer_bPD, self.age_AtD[bucket.pointer_age_BP].flatten(1, 2), out=placed_bKD[:, n:])
         return placed_bKD, memory_bKD, pointer_bPD.shape[1]
 
-    def _attend_memories(
-        self, layer: Any, x_BLC: Tensor, position_1LC: Tensor, keys: Sequence[tuple[Tensor, Tensor, int]]
-    ) -> Tensor:
+    def _attend_memories(self, layer: Any, x_BLC: Tensor, position_1LC: Tensor, keys: Sequence[Keys]) -> Tensor:
         normed, cross = layer.norm2(x_BLC), layer.cross_attn_image
         q = project(cross, "q_proj", normed + position_1LC if layer.pos_enc_at_cross_attn_queries else normed)
         attended_bLC, start = [], 0

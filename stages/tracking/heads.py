@@ -21,7 +21,11 @@ from torch import Tensor, nn
 
 from stages.tracking.compiler import Compiler
 from stages.tracking.encoder import Features
+from stages.tracking.graphs import Replays
 from stages.tracking.transfers import to_device
+
+# With up to so many tracks a device is done before the next step is launched.
+GRAPHED, GRAPH_AFTER = 4, 32
 
 
 class Prediction(NamedTuple):
@@ -72,11 +76,14 @@ def lean(model: nn.Module) -> None:
 class Heads:
     """The heads of `model`, which is taken over: its memory encoder is laid out channels last.
 
+    Args:
+        graph: whether a GPU may replay steps of a few tracks as CUDA graphs.
+
     Raises:
         ValueError: a flag of the model couples tracks or changes what is stored in memory.
     """
 
-    def __init__(self, model: SAM2VideoPredictor, compiler: Compiler) -> None:
+    def __init__(self, model: SAM2VideoPredictor, compiler: Compiler, graph: bool = False) -> None:
         check_supported(model)
         self.model, self.compiler = model, compiler
         lean(model)
@@ -90,6 +97,8 @@ class Heads:
         self._no_prompt = model.sam_prompt_encoder(points=(points, labels), boxes=None, masks=None)
         self._place_1Chw = model.sam_prompt_encoder.get_dense_pe()
         self._rows = torch.arange(64, device=model.device)
+        graph = graph and model.device.type == "cuda" and compiler.backend is None
+        self.replays = Replays("steps", GRAPHED if graph else 0, GRAPH_AFTER)
         self._absent = torch.full((), NO_OBJ_SCORE, device=model.device)
 
     def prompt(self, features: Features, masks_B: Sequence[NDArray[np.bool_]]) -> Prediction:

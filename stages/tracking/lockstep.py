@@ -53,7 +53,7 @@ class LockstepTracker:
         budget: bytes of features kept on the device, on the host.
         compiler: a backend of torch.compile; None = nothing is compiled.
         kernels: of `KERNELS`; None = what suits the device.
-        graph: whether a GPU replays the image encoder as a CUDA graph.
+        graph: whether a GPU replays the image encoder, and steps of a few tracks, as CUDA graphs.
         fused: whether a GPU computes the rotary encoding in one kernel; see `Rotary`.
     """
 
@@ -70,7 +70,7 @@ class LockstepTracker:
     ) -> None:
         cast_weights(model, precision)
         with torch.no_grad(), autocast(model.device.type, precision):  # tables in the precision that they are used in
-            self.heads, self.encoder = Heads(model, Compiler(compiler, fused)), Encoder(model, graph)
+            self.heads, self.encoder = Heads(model, Compiler(compiler, fused), graph), Encoder(model, graph)
         self.precision, self.budget, self.kernels = precision, budget, kernels
         self.batches = Batches(batch, "tracks")
         self.rounds = Batches(

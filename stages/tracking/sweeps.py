@@ -43,8 +43,10 @@ class Round:
         self.n_frames = n_frames
         model = heads.model
         side = model.image_size // model.backbone_stride
-        self.schedule = Schedule(self.starts, n_frames, self.reach(), model.device)
-        self.bank = Bank(len(prompts), self.reach(), (side * side, model.mem_dim), model.hidden_dim, model.device)
+        reach = self.reach()
+        self._full = reach.memory, reach.pointer
+        self.schedule = Schedule(self.starts, n_frames, reach, model.device)
+        self.bank = Bank(len(prompts), reach, (side * side, model.mem_dim), model.hidden_dim, model.device)
         self._conditioner: Conditioner | None = None
         self._done = 0  # object-frames
 
@@ -94,7 +96,8 @@ class Round:
             buckets = [(bucket, len(list(own))) for bucket, own in groupby(step.buckets[i] for i in rows)]
             tables = table_BW.split([size for _, size in buckets])
             recalled = [self.bank.read(table, bucket) for table, (bucket, _) in zip(tables, buckets)]
-            return self.heads.follow(features, self._conditioned(features, recalled)).first(len(part))
+            steady = [bucket for bucket, _ in buckets] == [self._full]
+            return (self._replayed if steady else self._launched)(features, recalled).first(len(part))
 
         for part, prediction in self.batches.run(range(len(step.buckets)), compute):
             self._keep(step, part, frame, prediction)
@@ -104,9 +107,30 @@ class Round:
         size = self.heads.compiler.padded(len(part), self.batches.limit)
         return [*part, *[part[-1]] * (size - len(part))]
 
-    def _conditioned(self, features: Features, recalled: Sequence[Recalled]) -> Tensor:
+    def _launched(self, features: Features, recalled: Sequence[Recalled]) -> Prediction:
+        conditioner = self.conditioner
+        keys = [conditioner.keys(bucket) for bucket in recalled]
+        return self.heads.follow(features, conditioner(tokens(features), self.video.position_1LC, keys))
+
+    def _replayed(self, features: Features, recalled: Sequence[Recalled]) -> Prediction:
+        """The steady state: all tracks read as many memories and pointers as ever, so that one graph serves them all."""
+        conditioner, position_1LC = self.conditioner, self.video.position_1LC
+        placed_BKD, memory_BKD, n_pointers = conditioner.keys(recalled[0])
+
+        def follow(
+            placed_BKD: Tensor, memory_BKD: Tensor, top_1Chw: Tensor, finest: Tensor, finer: Tensor
+        ) -> Prediction:
+            given = Features(top_1Chw, (finest, finer))
+            keys = [(placed_BKD, memory_BKD, n_pointers)]
+            return self.heads.follow(given, conditioner(tokens(given), position_1LC, keys))
+
+        replayed = self.heads.replays(follow, placed_BKD, memory_BKD, features.top_1Chw, *features.fine)
+        return Prediction(*replayed)
+
+    @property
+    def conditioner(self) -> Conditioner:
         assert self._conditioner is not None
-        return self._conditioner(tokens(features), self.video.position_1LC, recalled)
+        return self._conditioner
 
     def _keep(self, step: Step, part: Sequence[int], frame: int, prediction: Prediction) -> None:
         self.bank.write(step.table_nW[part[0] : part[-1] + 1], prediction.memory_BLD, prediction.pointer_BC)

@@ -59,7 +59,7 @@ def test_the_tracks_of_the_cpu_and_no_wait(double, model, short, tracked, budget
             engine.close()
             engine.track(*short)  # they are encoded again
     assert not counts.waits, counts.waits
-    assert counts.of("encoder.py").launches.total() <= 5 * N_FRAMES  # pixels, graph, three features
+    assert counts.of("graphs.py").launches.total() <= 5 * N_FRAMES  # pixels, graph, three features
 
 
 def test_without_a_graph(double, model, short, tracked, caplog, monkeypatch):
@@ -72,7 +72,7 @@ def test_without_a_graph(double, model, short, tracked, caplog, monkeypatch):
     with caplog.at_level(logging.WARNING):
         assert_parity(tracked, on_device(model).track(*short))
     assert [record.message for record in caplog.records] == [
-        "the image encoder runs without a CUDA graph: CUDA error: operation not permitted when stream is capturing"
+        "image encoder without a CUDA graph: CUDA error: operation not permitted when stream is capturing"
     ]
 
 
@@ -80,7 +80,22 @@ def test_a_graph_that_gives_something_else_is_not_used(double, model, short, tra
     monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", lambda graph: graph.steps[-1][-1].add_(1))
     with caplog.at_level(logging.WARNING):
         assert_parity(tracked, on_device(model).track(*short))
-    assert "it gives other features" in caplog.text
+    assert "it gives something else" in caplog.text
+
+
+def test_steps_of_a_few_tracks_become_graphs(double, model, caplog, monkeypatch, tmp_path):
+    """In a later round too, which has a memory bank and a video of its own."""
+    monkeypatch.setattr("stages.tracking.heads.GRAPH_AFTER", 3)
+    frames, batches = draw_frames(tmp_path / "f", 22), [PromptBatch(0, RLES[:1])]
+    other = draw_frames(tmp_path / "g", 20)
+    with caplog.at_level(logging.WARNING):
+        engine = on_device(model)
+        assert_parity(lockstep(model).track(frames, batches), engine.track(frames, batches))
+        with double.counting.during() as counts:
+            assert_parity(lockstep(model).track(other, batches), engine.track(other, batches))
+    assert not caplog.records and not counts.waits
+    replayed = counts.of("graphs.py").launches.total()
+    assert replayed == 20 * 5 + 4 * 11  # frames: pixels, graph, three features; steps: five inputs, graph, five outputs
 
 
 def test_weights_cast_once_change_no_bit_under_the_rules_of_cuda(double, model, short, monkeypatch):
