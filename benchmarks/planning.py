@@ -104,12 +104,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     write_dataset(work / "data", own.videos, own.frames)
     write_project(work / "project", work / "data", own.shards)
     figures = {"videos": own.videos, "frames": own.frames, "shards": own.shards, **measure(work / "project")}
+    figures["load_average"] = round(os.getloadavg()[0], 1)
     print(json.dumps(figures))
     results = ROOT / "benchmarks/results/planning.json"
     known = json.loads(results.read_text(encoding="utf-8"))["rows"] if results.is_file() else []
     setting = ("videos", "frames", "shards")
     rows = [row for row in known if any(row[key] != figures[key] for key in setting)]
-    document = {"machine": describe("snakemake"), "load_average": os.getloadavg()[0], "rows": [*rows, figures]}
+    document = {"machine": describe("snakemake"), "rows": [*rows, figures]}
     results.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return 0
 

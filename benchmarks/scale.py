@@ -14,6 +14,7 @@ import argparse
 import heapq
 import json
 import statistics
+import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -65,7 +66,7 @@ class Outcome:
         """Of the time that GPUs were there."""
         there = gpus * self.makespan - self.away
         parts = {"starting": self.starting / there, "lost": self.lost / there}
-        return {"waiting": 1 - self.useful / there - sum(parts.values()), **parts}
+        return {"waiting": max(1 - self.useful / there - sum(parts.values()), 0.0), **parts}
 
 
 @dataclass
@@ -221,7 +222,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     own = parser.parse_args(argv)
     site, costs = Site(own.start, own.between * 3600, own.away * 60, own.requeue), measured_costs()
     rows = [row for n in own.videos for row in measure(n, site, costs, own.seeds)]
-    document = {"machine": describe("numpy"), "costs": costs, "site": vars(site), "seeds": own.seeds, "rows": rows}
+    command = " ".join(["python -m benchmarks.scale", *(sys.argv[1:] if argv is None else argv)])
+    document = {
+        "command": command,
+        "machine": describe("numpy"),
+        "costs": costs,
+        "site": vars(site),
+        "seeds": own.seeds,
+        "rows": rows,
+    }
     own.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     print(table(rows))
     return 0
