@@ -80,6 +80,34 @@ class Backed(Section):
         return self.model_dump(mode="json", exclude=keys) | dict(self.chosen.identity(self.own))
 
 
+def writing_entry(entries: Mapping[str, Any], name: str, where: str) -> Backed:
+    """The entry of `evidence` whose MLLM is asked for words beside its own work.
+
+    Args:
+        where: the section that names it, for messages.
+
+    Raises:
+        ValueError: there is no such entry, it asks no MLLM, or its backend answers with single words alone.
+    """
+    if name not in entries:
+        raise ValueError(f"{where}: no {name!r} in `evidence`; there are {sorted(entries)}")
+    entry = entries[name]
+    if not isinstance(entry, Backed) or not entry.chosen.writes:
+        able = sorted(other for other, each in entries.items() if isinstance(each, Backed) and each.chosen.writes)
+        raise ValueError(f"{where}: evidence.{name} has no MLLM that writes; {able} have one")
+    return entry
+
+
+def identity_keys(name: str, entry: Backed) -> tuple[str, ...]:
+    """The keys of an entry that its MLLM's answers depend on, by dotted name."""
+
+    def below(head: str, values: Mapping[str, Any]) -> list[str]:
+        inner = [(f"{head}.{key}", value) for key, value in values.items()]
+        return [key for path, value in inner for key in (below(path, value) if isinstance(value, Mapping) else [path])]
+
+    return (f"evidence.{name}.backend", *below(f"evidence.{name}", entry.chosen.identity(entry.own)))
+
+
 def roles_of(kind: EvidenceKind, settings: Section) -> tuple[str, ...]:
     """The models that an entry of `evidence` loads: its kind's, and its backend's."""
     return kind.roles + (settings.chosen.roles if isinstance(settings, Backed) else ())

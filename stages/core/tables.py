@@ -138,6 +138,7 @@ class PromptSource:
         first: which of a chain's prompts are tracked first: the largest, or those of highest predicted IoU, where all are
             of one object.
         asks: whether its prompts depend on the sentences.
+        asks_by: settings → the entry of `evidence` whose MLLM it asks for words; None = none.
         whole: settings → whether its prompts are whole tracks, which build_tracks takes as they are: those of one
             expression with one `annotation` are the masks of one object.
     """
@@ -151,6 +152,7 @@ class PromptSource:
     load: Callable[["Job", "Split", str], PromptsOf]
     first: Literal["largest", "surest"] = "largest"
     asks: bool = True
+    asks_by: Callable[[Any], str | None] = lambda _: None
     whole: Callable[[Any], bool] = lambda _: False
 
     def check(self) -> None:

@@ -19,6 +19,7 @@ from stages.core.config.loading import settings_of
 from stages.core.media import masks
 from stages.core.records import Expression, Video
 from stages.core.run.cli import Job
+from stages.core.state.cache import read_stamp
 from stages.core.state.frames import FrameFolder
 from stages.core.state.graph import BUILD_TRACKS, GENERATE_PROMPTS
 from stages.core.state.prompt_file import Prompt, read_prompts
@@ -42,7 +43,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def settings(**over: Any) -> Sam3Prompts:
     own = {"chunk": CHUNK, "overlap": OVERLAP, "join_iou": 0.5, "new_threshold": 0.9}  # only where nothing is followed
-    base = {"retries": 3, "embeddings": None, "frames": {"step": 4, "count": None}, "score_threshold": THRESHOLD}
+    base = {
+        "phrases_by": None,
+        "phrase_frames": 4,
+        "retries": 3,
+        "embeddings": None,
+        "frames": {"step": 4, "count": None},
+        "score_threshold": THRESHOLD,
+    }
     base |= {"nms_iou": 0.5, "max_instances": 4, "follow": "engine", "own": own, "precision": "float32"}
     return Sam3Prompts.model_validate(base | over)
 
@@ -289,6 +297,19 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(folder: Path, tmp_path: Path, m
     for path in (one, two):
         assert path.read_bytes() == whole.layout.file(GENERATE_PROMPTS, path.stem, "sam3").read_bytes()
     assert {prompt.phrase for prompt in read_prompts(one)} and all(p.box_score > THRESHOLD for p in read_prompts(one))
+
+
+def test_the_mllm_of_an_entry_of_evidence_is_asked(folder: Path, tmp_path: Path) -> None:
+    """The micro one says yes and no alone, so that the rule goes on."""
+    job = sam3_job(tmp_path, folder, phrases_by="judge", phrase_frames=1)
+    with pytest.raises(ValueError, match="no weights for mllm of preset 'micro'"):
+        generate_prompts.run(job)
+    fetch_preset(job.config, "micro", "mllm", overwrite=False, source=None)
+    generate_prompts.run(Job(**{**vars(job), "limit": 1}))
+    path = job.layout.file(GENERATE_PROMPTS, "one", "sam3")
+    assert {prompt.phrase for prompt in read_prompts(path)} <= {"red car", "car", "vehicle", "dog", "animal"}
+    stamp = read_stamp(path, GENERATE_PROMPTS.name).ingredients
+    assert set(stamp["weights"]) == {"sam3", "mllm"} and stamp["config"]["evidence.judge.precision"] == "float32"
 
 
 def test_own_tracks_become_tracks_as_they_are(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from stages.core.backends import writing_entry
 from stages.core.config.section import (
     NAME,
     Device,
@@ -23,6 +24,7 @@ from stages.core.config.section import (
 )
 from stages.core.config.seg_training_section import SegTraining
 from stages.core.config.selector_sections import Selector
+from stages.core.tables import SOURCES
 
 
 class FeatureCache(Section):
@@ -263,6 +265,9 @@ class Settings(Section):
                     f"evidence: {name!r} is not a valid name; a name has lower-case letters, digits and '_'"
                 )
         self.check_decider(self.rerank, "rerank")
+        for name, source in SOURCES.items():
+            if name in type(self.prompts).model_fields and (asked := source.asks_by(self.prompts[name])) is not None:
+                writing_entry(self.evidence, asked, f"prompts.{name}")
         return self
 
     def check_decider(self, rerank: Rerank, where: str) -> None:

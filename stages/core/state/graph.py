@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from stages.core.backends import roles_of
+from stages.core.backends import Backed, identity_keys, roles_of
 from stages.core.config.file import Config
 from stages.core.config.sections import Settings, Tracks
 from stages.core.tables import EVIDENCE, FORMATS, SOURCES
@@ -45,17 +45,27 @@ class Stage:
     asks: bool | None = True
 
     def reads(self, settings: Settings, branch: str | None) -> tuple[str, ...]:
-        """The config sections, with the branch and the chosen selector filled in."""
-        return tuple(name.format(branch=branch, selector=settings.selector.name) for name in self.sections)
+        """The config sections, with the branch and the chosen selector filled in; and of an MLLM that the branch's source
+        asks, the keys that its answers depend on."""
+        own = tuple(name.format(branch=branch, selector=settings.selector.name) for name in self.sections)
+        return own + (identity_keys(*asked) if (asked := self._asked(settings, branch)) else ())
 
     def roles(self, settings: Settings, branch: str | None) -> tuple[str, ...]:
         """The models it loads."""
         if self.device is not None or branch is None:
             return self.fixed_roles
         if self.per == "source":
-            return self.fixed_roles + SOURCES[branch].roles
+            asked = self._asked(settings, branch)
+            return self.fixed_roles + SOURCES[branch].roles + (asked[1].chosen.roles if asked else ())
         entry = settings.evidence[branch]
         return self.fixed_roles + roles_of(EVIDENCE[entry.kind], entry)
+
+    def _asked(self, settings: Settings, branch: str | None) -> tuple[str, Backed] | None:
+        """The entry of `evidence` whose MLLM the branch's source asks for words."""
+        if self.per != "source" or self.device is not None or branch is None:
+            return None
+        name = SOURCES[branch].asks_by(settings.prompts[branch])
+        return None if name is None else (name, settings.evidence[name])
 
     def gpus(self, settings: Settings, branch: str | None) -> int:
         """Devices a job takes."""

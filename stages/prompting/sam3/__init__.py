@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stages.core.config.loading import dataset_of
 from stages.core.records import Split, Video
@@ -11,6 +11,9 @@ from stages.core.state.fingerprints import expressions_digest
 from stages.core.state.weights import find_weights
 from stages.core.tables import PromptsOf, PromptSource
 from stages.prompting.sam3.settings import Sam3Prompts
+
+if TYPE_CHECKING:
+    from stages.prompting.sam3.naming import Namer
 
 ROLE = "sam3"
 PHRASES = 1  # version of how sentences become phrases: another one makes prompts anew
@@ -29,7 +32,6 @@ def _ingredients(job: Job, split: Split, video: Video) -> Mapping[str, Any]:
 
 
 def _load(job: Job, split: Split, device: str) -> PromptsOf:
-    from stages.prompting.sam3.naming import ByRule
     from stages.prompting.sam3.network import load
     from stages.prompting.sam3.prompter import Sam3Prompter
 
@@ -41,7 +43,20 @@ def _load(job: Job, split: Split, device: str) -> PromptsOf:
     weights = find_weights(job.config, job.dataset, ROLE)
     network, own = load(weights.path, settings, device, job.settings.run.batches.pairs)
     job.batches["pairs"] = network.batches
-    return Sam3Prompter(network, ByRule(), settings, own).prompts
+    return Sam3Prompter(network, _namer(job, settings, device), settings, own).prompts
+
+
+def _namer(job: Job, settings: Sam3Prompts, device: str) -> "Namer":
+    """Who names concepts: the MLLM of an entry of `evidence`, which is loaded when it is first asked, or the rule."""
+    from stages.prompting.sam3.naming import ByRule
+
+    if settings.phrases_by is None:
+        return ByRule()
+    from stages.evidence.judging.model import Model
+    from stages.prompting.sam3.by_mllm import ByMllm
+
+    entry = job.settings.evidence[settings.phrases_by]
+    return ByMllm(Model(job, entry, device), settings.phrase_frames, entry.frame_side)
 
 
 SOURCE = PromptSource(
@@ -52,5 +67,6 @@ SOURCE = PromptSource(
     filtered=True,
     ingredients=_ingredients,
     load=_load,
+    asks_by=lambda settings: settings.phrases_by,
     whole=lambda settings: settings.follow == "own",
 )

@@ -26,6 +26,13 @@ class OwnTracks(Section):
 
 
 class Sam3Prompts(Section):
+    phrases_by: str | None = Field(
+        description="Who names the concepts of a sentence: an entry of `evidence`, by its MLLM; null = a rule that takes "
+        "nouns and their adjectives"
+    )
+    phrase_frames: Annotated[int, Field(ge=0)] = Field(
+        description="phrases_by: frames of the video that the MLLM sees, evenly spaced; 0 = the sentence alone"
+    )
     retries: Annotated[int, Field(ge=0)] = Field(description="Further phrases that are tried where nothing is found")
     embeddings: str | None = Field(
         description="A safetensors file of prompts as vectors, <video>/<expression> → (tokens, width of SAM3's text "
@@ -45,4 +52,5 @@ class Sam3Prompts(Section):
     def stamped(self) -> dict[str, Any]:
         """Of `embeddings` what it says, and not where it is (`_ingredients`); `own` where it is used."""
         unused = {"embeddings"} | ({"own"} if self.follow == "engine" else set())
+        unused |= {"phrase_frames"} if self.phrases_by is None else set()
         return self.model_dump(mode="json", exclude=unused)
