@@ -7,9 +7,10 @@ change are compared, not contents.
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 from stages.core.config.file import Config
@@ -20,6 +21,7 @@ from stages.datasets import open_split
 from stages.datasets.folder_listing import FRAME_SUFFIXES
 
 THREADS = 8  # of a network's file system most of the time is waiting
+BATCH = 64
 Facts = list[tuple[str, int, int]]
 
 
@@ -42,17 +44,26 @@ def split_listing(config: Config, dataset: str, split: str) -> str:
         truth = [path for video in videos for path in opened.sources(video)]
     # A digest per place: the facts of millions of frames would not fit into memory.
     with ThreadPoolExecutor(THREADS) as pool:
-        digests = [pool.map(_frames_digest, frames), pool.map(_digest, [*index, *truth])]
-        return digest([[video.id for video in videos], *map(list, digests)])
+        digests = [pool.map(_frames_digests, _batches(frames)), pool.map(_digests, _batches([*index, *truth]))]
+        return digest([[video.id for video in videos], *(list(chain.from_iterable(each)) for each in digests)])
+
+
+def _batches(places: Sequence[Path]) -> list[Sequence[Path]]:
+    """Places that a thread looks at in one go: handing over each alone costs a sixth of looking at it."""
+    return [places[i : i + BATCH] for i in range(0, len(places), BATCH)]
+
+
+def _frames_digests(places: Iterable[Path]) -> list[str]:
+    return list(map(_frames_digest, places))
+
+
+def _digests(places: Iterable[Path]) -> list[str]:
+    return [digest(_facts(place)) for place in places]
 
 
 def _frames_digest(path: Path) -> str:
     """A digest of the facts of a video file, or of the pictures in a folder of frames."""
     return digest([fact for fact in _facts(path) if fact[0].lower().endswith(FRAME_SUFFIXES) or fact[0] == path.name])
-
-
-def _digest(path: Path) -> str:
-    return digest(_facts(path))
 
 
 def _facts(path: Path) -> Facts:
