@@ -114,7 +114,8 @@ class Round:
 
     def _replayed(self, features: Features, recalled: Sequence[Recalled]) -> Prediction:
         """The steady state: all tracks read as many memories and pointers as ever, so that one graph serves them all."""
-        conditioner, position_1LC = self.conditioner, self.video.position_1LC
+        # A graph keeps what it is of: not this round, with its memories.
+        heads, conditioner, position_1LC = self.heads, self.conditioner, self.video.position_1LC
         placed_BKD, memory_BKD, n_pointers = conditioner.keys(recalled[0])
 
         def follow(
@@ -122,9 +123,9 @@ class Round:
         ) -> Prediction:
             given = Features(top_1Chw, (finest, finer))
             keys = [(placed_BKD, memory_BKD, n_pointers)]
-            return self.heads.follow(given, conditioner(tokens(given), position_1LC, keys))
+            return heads.follow(given, conditioner(tokens(given), position_1LC, keys))
 
-        replayed = self.heads.replays(follow, placed_BKD, memory_BKD, features.top_1Chw, *features.fine)
+        replayed = heads.replays(follow, placed_BKD, memory_BKD, features.top_1Chw, *features.fine)
         return Prediction(*replayed)
 
     @property
