@@ -14,7 +14,7 @@ from support.project import ROOT
 
 from stages.core.trackers import TRACKERS
 
-NOT_DEPENDED_ON = {"stages", "triton"}  # torch for CUDA brings Triton; only rotary_kernel.py needs it, and can be missing
+NOT_DEPENDED_ON = {"stages", "triton"}  # torch for CUDA brings Triton, and nothing needs it elsewhere
 
 
 def modules(folder: Path) -> dict[str, Path]:
