@@ -16,7 +16,7 @@ from stages.tracking.sam2_model import autocast, cast_weights
 from stages.tracking.sweeps import Round
 from stages.tracking.transfers import PinnedPieces
 
-LONG = 10  # frames: from the third on, a step launches as many kernels as any
+LONG = 5  # frames: from the third on, a step launches as many kernels as any
 # The most launches of a step of two tracks, the replayed encoder's among them, and of these casts; and the launches of an
 # encoded frame where there is no graph. Memory attention and mask decoder of the micro model have the published layers, its
 # image encoder has fewer.
