@@ -1,5 +1,7 @@
 """Prompts: from annotations, from SAM2's automatic masks, from boxes."""
 
+import copy
+
 import numpy as np
 import pytest
 from sam2.modeling.sam2_base import SAM2Base
@@ -119,7 +121,7 @@ def test_grid_prompts_are_the_generators_masks_on_the_roles_frames(model, tmp_pa
             assert mine[0].expression == -1 and mine[0].box == tuple(masks.boxes([mine[0].mask])[0])
     assert found == GridPrompter(model, settings, "evaluate", 64).prompts(video_of(frames, "a"), frames)
     rounded = settings.model_copy(update={"precision": "bfloat16"})
-    near = GridPrompter(model, rounded, "evaluate", 64).prompts(video_of(frames, "a"), frames)
+    near = GridPrompter(copy.deepcopy(model), rounded, "evaluate", 64).prompts(video_of(frames, "a"), frames)
     assert near and [p.mask for p in near] != [p.mask for p in found]
 
 
