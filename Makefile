@@ -36,7 +36,7 @@ test: $(READY) ## run everything that CI runs
 # Root's business, on Debian; elsewhere the tests are skipped, and say why.
 test-slurm: $(READY) ## run the pipeline through a real Slurm of one node, which is installed first
 	command -v slurmctld munged > /dev/null || (apt-get update && apt-get install --yes --no-install-recommends slurm-wlm munge) || true
-	REFEREE_TEST_SLURM=1 python -m pytest tests/cluster/test_slurm.py -rs
+	REFEREE_TEST_SLURM=1 python -m pytest tests/cluster/test_slurm.py -rsP
 
 # SEED=7 is another search; a failure is repeated with the seed that it was found with.
 SEED ?= 0
