@@ -128,6 +128,19 @@ def test_a_folder_in_a_files_place_is_named_with_what_clears_it(tmp_path: Path) 
     with pytest.raises(CacheError, match=r"a folder is in the place of a file; clear it: `rm -r '.*a b\.json'`"):
         write_json(path, {}, STAMP)
     assert path.is_dir(), "it might be somebody's"
+    with pytest.raises(CacheError, match="clear it"), replaced_folder(tmp_path / "a b", record=path):
+        pass
+    assert path.is_dir() and not (tmp_path / "a b").exists()
+
+
+def test_an_error_of_another_place_is_told_as_it_is(tmp_path: Path) -> None:
+    """A frame that cannot be read is not an output that cannot be written."""
+    elsewhere = PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "data" / "0.jpg"))
+    with (
+        pytest.raises(PermissionError, match=r"0\.jpg"),
+        replaced_folder(tmp_path / "cache/v", tmp_path / "cache/v.json"),
+    ):
+        raise elsewhere
 
 
 def test_one_changed_byte_in_a_stamp_is_found(made: Job) -> None:

@@ -334,6 +334,9 @@ def test_config_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "twice.yaml").write_text("run:\n  threads: 1\n  threads: 2\n")
     with pytest.raises(ConfigError, match=r"'threads' is given twice\s.*line 3"):
         load_config(tmp_path / "twice.yaml")
+    (tmp_path / "list.yaml").write_text("? [a]\n: 1\n")
+    with pytest.raises(ConfigError, match=r"\['a'\] is no key\s.*line 1"):
+        load_config(tmp_path / "list.yaml")
     (tmp_path / "deep.yaml").write_text("[" * 5000)
     with pytest.raises(ConfigError, match="nested too deeply"):
         load_config(tmp_path / "deep.yaml")

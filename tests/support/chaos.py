@@ -13,8 +13,9 @@ from itertools import islice
 from pathlib import Path
 from random import Random
 
+from support.chaos_cache import cached, forged
 from support.chaos_faults import Faults
-from support.chaos_files import cached, ids, indices, media
+from support.chaos_files import ids, indices, media
 from support.chaos_inputs import Input, Inputs
 from support.chaos_kills import Kills
 from support.chaos_models import checkpoints, zips
@@ -29,7 +30,7 @@ def broken_inputs(number: int, seed: int) -> list[Input]:
     """So many, spread over all doors; each door's are the same in every run with the seed."""
     random = Random(seed)
     doors: list[Iterator[Input]] = [config(random), flags(random), media(random), indices(random)]
-    doors += [cached(random, ".json"), cached(random, ".h5"), checkpoints(random), zips(random), ids(random)]
+    doors += [cached(random), forged(random), checkpoints(random), zips(random), ids(random)]
     return [one for door in doors for one in islice(door, -(-number // len(doors)))]
 
 
@@ -52,12 +53,12 @@ def main() -> int:
 def disturb(arguments: argparse.Namespace, place: Path) -> int:
     """Returns 1 where something was wrong."""
     site, plan = Site(place, arguments.seed), steps(arguments.short)
-    site.learn(plan)
+    site.learn(plan, twice=not arguments.short)
     chosen = [step for step in plan if step.name.startswith(arguments.only or "")]
     if arguments.kills:
-        Kills(site).kill(chosen, arguments.kills)
+        Kills(site, timed=not arguments.short).kill(chosen, arguments.kills)
     if arguments.faults:
-        faults = Faults(site, plan)
+        faults = Faults(site, plan, quick=arguments.short)
         faults.all(arguments.faults)
         faults.flip_bits(100 * arguments.faults)
     if arguments.inputs:

@@ -22,20 +22,22 @@ from benchmarks.corruption import content_of, outcome
 from stages.core.state.cache import read_stamp
 from stages.core.state.graph import STAGES
 
+QUICK = ("extract_frames", "score_tracks", "rerank_tracks", "evaluate")
 FUTURE, PAST = 4_102_444_800, 86_400  # 2100 and 1970, in seconds
 
 
 class Faults:
     """Disturbs the stages of a site, one fault at a time."""
 
-    def __init__(self, site: Site, plan: Sequence[Step]) -> None:
+    def __init__(self, site: Site, plan: Sequence[Step], *, quick: bool) -> None:
+        """`quick`: only on stages that load no model."""
         self.site, self.place, self.random, self.plan = site, site.place, site.random, plan
+        self.among = [step for step in plan if step.is_of_results and (not quick or step.stage in QUICK)]
         self.counts: Counter[str] = Counter()
         self.skipped: dict[str, str] = {}
 
     def all(self, rounds: int) -> None:
         """Every kind of fault so often, each time on another stage that leaves a file per video."""
-        of_results = [step for step in self.plan if step.is_of_results]
         kinds: dict[str, Callable[[Step], None]] = {
             "two writers on one shard": self.two_writers,
             "a disk that fills up": self.full_disk,
@@ -48,7 +50,7 @@ class Faults:
             kinds[f"damaged: {name}"] = lambda step, name=name: self.damaged(step, name)
         for number in range(rounds):
             for place, (kind, disturb) in enumerate(kinds.items()):
-                self.once(kind, disturb, of_results[(number + place) % len(of_results)])
+                self.once(kind, disturb, self.among[(number + place) % len(self.among)])
         tell(
             "faults",
             total=sum(n for kind, n in self.counts.items() if not kind.startswith("of these")),
@@ -70,7 +72,7 @@ class Faults:
         """A bit of every so many bytes of a file of each stage, so that every structure of its format is hit: found by the
         stage that made it, or in bytes that say nothing."""
         ends: Counter[str] = Counter()
-        for step in (step for step in self.plan if step.is_of_results):
+        for step in self.among:
             names = [name for name in self.site.there(step) if Path(name).suffix == STAGES[step.stage].suffix]
             path, stage = self.place / min(names), STAGES[step.stage]
             copy, whole = self.site.runs / f"copy{stage.suffix}", path.read_bytes()

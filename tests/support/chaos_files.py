@@ -7,22 +7,17 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from random import Random
-from typing import Any
 
-import h5py
 import numpy as np
 from PIL import Image
 from support.chaos_inputs import Input, mixed, remover, replacer, writer
-from support.chaos_plan import CACHE, FILES
+from support.chaos_plan import FILES
 from support.chaos_runs import Command
-from support.damage import damage_bytes, damage_json, damages
+from support.damage import damage_bytes, damages
 from support.trees import TREES
 from support.video_files import make_video
 
-from stages.core.digests import canonical_json, digest
-from stages.core.state.cache import CONTENT
-
-CLIPS = Path("data/clips")
+CLIPS = Path("data/media")
 # Format → its data set in config.yaml.
 SETS = {name: name for name in ("mevis", "revos", "long_rvos", "a2d", "jhmdb", "own")}
 SETS |= {"folder": "clips", "ytvos": "ref_youtube_vos", "davis17": "ref_davis17"}
@@ -111,7 +106,10 @@ def _clip(what: str, plant: Callable[[], None]) -> Input:
         plant()
         (CLIPS / "expressions.json").write_text(json.dumps({"bad": ["a dog"]}))
 
-    command = Command("stages.extract_frames", ("--config", "config.yaml", "--dataset", "clips", "--split", "all"))
+    command = Command(
+        "stages.extract_frames",
+        ("--config", "config.yaml", "--config", "media.yaml", "--dataset", "clips", "--split", "all"),
+    )
     return Input("media", what, command, whole, ("bad",), remover(CLIPS))
 
 
@@ -173,12 +171,12 @@ def indices(random: Random) -> Iterator[Input]:
         name, tree, root = random.choice(planted)
         path = random.choice([p for pattern in tree.targets for p in sorted(root.glob(pattern))])
         what, content = next(damages(random, path, may_go=any(path.match(p) for p in tree.optional)))
-        replace, restore = replacer(path, content)
+        change, restore = replacer(path, content)
         stage = random.choice(["extract_frames", "tools.check_dataset", "encode_text"])
         words = ("--config", "config.yaml", "--dataset", SETS[name], "--split", tree.split)
         also = (path.name, path.stem, str(path.parent.name), "video")
         command = Command(f"stages.{stage}", words)
-        yield Input("index", f"{name}: {path.name}: {what}", command, replace, also, restore)
+        yield Input("index", f"{name}: {path.name}: {what}", command, change, also, restore)
 
 
 def _plant(name: str) -> Path:
@@ -206,94 +204,7 @@ def ids(random: Random) -> Iterator[Input]:
         }
         for what, document in other.items():
             content = json.dumps({"videos": document}).encode()
-            replace, restore = replacer(index, content)
+            change, restore = replacer(index, content)
             command = Command("stages.extract_frames", (*FILES, "--dataset", "tiny", "--split", "valid_u"))
             names = ("meta_expressions.json", "video")
-            yield Input("ids", f"{what} {name!r:.40}", command, replace, names, restore)
-
-
-# ---------------------------------------------------------------- files of the cache
-
-READERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "frames": ("generate_prompts", ("--source", "grid")),
-    "prompts/grid": ("build_tracks", ("--source", "grid")),
-    "tracks/grid": ("score_tracks", ()),
-    "text": ("score_tracks", ()),
-    "scores": ("rerank_tracks", ()),
-    "decisions": ("evaluate", ()),
-    "evaluation": ("assemble", ()),
-    "render": ("assemble", ()),
-}
-
-
-def cached(random: Random, suffix: str) -> Iterator[Input]:
-    """Endless cache files whose checksums are right and whose content is not: made by a person, or by other code."""
-    root = Path(CACHE, "tiny/valid_u")
-    while True:
-        folder = random.choice(list(READERS))
-        files = sorted((root / folder).glob(f"*{suffix}"))
-        if not files:
-            continue
-        path, (stage, flags) = random.choice(files), READERS[folder]
-        what, content = (_other_json if suffix == ".json" else _other_h5)(random, path)
-        replace, restore = replacer(path, content)
-        words = (*FILES, "--dataset", "tiny", "--split", "valid_u", *flags)
-        words += ("--overwrite",) if stage != "assemble" else ()
-        names = (path.name, path.stem, "video")
-        yield Input(
-            f"cache {suffix}",
-            f"{folder}/{path.name}: {what}",
-            Command(f"stages.{stage}", words),
-            replace,
-            names,
-            restore,
-        )
-
-
-def _other_json(random: Random, path: Path) -> tuple[str, bytes]:
-    document = json.loads(path.read_text(encoding="utf-8"))
-    inner = {key: value for key, value in document.items() if key not in (CONTENT, "stamp")}
-    while True:
-        what, content = damage_json(random, json.dumps(inner).encode())
-        try:
-            changed = json.loads(content or b"")
-            whole = {"stamp": document["stamp"], **changed}
-            return what, json.dumps({CONTENT: digest(json.loads(canonical_json(whole))), **whole}).encode()
-        except (ValueError, TypeError):
-            continue
-
-
-def _other_h5(random: Random, path: Path) -> tuple[str, bytes]:
-    other = path.parent / ".other"
-    other.write_bytes(path.read_bytes())
-    with h5py.File(other, "r+") as file:
-        datasets: list[str] = []
-        file.visititems(lambda name, item: datasets.append(name) if isinstance(item, h5py.Dataset) else None)
-        name = random.choice(datasets)
-        values: Any = file[name][()]
-        del file[name]
-        kind = random.choice(["gone", "shape", "kind", "values", "scalar", "group", "huge"])
-        if kind == "group":
-            file.create_group(name)
-        elif kind != "gone":
-            file[name] = _other_values(random, kind, np.asarray(values))
-    content = other.read_bytes()
-    other.unlink()
-    return f"{name}: {kind}", content
-
-
-def _other_values(random: Random, kind: str, values: np.ndarray) -> Any:
-    if kind == "shape":
-        return values[:-1] if random.random() < 0.5 else np.concatenate([values, values])
-    if kind == "kind":
-        return values.astype(random.choice(["f8", "u1", "S3", "c16"]))
-    if kind == "scalar":
-        return 7
-    if kind == "huge":
-        return np.full(
-            values.shape, 2**31 - 1 if values.dtype.kind in "iu" and values.dtype.itemsize > 3 else 255
-        ).astype(values.dtype)
-    changed = values.copy()
-    if changed.size:
-        changed.reshape(-1)[random.randrange(changed.size)] = random.choice([0, 1, 100])
-    return changed
+            yield Input("ids", f"{what} {name!r:.40}", command, change, names, restore)

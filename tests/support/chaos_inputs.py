@@ -19,7 +19,8 @@ from support.chaos_site import Site
 
 LIMIT_SECONDS = 60.0  # a run takes a second or two
 OURS = ("results", "weights", "runs")  # written to by right
-STATUSES = (0, 1, 2)
+ENDS = {0: "listed or harmless", 1: "listed as failed", 2: "refused"}
+STATUSES = tuple(ENDS)
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Input:
         plant: makes it; the current folder is the workspace.
         names: what an error may call it by: one of them; none = any text.
         clear: takes it away again.
+        strict: whether it must end in a sentence; otherwise no more than in nothing bad.
     """
 
     door: str
@@ -41,6 +43,7 @@ class Input:
     plant: Callable[[], None]
     names: tuple[str, ...] = ()
     clear: Callable[[], None] = lambda: None
+    strict: bool = True
 
 
 class Inputs:
@@ -74,7 +77,7 @@ class Inputs:
         ended = run(one.command, self.site.runs, limit=LIMIT_SECONDS)
         after = listing(self.place)
         self.counts[one.door] += 1
-        self.ends[{0: "listed or harmless", 1: "listed as failed", 2: "refused"}.get(ended.status, "wrong")] += 1
+        self.ends[ENDS.get(ended.status, "stopped with a traceback")] += 1
         for complaint in self.complaints(one, ended, before, after):
             where = f"{one.door}: {one.what}: {one.command.module} {' '.join(one.command.words)[:200]}"
             self.site.note(False, where, complaint)
@@ -86,21 +89,25 @@ class Inputs:
             self.sound = listing(Path("results"))
 
     def complaints(self, one: Input, ended: Ended, before: set[str], after: set[str]) -> Iterator[str]:
-        said = " ".join(ended.said.split())
         if ended.hung:
-            yield f"hangs for {LIMIT_SECONDS:g} s: {said[-300:]}"
-        elif ended.status not in STATUSES:
-            yield f"ends with status {ended.status}: {ended.said[-1200:]}"
-        if "Traceback" in said:
-            yield f"a traceback: {ended.said[-1800:]}"
+            yield f"hangs for {LIMIT_SECONDS:g} s: {ended.said[-300:]}"
         if self.canary.exists():
             yield "something in it was executed"
         if before != after:
             yield f"files outside results changed: {sorted(before ^ after)[:4]}"
-        if ended.status in (1, 2) and not said:
-            yield "says nothing"
-        if ended.status in (1, 2) and one.names and not any(name in ended.said for name in one.names):
-            yield f"is not named ({', '.join(one.names)}): {said[-500:]}"
+        if one.strict and not ended.hung:
+            yield from _unclear(one, ended)
+
+
+def _unclear(one: Input, ended: Ended) -> Iterator[str]:
+    """What is wrong with how an input was answered."""
+    said = " ".join(ended.said.split())
+    if ended.status not in STATUSES or "Traceback" in said:
+        yield f"status {ended.status}, or a traceback: {ended.said[-1800:]}"
+    elif ended.status and not said:
+        yield "says nothing"
+    elif ended.status and one.names and not any(name in ended.said for name in one.names):
+        yield f"is not named ({', '.join(one.names)}): {said[-500:]}"
 
 
 def mixed(random: Random, made: Sequence[Input], drawn: Iterator[Input]) -> Iterator[Input]:

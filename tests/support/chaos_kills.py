@@ -31,8 +31,9 @@ class Tally:
 class Kills:
     """Kills the stages of a site."""
 
-    def __init__(self, site: Site) -> None:
-        self.site, self.place, self.random = site, site.place, site.random
+    def __init__(self, site: Site, *, timed: bool) -> None:
+        """`timed`: half of the signals come after some milliseconds, and what they meet depends on the machine's load."""
+        self.site, self.place, self.random, self.timed = site, site.place, site.random, timed
         self.tallies: dict[str, Tally] = defaultdict(Tally)
         self.by_sigkill: set[str] = set()  # temporary files that are there because a run could not remove them
 
@@ -44,7 +45,7 @@ class Kills:
 
     def draw(self, known: Known) -> Kill:
         number = self.random.choice(SIGNALS)
-        if self.random.random() < 0.5:
+        if not self.timed or self.random.random() < 0.5:
             return Kill(number, change=self.random.randint(1, max(1, known.changes)))
         return Kill(number, seconds=self.random.uniform(0, known.seconds))
 

@@ -133,6 +133,7 @@ def make_place(place: Path) -> Path:
             "selector": {"training": {"positive_iou": 0.01}},
         },
     )
+    (place / "media.yaml").write_text("datasets: {clips: {root: data/media}}\n")
     write_internvl(place / "own" / "seg")
     seg = {"presets": {"random": {"models": {"seg": {**SEG_MODEL, "sam2": SAM2, "path": "own/seg"}}}}}
     seg |= {"datasets": {"tiny": {"settings": {"seg_training": TRAINING, "prompts": {"seg": SEG_PROMPTS}}}}}
