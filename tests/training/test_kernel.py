@@ -6,15 +6,17 @@ import os
 import subprocess
 import sys
 from argparse import Namespace
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from support.kernel import Toy, ToyRecipe, kill_before, same, train_and_die
-from support.project import ROOT
+from support.project import ROOT, make_config
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from stages.core.config.loading import settings_of
 from stages.core.run.slots import Slot
 from stages.training import checkpoint, curve, loop, processes
 from stages.training.arithmetic import deterministic
@@ -278,6 +280,22 @@ def test_more_processes_than_devices_are_refused_at_once(monkeypatch: pytest.Mon
     refuse_crowding("cpu")  # the CPU is shared
     monkeypatch.setattr(processes, "visible_slots", lambda: [Slot(str(i), str(i)) for i in range(4)])
     refuse_crowding("cuda")
+
+
+@pytest.mark.parametrize(("ranks", "expected"), [("1", 3), ("2", 1)])
+def test_processes_of_one_training_never_share_a_device(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ranks: str, expected: int
+) -> None:
+    """NCCL refuses two on one device; other jobs may still share it."""
+    run = settings_of(make_config(tmp_path), "shapes").run.model_copy(update={"slots_per_device": 3})
+    leased: list[int] = []
+    monkeypatch.setenv("WORLD_SIZE", ranks)
+    monkeypatch.setattr(
+        processes, "lease_device", lambda run: nullcontext(leased.append(run.slots_per_device) or "cpu")
+    )
+    monkeypatch.setattr(processes, "join", lambda device: nullcontext(World()))
+    with processes.processes(run):
+        assert leased == [expected]
 
 
 def test_one_process_shares_with_nobody() -> None:
