@@ -24,8 +24,8 @@ from stages.tracking.encoder import Features
 from stages.tracking.graphs import Replays
 from stages.tracking.transfers import to_device
 
-# With up to so many tracks a device is done before the next step is launched.
-GRAPHED, GRAPH_AFTER = 4, 32
+# With up to 4 tracks a device is done before the next step is launched, so a graph should pay. 0 = none: no GPU has replayed steps yet.
+GRAPHED, GRAPH_AFTER = 0, 32
 
 
 class Prediction(NamedTuple):

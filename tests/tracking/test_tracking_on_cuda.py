@@ -85,6 +85,7 @@ def test_a_graph_that_gives_something_else_is_not_used(double, model, short, tra
 
 def test_steps_of_a_few_tracks_become_graphs(double, model, caplog, monkeypatch, tmp_path):
     """In a later round too, which has a memory bank and a video of its own."""
+    monkeypatch.setattr("stages.tracking.heads.GRAPHED", 4)
     monkeypatch.setattr("stages.tracking.heads.GRAPH_AFTER", 3)
     frames, batches = draw_frames(tmp_path / "f", 22), [PromptBatch(0, RLES[:1])]
     other = draw_frames(tmp_path / "g", 20)
