@@ -65,9 +65,14 @@ def lacking() -> str:
         return (
             f"{', '.join(missing)} not installed (Debian: apt-get install slurm-wlm munge; `make test-slurm` does it)"
         )
-    if theirs := [str(file) for file in (*PLACES, CACHED) if file.exists()]:
+    if theirs := [str(file) for file in (*PLACES, CACHED) if file.exists() and not is_ours(file)]:
         return f"this machine has a Slurm of its own: {', '.join(theirs)}"
     return "" if os.geteuid() == 0 else "a Slurm is started by root alone"
+
+
+def is_ours(conf: Path) -> bool:
+    """Whether a config is that of a Slurm which tests started, and left behind where they were killed."""
+    return conf.is_symlink() and "ClusterName=tests\n" in conf.read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,7 @@ def write_conf(place: Path, host: str, memory: int, min_job_age: int) -> None:
 @contextmanager
 def cached(conf: Path) -> Iterator[None]:
     CACHED.parent.mkdir(parents=True, exist_ok=True)
-    CACHED.unlink(missing_ok=True)  # a link whose Slurm was killed: `lacking` has seen that it leads nowhere
+    CACHED.unlink(missing_ok=True)  # a link that killed tests have left: `lacking` has looked
     CACHED.symlink_to(conf)
     try:
         yield
