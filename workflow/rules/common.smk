@@ -89,7 +89,7 @@ SHARDED_JOB = f"{JOB} --pid {{wildcards.pid}} --n-pids {{wildcards.n}}"
 LOGGED = "2>&1 | (trap '' INT TERM; tee {log} | sed -u '\\|^..:..:.. I |d')"
 # A job that ended well leaves a marker of other content than every one before it: what is decided by content, rather than by
 # times, is that what follows has not been done yet.
-MARKED = f"{LOGGED} && printf '{{{{\"made\": \"%s-%s\"}}}}' $$ $(date +%s%N) > {{output}}"
+MARKED = f'{LOGGED} && printf \'{{{{"made": "%s-%s"}}}}\' $$ $(date +%s%N) > {{output}}'
 
 
 wildcard_constraints:
