@@ -166,23 +166,24 @@ def counted(slurm: Slurm, what: str) -> Iterator[None]:
 
 def test_a_head_that_is_killed_leaves_jobs_that_the_next_one_names(tmp_path: Path, slurm: Slurm) -> None:
     place = workspace(tmp_path)
-    head = run(place, slurm, "slurm", FRAMES)
-    while not slurm.jobs("running", "pending"):
-        assert head.poll() is None, (place / "head.log").read_text()
-        time.sleep(0.2)
-    head.kill()
-    head.wait()
-    again = run(place, slurm, "slurm", FRAMES)
-    assert again.wait() == 1
-    text = (place / "head.log").read_text()
-    assert f"locked by a run that was killed, process {head.pid}" in text and "`referee run --unlock`" in text
-    assert snakemake(place, "--unlock", cores=1).returncode == 0
-    name = json.loads((place / ".snakemake/referee_run.json").read_text())["slurm"]
-    left = slurm.jobs("running", "pending")
-    (place / "head.log").write_text("")
-    last = run(place, slurm, "slurm", FRAMES)
-    text = wait(slurm, last, place)
-    assert not left or f"`scancel --name {name}`" in text
+    with slurm.starting_nothing():  # its jobs wait until they have been named
+        head = run(place, slurm, "slurm", FRAMES)
+        while not slurm.jobs("running", "pending"):
+            assert head.poll() is None, (place / "head.log").read_text()
+            time.sleep(0.2)
+        head.kill()
+        head.wait()
+        again = run(place, slurm, "slurm", FRAMES)
+        assert again.wait() == 1
+        text = (place / "head.log").read_text()
+        assert f"locked by a run that was killed, process {head.pid}" in text and "`referee run --unlock`" in text
+        assert snakemake(place, "--unlock", cores=1).returncode == 0
+        name = json.loads((place / ".snakemake/referee_run.json").read_text())["slurm"]
+        last = run(place, slurm, "slurm", FRAMES)
+        while f"`scancel --name {name}`" not in (place / "head.log").read_text():
+            assert last.poll() is None, (place / "head.log").read_text()
+            time.sleep(0.5)
+    wait(slurm, last, place)
     assert (place / FRAMES).is_file()
 
 

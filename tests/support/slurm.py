@@ -99,6 +99,16 @@ class Slurm:
         lines = self.ask("scontrol", "show", "config").splitlines()
         return next(int(line.split("=")[1]) for line in lines if line.startswith("NEXT_JOB_ID"))
 
+    @contextmanager
+    def starting_nothing(self) -> Iterator[None]:
+        """Jobs wait in the queue meanwhile."""
+        partition = ["scontrol", "update", "PartitionName=gpu"]
+        self.ask(*partition, "State=DOWN")
+        try:
+            yield
+        finally:
+            self.ask(*partition, "State=UP")
+
 
 @contextmanager
 def one_node(place: Path, *, memory: int = 200_000, min_job_age: int = 300) -> Iterator[Slurm]:
