@@ -11,9 +11,7 @@
 | TRACKERS | experiment trackers (stages/core/trackers.py) | stages/training/trackers/__init__.py |
 
 Everything else derives from these values: sections of the config, stages of the graph, roles of models, flags,
-wildcards and index files of the workflow. Nothing compares their names. docs/extending.md says how to add one.
-
-Core knows where the values are listed and nothing else of them: a list is imported when its table is first used.
+wildcards and index files of the workflow. docs/extending.md says how to add one. A list is imported when it is first used.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
