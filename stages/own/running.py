@@ -13,9 +13,9 @@ import psutil
 import yaml
 
 from stages.core.config.file import Config
-from stages.core.run.profiles import environment, with_profile
 from stages.core.run.progress import NOTES, Progress
 from stages.core.run.snakemake_words import Option
+from stages.core.run.starting import environment, with_profile
 from stages.core.run.stopping import Terminated
 from stages.core.state.failures import failed_videos
 from stages.core.state.graph import RERANK_TRACKS, Layout

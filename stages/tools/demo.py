@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stages.core.run.cli import build_parser, execute
-from stages.core.run.profiles import environment
+from stages.core.run.starting import environment
 from stages.tools.run import compose
 
 TARGET = "shapes/valid_u"

@@ -21,8 +21,8 @@ import yaml
 import stages
 from stages.core.config.loading import merge, parse_config, read_yaml
 from stages.core.run.cli import build_parser, execute
-from stages.core.run.profiles import environment, values_of, with_profile
 from stages.core.run.snakemake_words import Option, arrange, snakemake_options
+from stages.core.run.starting import environment, values_of, with_profile
 from stages.core.run.targets import Targets
 
 # With one of these, snakemake has something to do without a target.

@@ -11,7 +11,7 @@ import pytest
 from support.project import ROOT, make_config, referee
 
 from stages.core.config.loading import load_config
-from stages.core.run import profiles
+from stages.core.run import starting
 from stages.core.run.snakemake_words import Nargs, Option, arrange, snakemake_options
 from stages.core.run.targets import Targets
 from stages.tools import run as run_tool
@@ -153,7 +153,7 @@ def test_absolute_results_are_found_by_name_and_by_path(tmp_path: Path) -> None:
 
 def profile_of(words: Sequence[str], variables: Mapping[str, str]) -> list[str]:
     options, _ = arrange(words, snakemake_options(), lambda _: False)
-    return [word for option in profiles.with_profile(options, variables) for word in option.words]
+    return [word for option in starting.with_profile(options, variables) for word in option.words]
 
 
 def test_the_default_profile_holds_unless_another_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

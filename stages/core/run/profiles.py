@@ -1,53 +1,90 @@
-"""How the workflow is started: with a workflow profile, and in which environment."""
+"""Snakemake's profiles: where they are, and what stands in them on which line."""
 
-import os
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from stages.core.config.loading import nearest
-from stages.core.run.snakemake_words import Option
 
 PROFILES = Path("workflow/profiles")
-DEFAULT_PROFILE = PROFILES / "default"
+FILE = "profile.yaml"
 
 
-def environment() -> dict[str, str]:
-    """The environment of this process, in which `python` is the Python that runs this: rules start it by name."""
-    folder = str(Path(sys.executable).parent)
-    return os.environ | {"PATH": os.pathsep.join([folder, os.environ.get("PATH", os.defpath)])}
+@dataclass(frozen=True)
+class Profile:
+    """A profile's file.
+
+    Attributes:
+        file: its path.
+        values: what it says, by key.
+        lines: key, or a key's entry as "default-resources/slurm_account" → line, from 1.
+    """
+
+    file: Path
+    values: dict[str, Any]
+    lines: dict[str, int]
+
+    @property
+    def resources(self) -> dict[str, str]:
+        """The entries of default-resources: what a job asks for where its rule says nothing."""
+        return dict(entry.split("=", 1) for entry in self.entries("default-resources") if "=" in str(entry))
+
+    @property
+    def groups(self) -> dict[str, str]:
+        """Rule → group."""
+        return dict(entry.split("=", 1) for entry in self.entries("groups") if "=" in str(entry))
+
+    def line(self, key: str) -> int:
+        return self.lines.get(key) or self.lines.get(key.partition("/")[0], 1)
+
+    def entries(self, key: str) -> list[str]:
+        values = self.values.get(key) or []
+        return [str(value) for value in (values if isinstance(values, list) else [values])]
 
 
-def values_of(options: Iterable[Option], *names: str) -> list[str]:
-    return [value for option in options if option.name in names for value in option.values]
+def find_profile(name: str) -> Path:
+    """The file of a profile: a name below workflow/profiles, a folder, or a file.
+
+    Raises:
+        ValueError: there is none.
+    """
+    for file in (PROFILES / name / FILE, Path(name) / FILE, Path(name)):
+        if file.is_file():
+            return file
+    known = sorted(file.parent.name for file in PROFILES.glob(f"*/{FILE}"))
+    raise ValueError(f"no profile {name!r} in {PROFILES}{nearest(name, known)}")
 
 
-def with_profile(options: Sequence[Option], variables: Mapping[str, str] = os.environ) -> list[Option]:
-    """The options with a workflow profile: the default one, or the one of this name in workflow/profiles."""
-    if any(option.name in ("--profile", "--workflow-profile") for option in options):
-        return [_full_profile(option) for option in options]
-    if "SNAKEMAKE_PROFILE" in variables or not DEFAULT_PROFILE.is_dir():
-        return list(options)
-    added = [Option("--workflow-profile", ("--workflow-profile", str(DEFAULT_PROFILE)), (str(DEFAULT_PROFILE),))]
-    if not has_gpu(variables) and not values_of(options, "--resources", "--res"):
-        limit = f"gpu={os.cpu_count() or 1}"
-        added.append(Option("--resources", ("--resources", limit), (limit,)))
-    return [*options, *added]
+def read_profile(file: Path) -> Profile:
+    """Reads a profile.
+
+    Raises:
+        ValueError: it is not YAML of keys and values, or has a key twice.
+    """
+    text = file.read_text(encoding="utf-8")
+    try:
+        root = yaml.compose(text)
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{file}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(root, yaml.MappingNode):
+        raise ValueError(f"{file}: holds no keys; a line is `key: value`, as `executor: slurm`")
+    lines: dict[str, int] = {}
+    for key, line in _places(root):
+        if key in lines:
+            raise ValueError(f"{file}:{line}: {key} is there twice, first in line {lines[key]}; keep one of them")
+        lines[key] = line
+    return Profile(file, values, lines)
 
 
-def _full_profile(option: Option) -> Option:
-    (name,) = option.values or ("",)
-    if option.name != "--workflow-profile" or name == "none" or Path(name).is_dir():
-        return option
-    folder = PROFILES / name
-    if not name or not folder.is_dir():
-        known = [path.name for path in PROFILES.iterdir() if path.is_dir()]
-        raise ValueError(f"no profile {name!r} in {PROFILES}{nearest(name, known)}")
-    return Option(option.name, (option.name, str(folder)), (str(folder),))
-
-
-def has_gpu(variables: Mapping[str, str] = os.environ) -> bool:
-    """Whether jobs on this machine may find a GPU; asks the system, because importing torch takes seconds."""
-    if "CUDA_VISIBLE_DEVICES" in variables:
-        return bool(variables["CUDA_VISIBLE_DEVICES"].strip())
-    return any(Path(place).exists() for place in ("/proc/driver/nvidia/gpus", "/dev/nvidiactl", "/dev/kfd"))
+def _places(root: yaml.MappingNode) -> Iterator[tuple[str, int]]:
+    for key, value in root.value:
+        yield key.value, key.start_mark.line + 1
+        if isinstance(value, yaml.MappingNode):
+            yield from ((f"{key.value}/{inner.value}", inner.start_mark.line + 1) for inner, _ in value.value)
+        if isinstance(value, yaml.SequenceNode):
+            names = [(str(entry.value).partition("=")[0], entry.start_mark.line + 1) for entry in value.value]
+            yield from ((f"{key.value}/{name}", line) for name, line in names)
