@@ -88,10 +88,13 @@ def judge(data: bytes, size: tuple[int, int] | None, form: Form) -> NDArray[np.u
         Defect: it is not sound.
     """
     with _opened(data, size, form) as image:
-        pixels_HW = np.asarray(image.convert("L") if image.mode == "1" else image)
+        bytewise = image.convert("L") if image.mode == "1" else image
+        pixels_HW = np.asarray(bytewise)
         if form.threshold is not None and image.mode in SHADES:
             return np.where(pixels_HW >= form.threshold * FULL[image.mode], np.uint8(WHITE), np.uint8(0))
-        used = np.flatnonzero(np.bincount(pixels_HW.ravel(), minlength=256)).tolist()
+        used = [
+            value for value, count in enumerate(bytewise.histogram()) if count
+        ]  # NumPy's would widen the pixels first
         _check_values(image.mode, used, form)
         _check_colours(image, used, form)
         return pixels_HW
