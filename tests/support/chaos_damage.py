@@ -58,14 +58,6 @@ def _garbage(random: Random, path: Path) -> None:
     _write(path, random.randbytes(random.randrange(1, 2000)))
 
 
-def _of_another(random: Random, path: Path) -> None:
-    """Another video's file in its place."""
-    others = sorted(other for other in path.parent.glob(f"*{path.suffix}") if other != path)
-    if not others:
-        return _flip(random, path)
-    return _write(path, random.choice(others).read_bytes())
-
-
 def _write(path: Path, content: bytes) -> None:
     """As another file: hard links of the old one stay as they are."""
     path.unlink()
@@ -81,5 +73,4 @@ DAMAGES: Mapping[str, Callable[[Random, Path], None]] = {
     "a folder in its place": _folder,
     "a link to nothing": _dangling_link,
     "garbage": _garbage,
-    "another video's file": _of_another,
 }

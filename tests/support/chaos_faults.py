@@ -45,6 +45,7 @@ class Faults:
             "data that turn read-only": self.read_only_data,
             "a file that vanishes": self.vanished,
             "a clock that jumps": self.other_times,
+            "a file in another's place": self.swapped,
         }
         for name in DAMAGES:
             kinds[f"damaged: {name}"] = lambda step, name=name: self.damaged(step, name)
@@ -158,7 +159,7 @@ class Faults:
         """A file of an earlier stage is gone: named, or not needed."""
         earlier = [one for one in self.plan[: self.plan.index(step)] if READERS.get(one.name) == step.name]
         if not earlier:
-            raise Impossible("no stage before it")
+            step, earlier = next(one for one in self.plan if one.name == READERS[step.name]), [step]
         name = self.random.choice(sorted(self.site.there(earlier[-1])))
         path, aside = self.place / name, self.place / "aside"
         remove(self.place, step)
@@ -170,6 +171,7 @@ class Faults:
         finally:
             aside.rename(path)
         self.fine(step, "once the file is back")
+        self.same(step, "once the file is back")
 
     def other_times(self, step: Step) -> None:
         """Times of files say nothing about their content: nothing is made again, nothing is passed over."""
@@ -183,6 +185,17 @@ class Faults:
         for path in self.random.sample(names, len(names) // 2):
             (self.place / path).unlink()
         self.fine(step, "with other times, and half of it gone")
+
+    def swapped(self, step: Step) -> None:
+        """Whole, and another video's: the stage that makes it sees that; the one that reads it takes its word."""
+        suffix = STAGES[step.stage].suffix
+        one, other = self.random.sample(
+            sorted(n for n in self.site.there(step) if n.count("/") == step.makes[0].count("/") + 1), 2
+        )
+        assert one.endswith(suffix) and other.endswith(suffix)
+        (self.place / one).unlink()
+        (self.place / one).write_bytes((self.place / other).read_bytes())
+        self.fine(step, "with another video's file")
 
     def damaged(self, step: Step, kind: str) -> None:
         """Found by the stage that reads it, and made again by the stage that made it."""

@@ -70,6 +70,7 @@ def steps(short: bool) -> list[Step]:
         *_tracked("valid_u", "gdino"),
         _step("gather_evidence", "valid_u", "evidence/judge", "--name", "judge"),
         _step("fit_fusion", "valid_u", "fusion.json", "--config", "fit.yaml", per_video=False),
+        _weights("seg", "--config", "seg.yaml"),
         Step("make_shapes", MAKE_SHAPES, ("data/shapes",), per_video=False),
         _step("train_seg", "train", "seg", "--config", "seg.yaml", per_video=False),
     ]
@@ -106,8 +107,8 @@ def _tracked(split: str, source: str) -> Iterator[Step]:
         yield _step(stage, split, f"{folder}/{source}", "--source", source)
 
 
-def _weights(role: str) -> Step:
-    command = Command("stages.fetch_weights", (*FILES, "--preset", "random", "--role", role))
+def _weights(role: str, *flags: str) -> Step:
+    command = Command("stages.fetch_weights", (*FILES, *flags, "--preset", "random", "--role", role))
     return Step(f"fetch_weights {role}", command, (f"weights/random/{role}",), per_video=False)
 
 
