@@ -304,7 +304,7 @@ def test_a_document_without_its_markers_is_left_alone(text: str, tmp_path: Path)
         (("--selector", "mine=nowhere"), "nowhere: holds neither best.safetensors nor score files"),
         (("--selector", "soc=trained", "--seeds", "5"), "no finished training of soc with seed 5"),
         (("--baselines", "biggest"), "no baseline 'biggest'"),
-        (("--sources", "grid+dino"), "join some of gt, grid, gdino, seg by '+'"),
+        (("--sources", "grid+dino"), "join some of gt, grid, gdino, seg, sam3 by '+'"),
         (("--sources", "grid+grid"), "join some of"),
         (("--sources", "grid", "--baselines", "gdino"), "gdino needs tracks of gdino; --sources has grid"),
         (("--selector", "mine=scores", "--sources", "gdino"), "mine needs tracks of grid+gdino; --sources has gdino"),
