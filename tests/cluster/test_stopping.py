@@ -80,6 +80,30 @@ def test_a_second_sigterm_does_not_disturb_the_end(capsys: pytest.CaptureFixture
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_an_error_that_a_library_makes_of_a_signal_is_the_signal(
+    number: signal.Signals, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As pydantic does where one comes while it builds a model (seen: SchemaError, and a traceback)."""
+
+    def action(_: object) -> None:
+        try:
+            os.kill(os.getpid(), number)
+        except KeyboardInterrupt as error:
+            raise RuntimeError("building failed") from error
+
+    before = signal.getsignal(number)
+    assert execute(build_parser("A command."), [], action) == status
+    assert capsys.readouterr().err in ("terminated\n", "interrupted\n")
+    with pytest.raises(RuntimeError, match="its own"):
+        execute(build_parser("A command."), [], _fail)
+    assert signal.getsignal(number) == before
+
+
+def _fail(_: object) -> None:
+    raise RuntimeError("its own")
+
+
 def test_a_sigterm_that_is_to_be_ignored_is_ignored() -> None:
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:

@@ -21,7 +21,7 @@ from stages.core.records import Video
 from stages.core.run.cli import Job
 from stages.core.run.devices import lease_device
 from stages.core.run.progress import Progress
-from stages.core.run.stopping import telling
+from stages.core.run.stopping import is_told_to_end, telling
 from stages.core.state.cache import CacheError, Stamp, State, inspect, write_json
 from stages.core.state.failures import first_failure
 from stages.core.state.graph import STAGES, Stage
@@ -186,7 +186,7 @@ class _recording:
         if error is None:
             self.record.unlink(missing_ok=True)
             return True
-        if not isinstance(error, Exception) or isinstance(error, (StaleError, DiskFull)):
+        if not isinstance(error, Exception) or isinstance(error, (StaleError, DiskFull)) or is_told_to_end():
             return False
         expected = isinstance(error, (ValueError, OSError))
         reason = str(error) if expected else f"{type(error).__name__}: {error}"
