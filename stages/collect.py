@@ -14,6 +14,7 @@ from stages.core.run.cli import Job, execute, parse_job, split_parser
 from stages.core.state.cache import CacheError, read_stamp, write_json
 from stages.core.state.failures import first_failure
 from stages.core.state.graph import STAGES, Stage
+from stages.core.state.temporary import remove_leftovers
 from stages.core.tables import SOURCES
 from stages.datasets import open_split
 
@@ -37,7 +38,9 @@ def run(job: Job, task: str) -> None:
                 failed[video.id] = f"{failure.task}: {failure.reason}"
     if missing:
         raise CacheError(f"{task} is incomplete for {len(missing)} videos:\n  " + "\n  ".join(missing))
-    write_json(job.layout.verified(stage, branch), {"task": task, "videos": fingerprints, "failed": failed})
+    verified = job.layout.verified(stage, branch)
+    remove_leftovers(verified)
+    write_json(verified, {"task": task, "videos": fingerprints, "failed": failed})
     words = f"; left out: {', '.join(failed)}" if failed else ""
     log.info("%s %s/%s: complete for %d videos%s", task, job.dataset, job.split, len(fingerprints), words)
 

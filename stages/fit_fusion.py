@@ -29,6 +29,7 @@ from stages.core.state.choices import read_scores
 from stages.core.state.failures import first_failure
 from stages.core.state.fingerprints import annotations_digest
 from stages.core.state.graph import FIT_FUSION, SCORE_TRACKS
+from stages.core.state.temporary import remove_leftovers
 from stages.datasets import open_split
 from stages.evidence.candidates import current_evidence
 
@@ -66,6 +67,7 @@ def run(job: Job) -> None:
         )
     if state in (State.STALE, State.DAMAGED):
         log.warning("fit_fusion %s/%s: fitted again: %s", job.dataset, job.split, reason)
+    remove_leftovers(job.layout.fusion)
     fitted = fit_videos(job, split, videos)
     own = f"{job.dataset}/{job.split}"
     write_fusion(job.layout.fusion, stamp, fitted, own, selector_of(job, videos), job.settings.rerank)

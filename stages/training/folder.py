@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from stages.core.state.cache import CacheError, Stamp, State, inspect
+from stages.core.state.temporary import remove_leftovers
 from stages.training import checkpoint, curve, experiment
 from stages.training.trackers import tensorboard
 
@@ -46,11 +47,13 @@ class TrainingFolder:
         return (self.path / checkpoint.FILE).exists()
 
     def clear(self) -> None:
-        """Removes the training of another config, and what cannot be resumed.
+        """Removes the training of another config, what cannot be resumed, and what killed runs left unfinished.
 
         Raises:
             CacheError: there is one of another config, and `run.on_stale` is "stop".
         """
+        for name in self._files():
+            remove_leftovers(self.path / name)
         state, reason = inspect(self.path / self.marker, self.stamp)
         if self.overwrite:
             self._remove()
@@ -86,9 +89,12 @@ class TrainingFolder:
         log.warning("%s: training starts anew: %s", self.path, reason)
         self._remove()
 
+    def _files(self) -> Sequence[str]:
+        """All that it holds; the marker first, so that what a kill leaves is never taken for finished."""
+        return (self.marker, checkpoint.FILE, *self.made, curve.FILE, experiment.FILE, tensorboard.FOLDER)
+
     def _remove(self) -> None:
-        # the marker first, so that what a kill leaves is never taken for finished
-        for name in (self.marker, checkpoint.FILE, *self.made, curve.FILE, experiment.FILE, tensorboard.FOLDER):
+        for name in self._files():
             place = self.path / name
             if place.is_dir() and not place.is_symlink():
                 shutil.rmtree(place)

@@ -9,6 +9,7 @@ import signal
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from support.chaos_plan import Step, identities, is_temporary, remove
 from support.chaos_runs import Ended, Kill, tell
@@ -79,7 +80,11 @@ class Kills:
     def is_finished(self, step: Step, name: str) -> bool:
         """Whether a file must not be made again: those of a folder are vouched for by a record beside it."""
         below = (self.place / name).relative_to(self.place / step.makes[0]).parts
-        return not is_temporary(name) and (len(below) < 2 or (self.place / step.makes[0] / f"{below[0]}.json").exists())
+        return (
+            not is_temporary(name)
+            and not is_aside(name)
+            and (len(below) < 2 or (self.place / step.makes[0] / f"{below[0]}.json").exists())
+        )
 
     def check_killed(self, step: Step, kill: Kill, ended: Ended) -> None:
         self.site.note(not ended.hung, step, f"hung after {kill}")
@@ -89,7 +94,11 @@ class Kills:
         self.site.note("Traceback" not in ended.said, step, f"a traceback after {kill}: {ended.said[-1500:]}")
         if step.stage not in TRAININGS:
             whole = self.site.known[step.name].contents
-            partial = [n for n, c in self.site.there(step).items() if not is_temporary(n) and whole.get(n) != c]
+            partial = [
+                n
+                for n, c in self.site.there(step).items()
+                if not is_temporary(n) and not is_aside(n) and whole.get(n) != c
+            ]
             self.site.note(not partial, step, f"not what an undisturbed run leaves, after {kill}: {partial[:3]}")
         if kill.signal != signal.SIGKILL and ended.status > 0:
             left = [name for name in self.site.temporaries(step) if name not in self.by_sigkill]
@@ -121,3 +130,8 @@ class Kills:
         total = sum(sum(tally.kills.values()) for tally in self.tallies.values())
         lost = sum(tally.lost_seconds for tally in self.tallies.values())
         tell("kills", kills=total, lost_seconds_per_kill=round(lost / max(total, 1), 2))
+
+
+def is_aside(name: str) -> bool:
+    """Whether a file keeps what there is of an unfinished video, as answers of an MLLM: it grows, and is gone or whole at last."""
+    return Path(name).name.startswith(".")

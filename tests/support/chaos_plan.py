@@ -63,7 +63,6 @@ def steps(short: bool) -> list[Step]:
         _step("evaluate", "valid_u", "evaluation"),
         _step("render_predictions", "valid_u", "render"),
         *(_collect(task) for task in ("build_tracks-grid", "evaluate", "render_predictions")),
-        Step("assemble", _command("assemble", "valid_u"), ("results/tiny/valid_u",), per_video=False),
     ]
     others = [
         *(_weights(role) for role in ("grounding_dino", "mllm")),
@@ -74,7 +73,8 @@ def steps(short: bool) -> list[Step]:
         Step("make_shapes", MAKE_SHAPES, ("data/shapes",), per_video=False),
         _step("train_seg", "train", "seg", "--config", "seg.yaml", per_video=False),
     ]
-    return usual if short else [*usual, *others]
+    last = Step("assemble", _command("assemble", "valid_u"), ("results/tiny/valid_u",), per_video=False)
+    return [*usual, last] if short else [*usual, *others, last]
 
 
 MAKE_SHAPES = Command("stages.make_shapes", (*FILES, "--dataset", "shapes", "--jobs", "1"))
