@@ -32,7 +32,7 @@ class Faults:
     def __init__(self, site: Site, plan: Sequence[Step], *, quick: bool) -> None:
         """`quick`: only on stages that load no model."""
         self.site, self.place, self.random, self.plan = site, site.place, site.random, plan
-        self.among = [step for step in plan if step.is_of_results and (not quick or step.stage in QUICK)]
+        self.among = [step for step in plan if step.name in READERS and (not quick or step.stage in QUICK)]
         self.counts: Counter[str] = Counter()
         self.skipped: dict[str, str] = {}
 

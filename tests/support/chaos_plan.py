@@ -41,11 +41,6 @@ class Step:
     def stage(self) -> str:
         return self.name.partition(" ")[0]
 
-    @property
-    def is_of_results(self) -> bool:
-        """Of the split that is evaluated, and with a file per video."""
-        return self.per_video and self.makes[0].startswith(f"{CACHE}/tiny/valid_u/")
-
 
 def steps(short: bool) -> list[Step]:
     """In the order of the data; `short`: what one source of tracks, one selector and no MLLM take."""
