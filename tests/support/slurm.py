@@ -53,7 +53,7 @@ GresTypes=gpu
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory={memory} Gres=gpu:{gpus}
-PartitionName=gpu Nodes={host} Default=YES MaxTime=3-00:00:00 PriorityTier=1 PreemptMode=REQUEUE GraceTime=5
+PartitionName=gpu Nodes={host} Default=YES MaxTime=3-00:00:00 PriorityTier=1 PreemptMode=REQUEUE
 PartitionName=urgent Nodes={host} MaxTime=1:00:00 PriorityTier=9 PreemptMode=OFF
 """
 
