@@ -32,7 +32,7 @@ def long(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_tracks_are_those_of_the_cpu(place: Place, device: Double | None, precision: str) -> None:
-    """As far as bfloat16 and a real device agree with it; float32 on the double: tests/tracking/test_tracking_on_cuda.py."""
+    """As far as bfloat16 and a real device agree with it; float32 on the double: tests/gpu/test_tracking_on_cuda.py."""
     if precision == "float32" and device is not None:
         pytest.skip("compared more closely there")
     expected, got = (parts.tracking(place, name, precision)() for name in ("cpu", "cuda"))

@@ -119,8 +119,8 @@ def test_candidates_weights_and_questions_are_shown(site: Path, watched: Watched
     page.wait_for_function("() => document.querySelector('#asked img').naturalWidth > 0")
     agent = page.locator("#asked > details").filter(has_text="agent")
     agent.locator("summary").first.click()
-    agent.get_by_text("The end: all are decided").first.wait_for(state="attached")
-    said = str(agent.text_content())
+    agent.get_by_text("The end: all are decided").first.wait_for()
+    said = agent.inner_text()
     places = [
         said.index(words) for words in ("Round 1", "I think.", "no JSON object", "Round 2", "The end: all are decided")
     ]

@@ -193,6 +193,7 @@ def test_what_follows_a_job_that_ended_badly_is_not_passed_over(workspace: Path)
     (in_the_way / "inside").mkdir(parents=True)
     failed = snakemake(workspace, verified, config=config)
     assert failed.returncode != 0 and (workspace / verified).exists()
+    assert "clear it" in (workspace / "results/cache/tiny/valid/logs/extract_frames-0-of-1.log").read_text()
     shutil.rmtree(in_the_way)
     assert jobs_of(snakemake(workspace, "-n", verified, config=config)) == {"extract_frames": 1, "collect": 1}
     done = snakemake(workspace, shard, config=config)  # as if the run had been killed after it

@@ -20,6 +20,7 @@ def write_card(folder: Path, template: Path, training: Descent, clock: Clock, ro
         minutes=f"{clock.seconds / 60:.1f}",
         date=datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         recipe=training.recipe,
+        training=training,
         numbers=", ".join(f"{name} {value}" for name, value in recipe.items()),
         rows="\n".join(rows),
     )

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -35,6 +35,13 @@ from stages.worlds.shapes.write import SIZES
 
 HELD_OUT = 5
 MARGIN = 3  # pixels around a candidate's box that stay
+
+
+class Seen(NamedTuple):
+    """A video's frames, and 1 + index of the object that is visible in each pixel; 0 = background."""
+
+    frames_THW3: NDArray[np.uint8]
+    labels_THW: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -98,18 +105,12 @@ def load_model(folder: Path) -> SegModel:
     return load_seg_model(folder, entry_of(folder), "cpu", "float32", beside)
 
 
-def find_all(
-    model: SegModel,
-    frames_THW3: NDArray[np.uint8],
-    labels_THW: NDArray[np.uint8],
-    asked: Sequence[Asked],
-    threshold: float,
-) -> Iterator[Found]:
+def find_all(model: SegModel, seen: Seen, asked: Sequence[Asked], threshold: float) -> Iterator[Found]:
     """Every sentence in a video, without a candidate and, where it means one object, with it."""
-    for one, found in zip(asked, find(model, frames_THW3, labels_THW, asked, threshold), strict=True):
+    for one, found in zip(asked, find(model, seen, asked, threshold), strict=True):
         if found is not None and one.is_one:
-            shown_THW3 = with_candidate(frames_THW3, one.target_THW)
-            [given] = find(model, shown_THW3, labels_THW, [one], threshold)
+            shown = seen._replace(frames_THW3=with_candidate(seen.frames_THW3, one.target_THW))
+            [given] = find(model, shown, [one], threshold)
             assert given is not None, "the target is in the same frames"
             yield replace(found, given=given.iou)
         elif found is not None:
@@ -130,23 +131,14 @@ def with_candidate(frames_THW3: NDArray[np.uint8], candidate_THW: NDArray[np.boo
 
 
 @torch.inference_mode()
-def find(
-    model: SegModel,
-    frames_THW3: NDArray[np.uint8],
-    labels_THW: NDArray[np.uint8],
-    asked: Sequence[Asked],
-    threshold: float,
-) -> list[Found | None]:
-    """Every sentence in the frames of a video that a token decodes; None for one whose target is in none of them.
-
-    Args:
-        labels_THW: 1 + index of the visible object; 0 = background.
-    """
+def find(model: SegModel, seen: Seen, asked: Sequence[Asked], threshold: float) -> list[Found | None]:
+    """Every sentence in the frames of a video that a token decodes; None for one whose target is in none of them."""
+    frames_THW3, labels_THW = seen
     plan = plan_of(FRAMES, len(frames_THW3))
     requests = [VARIANT.request(as_words(one.text, model.tokenizer)) for one in asked]
     answer = VARIANT.answer(FewFrames(frames=FRAMES), plan)
-    seen = model.encode(draw_images(plan, lambda t: frames_THW3[t]))
-    states = model.states(seen, requests, [answer] * len(asked))
+    images = model.encode(draw_images(plan, lambda t: frames_THW3[t]))
+    states = model.states(images, requests, [answer] * len(asked))
     tokens = [fitted(model.project(state_ND), plan.n_clips) for state_ND in states]
     iou: list[list[float]] = [[] for _ in asked]
     deaf: list[list[tuple[float, float]]] = [[] for _ in asked]
@@ -200,7 +192,7 @@ def on_scene(model: SegModel, index: int, threshold: float) -> Iterator[Found]:
         for one in scene.said
         if not one.statement
     ]
-    return find_all(model, scene.frames_THW3, scene.labels_THW, asked, threshold)
+    return find_all(model, Seen(scene.frames_THW3, scene.labels_THW), asked, threshold)
 
 
 def on_split(model: SegModel, config: str, split: str, limit: int | None, threshold: float) -> Iterator[Found]:
@@ -228,7 +220,7 @@ def on_split(model: SegModel, config: str, split: str, limit: int | None, thresh
             for one in video.expressions
             if one.annotations
         ]
-        yield from find_all(model, frames_THW3, labels_THW, asked, threshold)
+        yield from find_all(model, Seen(frames_THW3, labels_THW), asked, threshold)
 
 
 def _iou(mask_HW: NDArray[np.bool_], target_HW: NDArray[np.bool_]) -> float:

@@ -15,6 +15,7 @@ from stages.prompting.seg.checkpoint.sam2_inside import ATTENTION, DECODER
 
 SAM2 = "stages/micro/sam2_micro.yaml"
 CLASS = "Qwen3VLForConditionalGeneration"
+HEAD, WORDS = "lm_head.weight", "model.language_model.embed_tokens.weight"  # one tensor, which is stored as the words
 
 
 def save_seg_model(
@@ -33,9 +34,7 @@ def save_seg_model(
     processor.tokenizer.chat_template = processor.chat_template
     processor.tokenizer.save_pretrained(folder)
     processor.image_processor.save_pretrained(folder)
-    state = {
-        name: tensor for name, tensor in mllm.state_dict().items() if name != "lm_head.weight"
-    }  # tied to the words
+    state = {name: tensor for name, tensor in mllm.state_dict().items() if name != HEAD}
     state |= {f"text_hidden_fcs.{name}": tensor for name, tensor in head.state_dict().items()}
     for where, module in (attentions or {}).items():
         state |= {f"{ATTENTION}.{where}.{name}": tensor for name, tensor in module.state_dict().items()}
@@ -64,15 +63,9 @@ def load_seg_weights(folder: Path, mllm: Any, head: nn.Module, attentions: Mappi
         for where, module in attentions.items():
             if own := below(f"{ATTENTION}.{where}."):
                 module.load_state_dict(own)
-        mllm.load_state_dict(state | {"lm_head.weight": state[mllm_words(mllm)]})
+        mllm.load_state_dict(state | {HEAD: state[WORDS]})
     except (KeyError, RuntimeError) as error:
         raise ValueError(f"{file}: is not a model of this training: {str(error).splitlines()[0]}") from error
-
-
-def mllm_words(mllm: Any) -> str:
-    """The name of the tensor that the head's is tied to."""
-    words = mllm.get_input_embeddings().weight
-    return next(name for name, parameter in mllm.named_parameters() if parameter is words)
 
 
 def entry_of(folder: Path) -> SegModelEntry:

@@ -53,6 +53,7 @@ class SegTraining(Descent):
     """
 
     recipe: Recipe
+    beginning: str  # of a command that goes on
     log_every = 10
 
     def __init__(
@@ -69,7 +70,7 @@ class SegTraining(Descent):
     ) -> None:
         mllm, self.processor = untrained(seed)
         self.sam2 = frozen_sam2().to(device)
-        self.tunes_decoder = tunes_decoder
+        self.tunes_decoder, self.beginning = tunes_decoder, f" --start {start.name}" if start else ""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             head = text_hidden_fcs(SEG.hidden, self.sam2.hidden_dim)

@@ -2,11 +2,9 @@
 
 import copy
 import logging
-from collections.abc import Iterator
 
 import pytest
 import torch
-from support.cuda_double import Double, cuda_double
 from support.sam2 import draw_frames
 from support.sam2_parity import RLES, assert_parity, lockstep, sensitive_model
 
@@ -33,14 +31,6 @@ def short(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tracked(model, short):
     return lockstep(model).track(*short)
-
-
-@pytest.fixture
-def double() -> Iterator[Double]:
-    if torch.cuda.is_available():
-        pytest.skip("there is a CUDA device, so torch cannot be told of another")
-    with cuda_double() as opened:
-        yield opened
 
 
 def on_device(model, precision="float32", budget=(10**9, 0)):
