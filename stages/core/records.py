@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol, TypedDict
 
+from stages.core.spelling import is_unicode
+
 # Where tracks come from: a prompt source (stages.core.tables.SOURCES), or another system's prediction, which no stage
 # makes: see stages/exchange/importing.py.
 Source = str
@@ -42,18 +44,13 @@ def check_id(identifier: str, what: str) -> str:
         return identifier
     path = PurePosixPath(identifier)
     unsafe = not identifier or path.is_absolute() or "\\" in identifier or "\0" in identifier
-    unsafe = unsafe or not _is_unicode(identifier) or any(len(part.encode()) > MAX_NAME for part in path.parts)
+    unsafe = unsafe or not is_unicode(identifier) or any(len(part.encode()) > MAX_NAME for part in path.parts)
     if unsafe or str(path) != identifier or any(part in ("..", ".") or part[0] == "." for part in path.parts):
         raise ValueError(
             f"{what} {identifier[:300]!r} cannot be used as a path: ids are relative, without '..', without "
             f"parts that start with a dot or are longer than {MAX_NAME} bytes; rename it in the data set's index"
         )
     return identifier
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether text can be written: JSON can spell halves of a surrogate pair, which no file or model takes."""
-    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +83,7 @@ class Expression:
             raise ValueError(f"expression id {self.id!r} holds a '/': it names one folder of the submission")
         if not self.text and not self.defect:
             raise ValueError(f"expression {self.id!r} is empty: give it a caption or delete it from the index")
-        if not _is_unicode(self.raw):
+        if not is_unicode(self.raw):
             raise ValueError(f"expression {self.id!r}: {self.raw!r} holds half a character; write its caption again")
 
     @property
@@ -201,7 +198,7 @@ def caption_defect(text: object) -> str:
     """What is wrong with a caption; "" for a sound one."""
     if not isinstance(text, str):
         return f"its caption is {_short(text)}; give it a text or delete the expression"
-    if not _is_unicode(text):
+    if not is_unicode(text):
         return f"{_short(text)} holds half a character; write its caption again"
     if not clean_caption(text):
         return "has no caption; give it a text or delete the expression"

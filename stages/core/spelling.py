@@ -1,4 +1,6 @@
-"""Names that are the same in different Unicode forms: a Mac stores "é" as two characters, most programs write one."""
+"""How names are spelt: forms of Unicode that are the same (a Mac stores "é" as two characters, most programs write one),
+and names that hold what cannot be shown.
+"""
 
 import unicodedata
 from collections.abc import Mapping
@@ -11,6 +13,22 @@ T = TypeVar("T")
 def nfc(text: str) -> str:
     """Text in the composed form."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def is_unicode(text: str) -> bool:
+    """Whether text can be written: JSON can spell halves of a surrogate pair, and a name on a disk that is not in UTF-8 is read
+    as such; no file or model takes them."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def is_printable(text: str) -> bool:
+    """Whether a text is one line that a terminal shows as it is; joiners are parts of letters and emoji."""
+    return text.replace("\u200c", "").replace("\u200d", "").isprintable()
+
+
+def shown(name: object) -> str:
+    """A path or name for a line of words: quoted and escaped where it holds a line break or another control character."""
+    return str(name) if is_printable(str(name)) else repr(str(name))
 
 
 def stored_path(folder: Path, name: str) -> Path:

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from stages.core.spelling import nfc
+from stages.core.spelling import is_unicode, nfc
 
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts"),
@@ -146,6 +146,11 @@ def list_frames(folder: Path) -> tuple[tuple[str, ...], str]:
         others = Counter(other_pictures(folder))
         there = "; it has " + ", ".join(f"{n} {suffix}" for suffix, n in others.items()) if others else ""
         return (), f"{folder}: holds no frame of a kind that is read ({FRAME_KINDS}){there}; put frames there"
+    broken = [stem for stem in stems if not is_unicode(stem)]
+    if broken:
+        return tuple(
+            sorted({*stems} - {*broken})
+        ), f"{folder}: the name of frame {broken[0]!r} is not in UTF-8; rename it"
     twice = [stem for stem, n in Counter(stems).items() if n > 1]
     if twice:
         return tuple(dict.fromkeys(stems)), f"{folder}: frame {twice[0]!r} is there twice; keep one of its files"

@@ -1,9 +1,12 @@
-"""Names of files from sentences, in any script: `the dog that turns` → `the-dog-that-turns`."""
+"""Names of files from sentences, in any script: `the dog that turns` → `the-dog-that-turns`; and of folders from videos."""
 
 import hashlib
 import unicodedata
 from collections.abc import Sequence
 
+from stages.core.spelling import is_printable, nfc
+
+MAX_FOLDER = 240  # bytes of a folder's name, before the digits that tell it from another; file systems have 255
 MAX_BYTES = 80  # of a name in UTF-8, before its ending
 SHORT = 6  # hex digits that tell apart what would have one name
 # What Windows opens as a device, whatever its ending.
@@ -35,6 +38,26 @@ def joined(texts: Sequence[str]) -> str:
         return slug(texts[0])
     name = "+".join(slugs(texts))
     return name if len(name.encode()) <= MAX_BYTES else _with_digest(name, "\n".join(texts))
+
+
+def folders(stems: Sequence[str], digits: Sequence[str]) -> list[str]:
+    """A name of a folder per video, all of them different on any file system.
+
+    Args:
+        stems: the names of the videos, without their endings.
+        digits: what is appended where several would have one name.
+    """
+    plain = [_folder(stem) for stem in stems]
+    same = [nfc(name).lower() for name in plain]
+    return [
+        name if same.count(key) == 1 else f"{name}-{own}" for name, key, own in zip(plain, same, digits, strict=True)
+    ]
+
+
+def _folder(stem: str) -> str:
+    """The name itself, but visible, below its folder, on one line and not too long."""
+    line = "".join(letter if is_printable(letter) else " " for letter in stem).strip().lstrip(". ")
+    return line.encode()[:MAX_FOLDER].decode(errors="ignore").rstrip() or "video"
 
 
 def _is_kept(letter: str) -> bool:

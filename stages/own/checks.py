@@ -7,6 +7,7 @@ from pathlib import Path
 from stages.core.config.file import Config
 from stages.core.config.places import check_output
 from stages.core.records import Video
+from stages.core.spelling import is_unicode, shown
 from stages.datasets.folder_listing import list_frames
 from stages.datasets.frame_files import frame_files
 from stages.delivery.segmented import Source
@@ -26,14 +27,21 @@ def sources_of(videos: Sequence[Asked], part: Part) -> tuple[dict[str, Source], 
         try:
             sources[video.id] = opened(video, part)
         except (ValueError, OSError) as error:
-            wrong.append(str(error))
+            wrong.append(told(video, str(error)))
     if not sources:
         raise ValueError(wrong[0])
     return sources, wrong
 
 
+def told(video: Asked, words: str) -> str:
+    """Words about a video on one line, whatever its name holds."""
+    return words.replace(str(video.path), shown(video.path))
+
+
 def opened(video: Asked, part: Part) -> Source:
     """A video as its outputs need it; raises ValueError where it is none, or has nothing in the part."""
+    if not is_unicode(str(video.path)):
+        raise ValueError(f"{video.path}: its name is not in UTF-8; rename it")
     if not video.path.is_dir():
         source = open_source(video.path)
     else:

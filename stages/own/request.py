@@ -5,6 +5,7 @@ the project's, with the models of the preset, with what decides for these, and w
 """
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -17,11 +18,13 @@ from stages.core.config.file import Config
 from stages.core.config.loading import nearest, settings_of
 from stages.core.digests import digest
 from stages.core.records import Expression, Video, caption_defect, check_id, clean_caption
+from stages.core.spelling import shown
 from stages.core.state.cache import atomic_path
 from stages.core.state.graph import ERRORS, Layout
 from stages.core.tables import FORMATS
 from stages.datasets.folder_listing import VIDEO_SUFFIXES, is_video, list_frames, stem_of
 from stages.datasets.own import EXPRESSION, INDEX
+from stages.delivery.names import folders
 
 DATASET, SPLIT = "own", "all"
 ANSWERED = ".answered"  # beside the request: what of it was answered last
@@ -151,18 +154,20 @@ def asked_of(paths: Sequence[Path], sentences: Mapping[str, str], part: Part, pr
     files: list[Path] = []
     for path in paths:
         if not _is_there(path):
-            raise ValueError(f"{path}: {_absent(path)}")
+            raise ValueError(f"{shown(path)}: {_absent(path)}")
         inside = videos_in(path) if path.is_dir() else [path]
         if not inside:
-            raise ValueError(f"{path}: a folder without videos or frames; videos end in {' '.join(VIDEO_SUFFIXES)}")
+            raise ValueError(
+                f"{shown(path)}: a folder without videos or frames; videos end in {' '.join(VIDEO_SUFFIXES)}"
+            )
         files += inside
     files = list(dict.fromkeys(file.resolve() for file in files))
     stems = [stem_of(file.name) for file in files]
+    # another part, or other models, are another video to the cache: neither makes the other's files stale
+    facts = [part.fps, part.max_side, part.start, part.end, preset]
+    digits = [digest([os.fsencode(file).decode(errors="backslashreplace"), *facts])[:SHORT] for file in files]
     asked = []
-    for file, stem in zip(files, stems, strict=True):
-        # another part, or other models, are another video to the cache: neither makes the other's files stale
-        own = digest([str(file), part.fps, part.max_side, part.start, part.end, preset])[:SHORT]
-        name = stem if [other.lower() for other in stems].count(stem.lower()) == 1 else f"{stem}-{own}"
+    for file, stem, own, name in zip(files, stems, digits, folders(stems, digits), strict=True):
         plain = re.sub(r"[^A-Za-z0-9_-]+", "_", stem)[:60].strip("_-") or "video"
         asked.append(Asked(check_id(f"{plain}-{own}", "video"), file, name, sentences))
     return asked

@@ -33,6 +33,7 @@ def run(words: Sequence[str]) -> int:
     folder = Path(command[-1])
     if status == 0 and folder.is_dir() and not {"-n", "--dry-run", "--dryrun"} & set(words):
         print(f"\nDone. Look into {folder}:", *(f"  {name:18} {what}" for name, what in CONTENTS.items()), sep="\n")
+        print(f"To look at all of it in a browser: referee report {folder}")
     return status
 
 

@@ -118,22 +118,24 @@ def deliver(
         wrong: what is wrong with other videos.
     """
     from stages.core.config.loading import settings_of
+    from stages.core.spelling import shown
     from stages.core.state.graph import Layout
     from stages.delivery.writing import write
     from stages.own import answers, request
+    from stages.own.checks import told
 
     layout = Layout.of(config, request.DATASET, request.SPLIT)
     render = settings_of(config, request.DATASET).render
     lines, wrong, left = [], list(wrong), 1.0 - progress.done
     for video in videos:
         failed = answers.failures(layout, video)
-        wrong += [f"{video.path}: {reason}" for reason in dict.fromkeys(failed.values())]
+        wrong += [f"{shown(video.path)}: {told(video, reason)}" for reason in dict.fromkeys(failed.values())]
         with progress.item(left / len(videos), f"writing {video.name}"):
             if len(failed) < len(video.sentences):
                 found = answers.segmented(layout, video, sources[video.id], part)
                 files = write(found, formats, out / video.name, render)
-                lines += [f"{video.path}", *(f"  {answers.described(s, found.frames)}" for s in found.sentences)]
-                lines += [f"  → {file}" for file in files]
+                lines += [shown(video.path), *(f"  {answers.described(s, found.frames)}" for s in found.sentences)]
+                lines += [f"  → {shown(file)}" for file in files]
     progress.close()
     print(*lines, sep="\n", flush=True)
     for line in wrong:

@@ -82,6 +82,15 @@ def test_what_an_earlier_run_did_does_not_count_for_the_time_left() -> None:
     assert lines(stream)[0] == "build_tracks grid tiny/valid_u: 60%, epoch 2 of 3, 00:40 left"
 
 
+def test_the_time_left_is_told_once_a_little_is_done() -> None:
+    bar, stream, clock = progress(1000)
+    with bar:
+        for done in (9, 10):
+            clock.now += 10
+            bar.at(done)
+    assert lines(stream)[:2] == ["build_tracks grid tiny/valid_u: 0%", "build_tracks grid tiny/valid_u: 1%, 33:00 left"]
+
+
 def test_parts_and_steps_nest_and_end_where_they_should() -> None:
     bar, _, _ = progress(100)
     seen = []

@@ -77,6 +77,7 @@ def test_frame_folders_are_in_natural_order(tmp_path):
         ({"bad": ["a"]}, ["bad/notes.txt"], r"holds no frame of a kind that is read \(.jpg"),
         ({"bad": ["a"]}, ["bad/1.heic", "bad/2.heic"], "; it has 2 .heic; put frames there"),
         ({"bad": ["a"]}, ["bad/0.jpg", "bad/0.png"], "frame '0' is there twice"),
+        ({"bad": ["a"]}, ["bad/0.jpg", "bad/\udcff.png"], r"the name of frame '\\udcff' is not in UTF-8"),
         ({"bad.mp4": ["a"], "bad": ["b"]}, ["bad.mp4"], "'bad.mp4' and 'bad' name one video"),
         ({"bad": ["a"]}, ["bad.mxf"], r"bad.mxf: present, but of a kind that is not read \(.mxf\)"),
         ({"bad.heic": ["a"]}, ["bad.heic"], r"bad.heic: a single picture \(.heic\), not a video; put it into a folder"),

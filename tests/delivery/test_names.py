@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.delivery.names import DEVICES, MAX_BYTES, joined, slug, slugs
+from stages.delivery.names import DEVICES, MAX_BYTES, MAX_FOLDER, folders, joined, slug, slugs
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,17 @@ def test_any_texts_give_sound_names(texts):
     for name in names:
         assert 0 < len(name.encode()) <= MAX_BYTES and name not in DEVICES
         assert not set(name) & set('/\\:*?"<>| \n\0') and name[0] not in ".-"
+
+
+def test_folders_are_called_as_their_videos_and_told_apart():
+    digits = ["1", "2", "3", "4"]
+    assert folders(["dog", "Cat", "-x", "\U0001f415 it's"], digits) == ["dog", "Cat", "-x", "\U0001f415 it's"]
+    assert folders(["dog", "Dog", "cafe\u0301", "caf\u00e9"], digits) == [
+        "dog-1",
+        "Dog-2",
+        "cafe\u0301-3",
+        "caf\u00e9-4",
+    ]
+    assert folders(["a\nb", "..", ".a", ""], digits) == ["a b", "video-2", "a", "video-4"]
+    long = folders(["\u00e9" * 127, "\u00e9" * 126, "x" * 255, "y"], digits)
+    assert len(set(long)) == 4 and all(len(name.encode()) <= MAX_FOLDER + 2 for name in long)

@@ -1,6 +1,8 @@
 """What a person asks: words into videos and sentences, parts of a video, names, and what is refused in one sentence."""
 
+import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +134,41 @@ def test_of_several_videos_the_others_go_on(videos: Path) -> None:
     assert len(sources) == 2 and len(wrong) == 1 and "bad.mp4" in wrong[0]
     with pytest.raises(ValueError, match="bad"):
         checks.sources_of([one for one in asked if one.name == "bad"], WHOLE)
+
+
+ODD = (
+    "a\nb",
+    "-dash",
+    "two  spaces",
+    'it\'s "q"',
+    "\U0001f415",
+    "x" * 251,
+    "..",
+    ".",
+    "$HOME `id` %d",
+    "a\x1b[31m",
+    "a:b",
+)
+
+
+def test_whatever_a_video_is_called_its_outputs_are_in_a_folder_of_their_own(videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "odd").mkdir()
+    names = [*(f"{name}.mp4" for name in ODD), "-dash.mov", "x" * 251 + ".avi"]
+    paths = [tmp_path / "odd" / name for name in names]
+    bad = Path(os.fsdecode(os.fsencode(tmp_path / "odd") + b"/\xff.mp4"))
+    for path in [*paths, bad]:
+        shutil.copy(videos / "dog.mp4", path)
+    asked = request.asked_of([*paths, bad], {"s": "s"}, WHOLE, "micro")
+    sources, wrong = checks.sources_of(asked, WHOLE)
+    assert len(sources) == len(names) and len({one.id for one in asked}) == len(names) + 1
+    assert len(wrong) == 1 and wrong[0].isprintable() and "its name is not in UTF-8" in wrong[0]
+    for one in asked[:-1]:
+        (tmp_path / "out" / one.name).mkdir(parents=True)
+        assert one.name.isprintable() and not one.name.startswith(".")
+        assert (tmp_path / "out" / one.name).resolve().parent == tmp_path / "out"
+    with pytest.raises(ValueError, match=r"a\\nc\.mp4': no such file or folder") as raised:
+        request.asked_of([tmp_path / "odd/a\nc.mp4"], {}, WHOLE, "micro")
+    assert str(raised.value).isprintable()
 
 
 def test_outputs_go_nowhere_that_is_taken(videos: Path, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 # Seconds between lines: a job of minutes says something often, a job of hours does not fill its log.
 OFTEN, SELDOM, SHARE = 10.0, 60.0, 0.05
+FIRST = 0.01  # of the work: from then on the time left is told, before it would be anything
 NOTED = 0.25  # seconds between two notes for who watches from outside
 # Environment variable: a folder in which every job also notes how far it is (stages/own/bar.py reads it).
 NOTES = "REFEREE_NOTES"
@@ -119,7 +120,7 @@ class Progress:
 
     def _left(self) -> str:
         done = self.done - self.start
-        if done <= 0:
+        if done < FIRST * (self.total - self.start):
             return ""
         return f"{_span((self._clock() - self._began) * max(self.total - self.done, 0) / done)} left"
 
