@@ -3,54 +3,35 @@
     python -m benchmarks.cost                     # 6 frames per second
     python -m benchmarks.cost --fps 25 --sentences 4 --tracks 12
 
-Time of a part = operations / (0.6 · peak of the arithmetic) + pointwise traffic / memory bandwidth, or 5 µs for each
-kernel that is launched where that is more. Operations are counted (torch's FlopCounterMode on the published shapes),
-traffic and launches are those of the design review. Peaks and bandwidths are the makers': dense bfloat16 with float32 sums, and
-float32 without TF32. Where results/gpu.json holds measured figures of a card, they are printed below.
+How: stages/core/work.py. Where results/gpu.json holds measured figures of a card, they are printed below.
 """
 
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.gpu.run import markdown
+from stages.core.config.file import Config, Sam2Model
+from stages.core.config.loading import load_config, model_of
+from stages.core.work import (
+    CARDS,
+    OBJECT_FRAME,
+    POINTS,
+    SEEING,
+    Card,
+    Load,
+    encoding,
+    milliseconds,
+    reading,
+    seconds,
+)
+from stages.prompting.grounding_dino import FRAME, PAIR
 
 RESULTS = Path(__file__).parent / "results" / "gpu.json"
-SHARE_OF_PEAK, LAUNCH_US = 0.6, 5.0
-
-
-class Card(NamedTuple):
-    """Peaks in TFLOP/s, bandwidth in TB/s."""
-
-    bfloat16: float
-    float32: float
-    bandwidth: float
-
-
-class Work(NamedTuple):
-    """GFLOP, GB of pointwise traffic, kernels launched."""
-
-    gflop: float
-    gb: float
-    launches: float = 0
-
-
-CARDS = {
-    "12 GB (RTX 4070)": Card(58, 29, 0.50),
-    "24 GB (RTX 4090)": Card(165, 83, 1.01),
-    "80 GB (A100)": Card(312, 19.5, 2.04),
-    "80 GB (H100)": Card(989, 67, 3.35),
-    "141 GB (H200)": Card(989, 67, 4.8),
-}
-# A track in a frame costs the same in every SAM2: memory attention over 7 memories and 64 pointer tokens.
-OBJECT_FRAME = Work(630, 3.0, 400 / 8)  # of a step of 8 tracks
-SAM2 = {"small": Work(292, 4.6, 500), "large": Work(1823, 19.7, 850)}  # a frame's encoding: hiera tiny, hiera large
-FRAME_BACKBONE, PAIR = Work(179, 2.0, 300), Work(583, 6.0, 900 / 8)  # GroundingDINO at 750 × 1333; of 8 pairs
-MLLM = {"small": 2.1, "large": 4.4}  # billion parameters
-VISION = 0.4  # of them, over four patches per token
-POINTS = Work(1100, 12, 300)  # of a frame: 1024 points through the mask decoder
+PRESETS = ("small", "large")
 
 
 class Video(NamedTuple):
@@ -82,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def segment_table(video: Video) -> str:
     """By preset and the detector's precision."""
-    ways = [(preset, precision) for preset in SAM2 for precision in ("float32", "bfloat16")]
+    ways = [(preset, precision) for preset in PRESETS for precision in ("float32", "bfloat16")]
     rows = [
         (name, *(f"{sum(seconds_of(video, *way, card).values()) / 60:.0f}" for way in ways))
         for name, card in CARDS.items()
@@ -110,22 +91,26 @@ def mevis_table(video: Video) -> str:
 
 def seconds_of(video: Video, preset: str, detector: str, card: Card) -> dict[str, float]:
     """By stage."""
-    encode, detected = milliseconds(SAM2[preset], card), -(-video.frames // 4)
-    prompts = detected * (milliseconds(FRAME_BACKBONE, card, detector) + encode)
-    prompts += detected * video.sentences * milliseconds(PAIR, card, detector)
-    prompts += video.grid_frames * (encode + milliseconds(POINTS, card))
+    sam2, mllm = (model_of(config(), preset, role) for role in ("sam2", "mllm"))
+    assert isinstance(sam2, Sam2Model)
+    encode, detected = encoding(sam2.config), -(-video.frames // 4)
+    frame, pair = (work._replace(precision=detector) for work in (FRAME, PAIR))
+    prompts = [Load(frame, detected), Load(encode, detected), Load(pair, detected * video.sentences)]
+    prompts += [Load(encode, video.grid_frames), Load(POINTS, video.grid_frames)]
     sources = 2 if video.grid_tracks else 1
-    follow = (video.tracks + video.grid_tracks) * milliseconds(OBJECT_FRAME, card)
-    tracks = video.frames * (sources * encode + follow)
-    read = milliseconds(Work(2 * MLLM[preset] + 8 * VISION, 0.02), card) * video.tokens
-    return {"prompts": prompts / 1e3, "tracks": tracks / 1e3, "evidence": read / 1e3}
+    follow = Load(OBJECT_FRAME, video.frames * (video.tracks + video.grid_tracks))
+    read = reading(mllm)
+    read = read._replace(gflop=read.gflop + SEEING.gflop)  # nearly all tokens are of pictures
+    return {
+        "prompts": seconds(prompts, card),
+        "tracks": seconds([Load(encode, video.frames * sources), follow], card),
+        "evidence": seconds([Load(read, video.tokens)], card),
+    }
 
 
-def milliseconds(work: Work, card: Card, precision: str = "bfloat16") -> float:
-    """Of one unit; float32 moves twice the bytes."""
-    peak, wide = (card.bfloat16, 1) if precision == "bfloat16" else (card.float32, 2)
-    busy = work.gflop / (SHARE_OF_PEAK * peak) + wide * work.gb / card.bandwidth
-    return max(busy, work.launches * LAUNCH_US / 1e3)
+@cache
+def config() -> Config:
+    return load_config(Path(__file__).parents[1] / "config.yaml")
 
 
 def measured(path: Path) -> str:
@@ -137,7 +122,11 @@ def measured(path: Path) -> str:
         return "Not measured on a GPU."
     rows = entry["rows"]
     figures = [
-        ("encoding a frame, hiera large", milliseconds(SAM2["large"], card), lowest(rows, "ms per encoded frame")),
+        (
+            "encoding a frame, hiera large",
+            milliseconds(encoding("sam2_hiera_l"), card),
+            lowest(rows, "ms per encoded frame"),
+        ),
         ("an object-frame", milliseconds(OBJECT_FRAME, card), lowest(rows, "ms per object-frame")),
     ]
     lines = [(what, f"{computed:.2f}", one) for what, computed, one in figures]

@@ -12,21 +12,15 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from stages.core.config.loading import load_config, settings_of
-from stages.core.records import TrackId
-from stages.evidence.frames.sightings import Sightings, visible
 from stages.evidence.judging.asking import about_each, flat, which_of
-from stages.evidence.judging.candidates import Candidate, contexts_of
+from stages.evidence.judging.candidates import contexts_of
+from stages.evidence.judging.drawn import DrawnSubject
 from stages.evidence.judging.settings import JudgeSettings
-from stages.evidence.judging.showing import Showing
 from stages.evidence.judging.tokens import Estimate
 from stages.evidence.questions import Question
-from stages.evidence.views.scene import Scene
 
 N_VIDEOS, N_EXPRESSIONS = 140, 2236  # of MeViS valid
 SIZE, N_FRAMES = (720, 1280), 63  # of most of its videos; their mean length
@@ -63,51 +57,6 @@ class Asked:
         return (self.tokens * per_million[0] + self.questions * per_million[1]) / 1e6
 
 
-class DrawnVideo:
-    """A video of boxes that cross it, in place of `stages.evidence.views.video.VideoView`."""
-
-    def __init__(self, n_candidates: int, size: tuple[int, int] = SIZE, n_frames: int = N_FRAMES) -> None:
-        rng = np.random.default_rng(0)
-        start_N2 = rng.uniform((0.05, 0.1), (0.6, 0.6), (n_candidates, 2))
-        step_N2 = rng.uniform(-0.05, 0.3, (n_candidates, 2))
-        t_T = np.linspace(0, 1, n_frames)[None, :, None]
-        corner_NT2 = np.clip(start_N2[:, None] + step_N2[:, None] * t_T, 0, 0.7) * (size[1], size[0])
-        extent_N2 = rng.uniform(0.1, 0.3, (n_candidates, 2)) * (size[1], size[0])
-        self.size = size
-        self.boxes_NT4 = np.round(np.concatenate([corner_NT2, corner_NT2 + extent_N2[:, None]], -1)).astype(np.float32)
-        sides_NT2 = self.boxes_NT4[..., 2:] - self.boxes_NT4[..., :2]
-        area_NT, object_NT = sides_NT2.prod(-1).astype(np.int64), np.full(self.boxes_NT4.shape[:2], 5.0)
-        tokens_NTC = rng.normal(size=(n_candidates, n_frames, 8))
-        seen_NT = visible(object_NT, area_NT, size)
-        self.seen = Sightings(object_NT, np.full_like(object_NT, 0.9), area_NT, seen_NT, tokens_NTC)
-        self.picture = rng.integers(0, 256, (*size, 3), np.uint8)
-
-    def sightings(self, tracks: Sequence[TrackId]) -> Sightings:
-        rows, seen = [track.track for track in tracks], self.seen
-        columns = (seen.object_NT, seen.iou_NT, seen.area_NT, seen.visible_NT, seen.tokens_NTC)
-        return Sightings(*(column[rows] for column in columns))
-
-    def scene(self, tracks: Sequence[TrackId], window: range) -> Scene:
-        rows = [track.track for track in tracks]
-        part = slice(window.start, window.stop)
-        return Scene(
-            size=self.size,
-            names=[f"{t:05d}" for t in window],
-            boxes_NT4=self.boxes_NT4[rows, part],
-            visible_NT=self.seen.visible_NT[rows, part],
-            area_NT=self.seen.area_NT[rows, part],
-            object_NT=self.seen.object_NT[rows, part],
-            frame=lambda t: self.picture,
-            mask=lambda n, t: self.mask(rows[n], window[t]),
-        )
-
-    def mask(self, n: int, t: int) -> NDArray[np.bool_]:
-        mask_HW = np.zeros(self.size, bool)
-        x0, y0, x1, y1 = self.boxes_NT4[n, t].astype(int)
-        mask_HW[y0:y1, x0:x1] = True
-        return mask_HW
-
-
 def asked_of(settings: JudgeSettings, n_candidates: int, text: str = SENTENCE) -> Asked:
     """What is asked about one expression with so many candidates, at most 8 of which are shown together."""
     return counted(questions_of(settings, n_candidates, text))
@@ -115,10 +64,9 @@ def asked_of(settings: JudgeSettings, n_candidates: int, text: str = SENTENCE) -
 
 def questions_of(settings: JudgeSettings, n_candidates: int, text: str = SENTENCE) -> list[Question]:
     """The questions themselves, about a drawn video."""
-    candidates = [Candidate(TrackId("grid", n), (TrackId("grid", n),), 0.0) for n in range(n_candidates)]
+    subject = DrawnSubject(settings, n_candidates, SIZE, N_FRAMES)
     about = about_each if settings.ask == "yes_no" else which_of
-    showing = Showing(cast(Any, DrawnVideo(n_candidates)), settings)
-    shown = [each for together in contexts_of(candidates) for each in showing.show(together)]
+    shown = [each for together in contexts_of(subject.candidates) for each in subject.showing.show(together)]
     return flat([item.questions for each in shown for item in about(each, text, settings)])
 
 

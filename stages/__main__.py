@@ -39,6 +39,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "collect": "stages.collect",
     },
     "Tools": {
+        "estimate": "stages.tools.estimate",
         "compare": "stages.tools.compare",
         "report": "stages.tools.report",
         "check-dataset": "stages.tools.check_dataset",

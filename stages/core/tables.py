@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from stages.core.state.evidence_file import VideoEvidence
     from stages.core.state.frames import FrameFolder
     from stages.core.state.prompt_file import Prompt
+    from stages.core.work import Load
 
 # Split → (videos, expressions) of each published version; None = not known.
 Counts = Mapping[str, Sequence[tuple[int, int | None]]]
@@ -139,6 +140,8 @@ class PromptSource:
         asks_by: settings → the entry of `evidence` whose MLLM it asks for words; None = none.
         whole: settings → whether its prompts are whole tracks, which build_tracks takes as they are: those of one
             expression with one `annotation` are the masks of one object.
+        work: (settings, the preset's models by role, frames and expressions of a video) → what it computes for the video, for
+            `referee estimate`; raises ValueError where that was never counted. None = nothing that takes long.
     """
 
     name: str
@@ -152,6 +155,7 @@ class PromptSource:
     asks: bool = True
     asks_by: Callable[[Any], str | None] = lambda _: None
     whole: Callable[[Any], bool] = lambda _: False
+    work: Callable[[Any, Any, int, int], "Sequence[Load]"] | None = None
 
     def check(self) -> None:
         check_settings("prompt source", self.name, self.settings)
@@ -213,8 +217,8 @@ class EvidenceKind:
         fitted_to: settings → the same of the split that fusions are fitted to.
         files: settings → key → the user's file that it names: where one changes, its jobs run again.
         device: whether it takes a device although it loads no model of `roles`.
-        plan: (job, settings, video) → what is asked about it (stages.evidence.judging.plan.Plan), without a model; None
-            = it asks nothing.
+        plan: (settings, stages.evidence.judging.asker.Subject, video) → what is asked about it
+            (stages.evidence.judging.plan.Plan), without a model; None = it asks nothing.
         asked: (job, settings, video, known replies by key, what replies depend on beside the question) → the questions that
             have these replies, where later ones depend on earlier replies; None = all of them are in `plan`.
     """
@@ -229,7 +233,7 @@ class EvidenceKind:
     fitted_to: Callable[[Any], tuple[str, ...]] = lambda _: ()
     files: Callable[[Any], Mapping[str, str]] = lambda _: {}
     device: bool = False
-    plan: Callable[["Job", Any, "Video"], Any] | None = None
+    plan: Callable[[Any, Any, "Video"], Any] | None = None
     asked: Callable[["Job", Any, "Video", Mapping[str, Any], Mapping[str, Any]], Sequence[Any]] | None = None
 
     def check(self) -> None:

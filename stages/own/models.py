@@ -11,6 +11,7 @@ from pathlib import Path
 
 from stages.core.config.file import Config, Model
 from stages.core.config.loading import model_of, settings_of
+from stages.core.config.sections import Settings
 from stages.core.state.cache import atomic_path
 from stages.core.state.graph import BUILD_TRACKS, ENCODE_TEXT, GATHER_EVIDENCE, GENERATE_PROMPTS
 from stages.core.state.weights import record_path
@@ -26,15 +27,20 @@ def needed(config: Config, dataset: str) -> list[str]:
     """The roles whose models the workflow loads to decide about the data set."""
     settings, entry = settings_of(config, dataset), config.datasets[dataset]
     names = settings.rerank.evidence
-    tasks = [task for name in names for task in EVIDENCE[settings.evidence[name].kind].tasks(settings.evidence[name])]
-    prompted = [task.partition("-")[2] for task in tasks if task.startswith(GENERATE_PROMPTS.name)]
-    roles = [role for source in prompted for role in GENERATE_PROMPTS.roles(settings, source)]
+    roles = [role for source in prompted_by(settings) for role in GENERATE_PROMPTS.roles(settings, source)]
     for source in settings.selector.sources.evaluate:
         roles += [*GENERATE_PROMPTS.roles(settings, source), *BUILD_TRACKS.roles(settings, source)]
     if not entry.selector.is_none:
         roles += ENCODE_TEXT.roles(settings, None)
     roles += [role for name in names for role in GATHER_EVIDENCE.roles(settings, name)]
     return list(dict.fromkeys(roles))
+
+
+def prompted_by(settings: Settings) -> list[str]:
+    """The sources of prompts that names of `rerank.evidence` read, tracked or not."""
+    entries = [settings.evidence[name] for name in settings.rerank.evidence]
+    tasks = [task for entry in entries for task in EVIDENCE[entry.kind].tasks(entry)]
+    return [task.partition("-")[2] for task in tasks if task.startswith(GENERATE_PROMPTS.name)]
 
 
 def ensure(config: Config, preset: str, roles: Sequence[str], *, yes: bool) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.config.file import Config
-from stages.core.config.loading import nearest, settings_of
+from stages.core.config.loading import nearest, parse_config, settings_of
+from stages.core.config.sections import Settings
 from stages.core.digests import digest
 from stages.core.records import Expression, Video, caption_defect, check_id, clean_caption
 from stages.core.spelling import shown
@@ -200,10 +201,18 @@ def overlay(config: Config, preset: str, part: Part, user: Mapping[str, Any]) ->
     entry: dict[str, Any] = {"models": preset, "settings": {"frames": _frames(config, part), "run": {"n_pids": 1}}}
     if preset in config.segment.decided_as:
         other = config.segment.decided_as[preset]
-        own = settings_of(config, other).model_dump(mode="json", include=set(DECIDING))
-        entry["selector"] = config.datasets[other].selector.model_dump(mode="json")
-        entry["settings"] |= own
+        decided = _by_preset(config, preset) if other is None else settings_of(config, other)
+        entry["settings"] |= decided.model_dump(mode="json", include=set(DECIDING))
+        if other is not None:
+            entry["selector"] = config.datasets[other].selector.model_dump(mode="json")
     return merge(user, {"datasets": {DATASET: entry}})
+
+
+def _by_preset(config: Config, preset: str) -> Settings:
+    """The settings of own videos as they would be if the data set said nothing."""
+    raw = config.model_dump(mode="json")
+    raw["datasets"][DATASET] |= {"models": preset, "settings": {}}
+    return settings_of(parse_config(raw, f"segment.decided_as.{preset}"), DATASET)
 
 
 def _frames(config: Config, part: Part) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from stages.core.backends import Backed
 from stages.core.records import Video
 from stages.core.run.cli import Job
 from stages.core.state.cache import read_stamp
@@ -17,7 +16,9 @@ from stages.core.state.graph import GATHER_EVIDENCE
 from stages.core.tables import EVIDENCE
 from stages.evidence.asked import key_of, keys_in, said_in
 from stages.evidence.backends.loading import identity_by_ids
+from stages.evidence.judging.asker import Subject
 from stages.evidence.judging.model import how_asked
+from stages.evidence.judging.settings import AskingSettings
 from stages.evidence.questions import Part, Parts, Picture, Question
 
 
@@ -90,13 +91,13 @@ def _asked(job: Job, name: str, video: Video, evidence: VideoEvidence) -> dict[s
     """Key → question, of all that would be asked now, given the same replies."""
     settings: Any = job.settings.evidence.get(name)
     kind = None if settings is None else EVIDENCE[settings.kind]
-    if kind is None or kind.plan is None or not isinstance(settings, Backed):
+    if kind is None or kind.plan is None or not isinstance(settings, AskingSettings):
         raise ValueError(f"evidence.{name} of the config asks nothing (any more)")
     stamp = read_stamp(job.layout.file(GATHER_EVIDENCE, video.id, name), GATHER_EVIDENCE.name)
     who = {**identity_by_ids(settings, stamp.ingredients.get("weights", {})), **how_asked()}
     if kind.asked is not None:
         questions = kind.asked(job, settings, video, said_in(evidence), who)
     else:
-        plan = kind.plan(job, settings, video)
+        plan = kind.plan(settings, Subject.of(job, settings, video), video)
         questions = (*plan.questions, *plan.perhaps)
     return {key_of(question, who): question for question in questions}

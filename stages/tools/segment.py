@@ -93,10 +93,8 @@ def formats_of(words: Sequence[str]) -> list[str]:
 
 def tell_preset(config: "Config", preset: str) -> None:
     """A line where the models know something narrower than the world."""
-    if preset in config.segment.decided_as:
-        say(
-            f"preset {preset} knows nothing but the drawings of `{config.segment.decided_as[preset]}`; --preset small is for real videos"
-        )
+    if dataset := config.segment.decided_as.get(preset):
+        say(f"preset {preset} knows nothing but the drawings of `{dataset}`; --preset small is for real videos")
 
 
 # ---------------------------------------------------------------- what is given

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
-from support.project import make_config
+from support.project import config_document, make_config
 
+from stages.core.config.loading import merge, parse_config, settings_of
 from stages.own import models
+from stages.own.request import Part, overlay
 
 
 def test_only_models_that_decide_are_needed(tmp_path: Path) -> None:
@@ -57,3 +59,17 @@ def test_models_that_are_here_are_taken_without_a_question(tmp_path: Path) -> No
     config = make_config(tmp_path)
     models.ensure(config, "micro", ["text"], yes=False)
     assert (tmp_path / "weights/micro/text/record.json").is_file()
+
+
+def test_the_strongest_preset_decides_about_own_videos_as_it_says_itself(tmp_path: Path) -> None:
+    document = config_document(tmp_path)
+    over = overlay(parse_config(document), "strongest", Part(None, None, None, None), {})
+    config = parse_config(merge(document, over))
+    settings, preset = settings_of(config, "own"), config.presets["strongest"].settings
+    assert (
+        settings.rerank.evidence == preset["rerank"]["evidence"]
+        and settings.rerank.weights == preset["rerank"]["weights"]
+    )
+    assert settings.selector.sources.evaluate == ["sam3", "gdino", "seg"] and settings.run.on_failure == "leave_out"
+    assert models.needed(config, "own") == ["sam2", "grounding_dino", "sam3", "mllm", "seg"]
+    assert config.datasets["own"].selector.is_none

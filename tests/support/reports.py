@@ -132,7 +132,7 @@ def write_looked_at(job: Job, video: Video) -> None:
     """What an agent would say of the tracks."""
     settings: Any = job.settings.evidence["agent"]
     voice = Scripted({**identity_by_ids(settings, {}), **how_asked()})
-    dialogues = looked_at(settings, Subject(job, settings, video), video, voice)
+    dialogues = looked_at(settings, Subject.of(job, settings, video), video, voice)
     ingredients = {**subject(job, "agent", video), "weights": {}}
     stamp = Stamp(GATHER_EVIDENCE.name, GATHER_EVIDENCE.version, ingredients)
     known = {dialogue.expression: agent.evidence_of(dialogue) for dialogue in dialogues}
@@ -143,7 +143,7 @@ def write_judged(job: Job, video: Video, names: tuple[str, ...]) -> None:
     """Replies under the keys of the questions that would be asked."""
     settings: Any = job.settings.evidence["judge"]
     who = {**identity_by_ids(settings, {}), **how_asked()}
-    asked, evidence = Subject(job, settings, video), {}
+    asked, evidence = Subject.of(job, settings, video), {}
     for expression, items in items_of(settings, asked, video).items():
         answered = [
             (item, {way: Answer(key_of(q, who), REPLIES[way]) for way, q in item.questions.items()}) for item in items

@@ -57,6 +57,10 @@ class Model(Section):
         None, description="Size of the files in 10⁹ bytes; null or left out = not known, or they are here"
     )
 
+    billions: PositiveFloat | None = Field(
+        None, description="Parameters in 10⁹, for `referee estimate`; null or left out = not known"
+    )
+
     @property
     def addresses(self) -> list[str]:
         """The files that have an address of their own."""
@@ -190,9 +194,9 @@ class Segment(Section):
 
     preset: str = Field(description="Preset of models")
     formats: list[str] = Field(min_length=1, description="What is written (stages/delivery)")
-    decided_as: dict[str, str] = Field(
-        description="Preset → data set whose selector, evidence and rerank decide with it; another preset's videos are "
-        "decided as datasets.own says"
+    decided_as: dict[str, str | None] = Field(
+        description="Preset → data set whose selector, evidence and rerank decide with it; null = as the preset's own settings "
+        "say; another preset's videos are decided as datasets.own says"
     )
 
 
@@ -225,7 +229,7 @@ class Config(Settings):
                 if reference is not None:
                     self._check_split(reference, f"datasets.{name}.selector")
         for preset, dataset_name in self.segment.decided_as.items():
-            if preset not in self.presets or dataset_name not in self.datasets:
+            if preset not in self.presets or dataset_name not in (None, *self.datasets):
                 raise ValueError(f"segment.decided_as: no preset {preset!r} or no data set {dataset_name!r}")
         if self.segment.preset not in self.presets:
             raise ValueError(f"segment.preset: no preset {self.segment.preset!r}; there are {sorted(self.presets)}")

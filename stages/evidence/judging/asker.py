@@ -3,7 +3,8 @@ and from questions to kept answers.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from stages.core.records import TrackId, Video
@@ -29,6 +30,7 @@ def uses_scores(settings: AskingSettings) -> bool:
     return settings.max_candidates is not None
 
 
+@dataclass(frozen=True, eq=False)
 class Subject:
     """A video as it is asked about.
 
@@ -37,19 +39,24 @@ class Subject:
         showing: shows them.
     """
 
-    def __init__(self, job: Job, settings: AskingSettings, video: Video) -> None:
+    candidates: Mapping[str, Sequence[Candidate]]
+    showing: Showing
+
+    @classmethod
+    def of(cls, job: Job, settings: AskingSettings, video: Video) -> "Subject":
+        """A video of the cache."""
         view = VideoView(job.layout, video.id)
         scores = _scored_tracks(job, settings, video)
         seen = {track for tracks in scores.values() for track in tracks}
         seen = {track for track in seen if view.is_seen(track)}
         ordered = dict.fromkeys(track for tracks in scores.values() for track in tracks if track in seen)
         grouping = Grouping(job.layout, video.id, ordered, settings.same_iou)
-        self.candidates: dict[str, list[Candidate]] = {}
+        candidates: dict[str, list[Candidate]] = {}
         for expression in video.expressions:
             if expression.has_word:
                 own = {track: score for track, score in scores[expression.id].items() if track in seen}
-                self.candidates[expression.id] = best_of(grouping.candidates(own), settings.max_candidates)
-        self.view, self.showing = view, Showing(view, settings)
+                candidates[expression.id] = best_of(grouping.candidates(own), settings.max_candidates)
+        return cls(candidates, Showing(view, settings))
 
 
 def _scored_tracks(job: Job, settings: AskingSettings, video: Video) -> dict[str, dict[TrackId, float | None]]:

@@ -1,7 +1,7 @@
 """What would be asked: `gather_evidence --dry-run`. Nothing is asked, no model is loaded and no file is written."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from stages.core.state.graph import GATHER_EVIDENCE
 from stages.core.tables import EVIDENCE
 from stages.evidence.asked import kept_in, key_of, replies_in
 from stages.evidence.backends.loading import backend_weights
+from stages.evidence.judging.asker import Subject
 from stages.evidence.judging.model import identity
 from stages.evidence.judging.tokens import Counter, counter_for
 from stages.evidence.questions import Question
@@ -121,12 +122,22 @@ def draw_up(job: Job, videos: Sequence[Video], ingredients: Callable[[Video], Ma
             if known is None:
                 bill.finished += 1
                 continue
-            plan = plan_of(job, settings, video)
+            plan = plan_of(settings, Subject.of(job, settings, video), video)
         except (ValueError, OSError) as error:
             bill.unready[video.id] = str(error)
             continue
         bill.videos += 1
         _add(bill, plan, {} if who is None else known, who or {}, counter)
+    return bill
+
+
+def bill_of(settings: Any, plans: Iterable[Plan]) -> Bill:
+    """The bill of the plans of several videos, none of which was asked about yet."""
+    counter = counter_for(None)
+    bill = Bill(counter.name, _prices(settings))
+    for plan in plans:
+        bill.videos += 1
+        _add(bill, plan, {}, {}, counter)
     return bill
 
 

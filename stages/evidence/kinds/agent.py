@@ -64,7 +64,7 @@ class Looking:
         self.counter = self._counter()
 
     def __call__(self, video: Video, path: Path, stamp: Stamp) -> VideoEvidence:
-        subject, asked = Subject(self.job, self.settings, video), self.asker.begin(path, stamp)
+        subject, asked = Subject.of(self.job, self.settings, video), self.asker.begin(path, stamp)
         purse = Purse(self.settings.budget, self.counter, self.settings.prices)
         voice = Live(asked, self.asker.model, purse, Patience(self.settings.budget.unanswered))
         dialogues = looked_at(self.settings, subject, video, voice)
@@ -91,7 +91,7 @@ class Looking:
 def looked_at(settings: AgentSettings, subject: Subject, video: Video, voice: Voice) -> list[Dialogue]:
     """The dialogues about a video, all of them ended."""
     dialogues = dialogues_of(subject, video)
-    Agent(settings, subject.showing, voice, subject.view.frames.names).run(dialogues)
+    Agent(settings, subject.showing, voice, subject.showing.view.frames.names).run(dialogues)
     return dialogues
 
 
@@ -103,8 +103,7 @@ def _load(job: Job, settings: AgentSettings, device: str) -> Gather:
     return Looking(job, settings, device)
 
 
-def _plan(job: Job, settings: AgentSettings, video: Video) -> Any:
-    subject = Subject(job, settings, video)
+def _plan(settings: AgentSettings, subject: Subject, video: Video) -> Any:
     return plan_of(settings, subject.showing, dialogues_of(subject, video))
 
 
@@ -112,7 +111,7 @@ def _asked(
     job: Job, settings: AgentSettings, video: Video, known: Mapping[str, Said], who: Mapping[str, Any]
 ) -> Sequence[Question]:
     voice = Replay(known, who)
-    looked_at(settings, Subject(job, settings, video), video, voice)
+    looked_at(settings, Subject.of(job, settings, video), video, voice)
     return list(voice.questions.values())
 
 

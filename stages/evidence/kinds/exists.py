@@ -102,13 +102,13 @@ class Existing:
         self.asker = Asker(job, settings, device)
 
     def __call__(self, video: Video, path: Path, stamp: Stamp) -> VideoEvidence:
-        subject, asked = Subject(self.job, self.settings, video), self.asker.begin(path, stamp)
+        subject, asked = Subject.of(self.job, self.settings, video), self.asker.begin(path, stamp)
         doubts = doubts_of(self.settings, subject, video)
         answers = self.asker.ask(asked, video, [doubt.questions for doubt in doubts])
         audited = [k for k, known in enumerate(answers) if self.settings.audit and is_no(known)]
         for k, known in zip(audited, self.asker.ask(asked, video, [doubts[k].audit for k in audited]), strict=True):
             answers[k] |= known
-        names = subject.view.frames.names
+        names = subject.showing.view.frames.names
         return {
             e.id: evidence_of([(d, a) for d, a in zip(doubts, answers, strict=True) if d.expression == e.id], names)
             for e in video.expressions
@@ -142,8 +142,8 @@ def _load(job: Job, settings: ExistsSettings, device: str) -> Gather:
     return Existing(job, settings, device)
 
 
-def _plan(job: Job, settings: ExistsSettings, video: Video) -> Plan:
-    doubts = doubts_of(settings, Subject(job, settings, video), video)
+def _plan(settings: ExistsSettings, subject: Subject, video: Video) -> Plan:
+    doubts = doubts_of(settings, subject, video)
     audits = [doubt.audit for doubt in doubts] if settings.audit else []
     return Plan(flat([doubt.questions for doubt in doubts]), flat(audits))
 

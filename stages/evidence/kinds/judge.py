@@ -106,13 +106,13 @@ class Judging:
         self.asker = Asker(job, settings, device)
 
     def __call__(self, video: Video, path: Path, stamp: Stamp) -> VideoEvidence:
-        subject, asked = Subject(self.job, self.settings, video), self.asker.begin(path, stamp)
+        subject, asked = Subject.of(self.job, self.settings, video), self.asker.begin(path, stamp)
         items = items_of(self.settings, subject, video)
         every = [item for of_expression in items.values() for item in of_expression]
         answers = dict(
             zip(map(id, every), self.asker.ask(asked, video, [item.questions for item in every]), strict=True)
         )
-        names = subject.view.frames.names
+        names = subject.showing.view.frames.names
         return {
             e: evidence_of(subject.candidates[e], [(item, answers[id(item)]) for item in of_expression], names)
             for e, of_expression in items.items()
@@ -127,8 +127,8 @@ def _load(job: Job, settings: JudgeSettings, device: str) -> Gather:
     return Judging(job, settings, device)
 
 
-def _plan(job: Job, settings: JudgeSettings, video: Video) -> Plan:
-    items = items_of(settings, Subject(job, settings, video), video)
+def _plan(settings: JudgeSettings, subject: Subject, video: Video) -> Plan:
+    items = items_of(settings, subject, video)
     return Plan(flat([item.questions for of_expression in items.values() for item in of_expression]))
 
 

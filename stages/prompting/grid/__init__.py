@@ -8,6 +8,7 @@ from stages.core.records import Split, Video
 from stages.core.run.cli import Job
 from stages.core.state.weights import find_weights
 from stages.core.tables import PromptsOf, PromptSource
+from stages.core.work import POINTS, Load, encoding
 from stages.prompting.grid.settings import GridPrompts
 
 
@@ -31,6 +32,14 @@ def _load(job: Job, split: Split, device: str) -> PromptsOf:
     return prompter.prompts
 
 
+def _work(settings: Any, models: Any, n_frames: int, n_expressions: int) -> list[Load]:
+    n_shown = len(settings.frames_evaluate.select(n_frames))
+    return [
+        Load(encoding(models["sam2"].config), n_shown),
+        Load(POINTS, n_shown * (settings.points_per_side / 32) ** 2),
+    ]
+
+
 SOURCE = PromptSource(
     name="grid",
     settings=GridPrompts,
@@ -40,4 +49,5 @@ SOURCE = PromptSource(
     ingredients=_ingredients,
     load=_load,
     asks=False,
+    work=_work,
 )

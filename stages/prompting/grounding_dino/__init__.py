@@ -8,6 +8,7 @@ from stages.core.run.cli import Job
 from stages.core.state.fingerprints import expressions_digest
 from stages.core.state.weights import find_weights
 from stages.core.tables import PromptsOf, PromptSource
+from stages.core.work import Load, Work, encoding
 from stages.prompting.grounding_dino.settings import GroundingDinoPrompts
 
 
@@ -28,6 +29,16 @@ def _load(job: Job, split: Split, device: str) -> PromptsOf:
     return GroundingDinoPrompter(detector, sam2, settings).prompts
 
 
+# A frame through the backbone at 750 × 1333, and a pair of a frame and a sentence, of 8 that are computed together.
+FRAME, PAIR = Work(179, 2.0, 300), Work(583, 6.0, 900 / 8)
+
+
+def _work(settings: Any, models: Any, n_frames: int, n_expressions: int) -> list[Load]:
+    n_shown = len(settings.frames.select(n_frames))
+    frame, pair = (work._replace(precision=settings.precision) for work in (FRAME, PAIR))
+    return [Load(encoding(models["sam2"].config), n_shown), Load(frame, n_shown), Load(pair, n_shown * n_expressions)]
+
+
 SOURCE = PromptSource(
     name="gdino",
     settings=GroundingDinoPrompts,
@@ -36,4 +47,5 @@ SOURCE = PromptSource(
     filtered=True,
     ingredients=_ingredients,
     load=_load,
+    work=_work,
 )

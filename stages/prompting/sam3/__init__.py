@@ -10,6 +10,7 @@ from stages.core.run.cli import Job
 from stages.core.state.fingerprints import expressions_digest
 from stages.core.state.weights import find_weights
 from stages.core.tables import PromptsOf, PromptSource
+from stages.core.work import Load, Work
 from stages.prompting.sam3.settings import Sam3Prompts
 
 if TYPE_CHECKING:
@@ -59,6 +60,17 @@ def _namer(job: Job, settings: Sam3Prompts, device: str) -> "Namer":
     return ByMllm(Model(job, entry, device), settings.phrase_frames, entry.frame_side)
 
 
+# A frame through the encoder at 1008 × 1008, and a phrase in it; counted with transformers' Sam3Model.
+FRAME, PHRASE = Work(5400, 40, 900), Work(450, 4, 600 / 8)
+PHRASES = 2  # of a sentence: a core concept and a broader one
+
+
+def _work(settings: Any, models: Any, n_frames: int, n_expressions: int) -> list[Load]:
+    n_shown = len(settings.frames.select(n_frames)) + (n_frames if settings.follow == "own" else 0)
+    frame, phrase = (work._replace(precision=settings.precision) for work in (FRAME, PHRASE))
+    return [Load(frame, n_shown), Load(phrase, n_shown * PHRASES * n_expressions)]
+
+
 SOURCE = PromptSource(
     name="sam3",
     settings=Sam3Prompts,
@@ -69,4 +81,5 @@ SOURCE = PromptSource(
     load=_load,
     asks_by=lambda settings: settings.phrases_by,
     whole=lambda settings: settings.follow == "own",
+    work=_work,
 )
