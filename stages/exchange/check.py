@@ -20,9 +20,10 @@ from stages.exchange import judge
 from stages.exchange.archives import UNREADABLE
 from stages.exchange.layouts import ZipLayout
 from stages.exchange.names import Expected, Matching, match
+from stages.exchange.png import look
 
 UNKNOWN_SIZE_LIMIT = 64 << 20  # bytes of an entry where the frame's size is not known
-BATCH = 256  # entries in progress at once
+BATCH, AT_ONCE = 32, 8  # entries that a thread takes at once, and how many such batches are in progress
 
 # Kinds of defects, in the order they are printed.
 KINDS = ("archive", "folders", "missing", "surplus", "duplicate", "refused", "unreadable", "mode", "size", "values")
@@ -148,34 +149,38 @@ def _check_masks(
     infos: Mapping[str, zipfile.ZipInfo],
     report: Report,
 ) -> None:
-    """Reads and decodes in threads (zlib releases the GIL); a bounded number of entries at once."""
-    work = partial(_mask_defect, archive, layout, expected, infos)
+    """Reads and looks in threads (what decodes releases the interpreter's lock); a bounded number of entries at once."""
+    work = partial(_mask_defects, archive, layout, expected, infos)
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        for batch in _batches([path for path in expected if path in infos]):
-            for path, defect in zip(batch, pool.map(work, batch), strict=True):
-                if defect is None:
-                    report.sound += 1
-                else:
-                    report.add(defect[0], f"{infos[path].filename}: {defect[1]}")
+        batches = _batches([path for path in expected if path in infos], BATCH)
+        while some := list(islice(batches, AT_ONCE)):
+            for batch, defects in zip(some, pool.map(work, some), strict=True):
+                for path, defect in zip(batch, defects, strict=True):
+                    if defect is None:
+                        report.sound += 1
+                    else:
+                        report.add(defect[0], f"{infos[path].filename}: {defect[1]}")
 
 
-def _batches(paths: Sequence[str]) -> Iterator[list[str]]:
-    remaining = iter(paths)
-    while batch := list(islice(remaining, BATCH)):
-        yield batch
+def _batches(paths: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (paths[start : start + size] for start in range(0, len(paths), size))
 
 
 Defect = tuple[str, str] | None
 
 
-def _mask_defect(
+def _mask_defects(
     archive: zipfile.ZipFile,
     layout: ZipLayout,
     expected: Mapping[str, Expected],
     infos: Mapping[str, zipfile.ZipInfo],
-    path: str,
-) -> Defect:
-    size, info = expected[path].size, infos[path]
+    paths: Sequence[str],
+) -> list[Defect]:
+    return [_mask_defect(archive, layout, expected[path], infos[path]) for path in paths]
+
+
+def _mask_defect(archive: zipfile.ZipFile, layout: ZipLayout, expected: Expected, info: zipfile.ZipInfo) -> Defect:
+    size = expected.size
     limit = UNKNOWN_SIZE_LIMIT if size is None else 8 * size[0] * size[1] + (1 << 20)  # 16-bit RGBA, uncompressed
     if info.file_size > limit:
         return "refused", f"declares {info.file_size} bytes, more than any mask of its frame can have"
@@ -183,18 +188,23 @@ def _mask_defect(
         data = archive.read(info)
     except UNREADABLE as error:
         return "unreadable", str(error)
-    return png_defect(data, size, layout.mode, tuple(expected[path].entry.labels))
+    return png_defect(data, size, layout.mode, tuple(expected.entry.labels))
 
 
 @lru_cache(maxsize=256)  # absent objects repeat from frame to frame
 def png_defect(data: bytes, size: tuple[int, int] | None, mode: str, values: tuple[int, ...]) -> Defect:
     """What is wrong with one mask PNG, as (kind, words); None for a sound one.
 
+    Those that we write are looked at run by run; all others, and those that are not sound, are decoded.
+
     Args:
         size: (height, width) it must have; None = unknown.
         mode: "L" or "P".
         values: what its pixels may be besides 0.
     """
+    shown = look(data)
+    if shown and shown.mode == mode and shown.size == (size or shown.size) and set(shown.values) <= set(values):
+        return None
     try:
         judge.judge(data, size, judge.submitted(mode, values))
     except judge.Defect as defect:

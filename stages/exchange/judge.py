@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.exchange.png import MASK_MODES, WHITE, davis_palette
+from stages.exchange.png import MASK_MODES, MAX_PIXELS, WHITE, davis_palette
 
-MAX_PIXELS = 64 << 20  # of a mask whose frame's size is not known
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 END = b"IEND\xaeB`\x82"  # the last chunk of a PNG, with its checksum
 OTHERS = {b"\xff\xd8": "JPEG", b"GIF8": "GIF", b"BM": "BMP", b"RIFF": "WebP", b"II*\0": "TIFF", b"MM\0*": "TIFF"}

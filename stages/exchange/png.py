@@ -1,6 +1,6 @@
 """Mask PNGs: binary ones (mode L, 0 or 255), label maps (mode P, DAVIS palette), and what label maps mean.
 
-They are written from run lengths: no pixel is ever decoded (scanlines.py, deflate.py).
+They are written from run lengths, and looked at as such: no pixel is ever decoded (scanlines.py, deflate.py, inflate.py).
 
 Legend: K objects, R runs, H height, W width.
 """
@@ -9,7 +9,8 @@ import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ from stages.core.records import Rle
 WHITE = 255  # the object, in a binary mask
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, INDEXED = 0, 3  # colour types
+GREY_CHUNKS, INDEXED_CHUNKS = [b"IHDR", b"IDAT", b"IEND"], [b"IHDR", b"PLTE", b"IDAT", b"IEND"]
+MAX_PIXELS = 64 << 20  # of a mask
 MASK_MODES = ("L", "1", "P")
 
 
@@ -30,6 +33,11 @@ def davis_palette() -> list[int]:
     first += [[64, 128, 128], [191, 128, 128], [0, 64, 0], [128, 64, 0], [0, 191, 0], [128, 191, 0], [0, 64, 128]]
     first += [[128, 64, 128]]
     return [value for colour in [*first, *([grey] * 3 for grey in range(len(first), 256))] for value in colour]
+
+
+@cache
+def _davis_bytes() -> bytes:
+    return bytes(davis_palette())
 
 
 @lru_cache(maxsize=64)  # absent objects and still ones repeat from frame to frame
@@ -102,6 +110,61 @@ def objects_png(rles: Sequence[Rle], size: tuple[int, int]) -> bytes:
     return label_png(label_map({1: masks.union(rles, size)}, {1: 1.0}, size))
 
 
+class Shown(NamedTuple):
+    """What a PNG holds.
+
+    Attributes:
+        mode: Pillow's name: "L", or "P" with the DAVIS palette.
+        size: (H, W).
+        values: of its pixels, besides 0.
+    """
+
+    mode: str
+    size: tuple[int, int]
+    values: tuple[int, ...]
+
+
+def look(data: bytes) -> Shown | None:
+    """What a PNG holds that is whole, and as this file writes them; None for all others, sound or not.
+
+    Every checksum is compared, the names and order of chunks, codes and lengths of the stream, filters and the number of
+    pixels: what is accepted here is what any decoder accepts.
+    """
+    from stages.exchange.inflate import BEHIND, shown
+
+    chunks = _chunks(data)
+    if chunks is None or [name for name, *_ in chunks] not in (GREY_CHUNKS, INDEXED_CHUNKS):
+        return None
+    (_, at, stop), (_, begins, ends) = chunks[0], chunks[-2]
+    colour = GREY if len(chunks) == len(GREY_CHUNKS) else INDEXED
+    if stop - at != 13 or data[at + 8 : stop] != bytes((8, colour, 0, 0, 0)):
+        return None
+    if colour == INDEXED and data[slice(*chunks[1][1:])] != _davis_bytes():
+        return None
+    width, height = struct.unpack(">II", data[at : at + 8])
+    if not 0 < width * height <= MAX_PIXELS or chunks[-1][1] != chunks[-1][2] or len(data) - ends < BEHIND:
+        return None
+    used = shown(np.frombuffer(data, np.uint8), begins, ends, height, width)
+    if not len(used):
+        return None
+    return Shown("L" if colour == GREY else "P", (height, width), tuple(np.flatnonzero(used[1:]) + 1))
+
+
+def _chunks(data: bytes) -> list[tuple[bytes, int, int]] | None:
+    """Names of a PNG's chunks, and where their contents begin and end; None where one is damaged."""
+    if not data.startswith(SIGNATURE):
+        return None
+    chunks, at = [], len(SIGNATURE)
+    while at < len(data):
+        begins = at + 8
+        ends = begins + int.from_bytes(data[at : at + 4], "big")
+        at = ends + 4
+        if at > len(data) or zlib.crc32(data[begins - 4 : ends]) != int.from_bytes(data[ends:at], "big"):
+            return None
+        chunks.append((data[begins - 4 : begins], begins, ends))
+    return chunks
+
+
 def _png(runs: Runs, colour: int) -> bytes:
     """Eight bits per pixel, without a filter: filters gain nothing for flat areas."""
     from stages.exchange.deflate import zlib_stream  # numba is loaded where a file is written
@@ -115,7 +178,7 @@ def _png(runs: Runs, colour: int) -> bytes:
     values_S, lengths_S = scanlines(runs.values_R[filled_R], runs.ends_R[filled_R], (height, width))
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0))]
     if colour == INDEXED:
-        chunks.append((b"PLTE", bytes(davis_palette())))
+        chunks.append((b"PLTE", _davis_bytes()))
     chunks += [(b"IDAT", zlib_stream(values_S, lengths_S)), (b"IEND", b"")]
     return SIGNATURE + b"".join(_chunk(name, content) for name, content in chunks)
 
