@@ -303,7 +303,7 @@ def test_stale_files_can_stop_the_job(tmp_path: Path) -> None:
         ({"datasets": {"mevis": {"models": "lrge"}}}, "no preset 'lrge'"),
         ({"datasets": {"mevis": {"selector": {"train": "mevis/trian"}}}}, "not a configured <dataset>/<split>"),
         ({"tracks": {"covered_iou": 2}}, "tracks.covered_iou"),
-        ({"prompts": {"gdino": {"frames": {"count": 3}}}}, "exactly one of step and count"),
+        ({"prompts": {"gdino": {"frames": {"step": None}}}}, "give step, count, or both"),
         ({"datasets": {"shapes": {"splits": {"a/b": {"role": "train", "limit": None}}}}}, "letters a to z, digits"),
         ({"datasets": {"shapes": {"splits": {"é": {"role": "train", "limit": None}}}}}, "letters a to z, digits"),
         ({"datasets": {"mevis": {"selector": {"train": "mevis/train/"}}}}, "not of the form <dataset>/<split>"),
@@ -411,6 +411,15 @@ def test_frame_choices() -> None:
     assert FrameChoice(step=None, count=2).select(9) == [0, 4]
     assert FrameChoice(step=4, count=None).select(9) == [0, 4, 8]
     assert FrameChoice(step=None, count=5).select(2) == [0, 1]
+
+
+def test_frames_of_a_long_video_are_limited() -> None:
+    both = FrameChoice(step=4, count=3)
+    assert both.select(9) == [0, 4, 8] == FrameChoice(step=4, count=None).select(9)
+    assert both.select(13) == [0, 4, 8] == FrameChoice(step=None, count=3).select(13)
+    assert both.select(1200) == [0, 400, 800]
+    with pytest.raises(ValueError, match="give step, count, or both"):
+        FrameChoice(step=None, count=None)
 
 
 # ---------------------------------------------------------------- masks
