@@ -4,6 +4,7 @@ Legend: N tracks, T frames, C = 256 token channels.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -42,9 +43,9 @@ def assemble(
     flat = [rle for rles_T in rles_NT for rle in rles_T]
     tracks = Tracks(
         size=frames.size,
-        tokens_NTC=_stack([m.tokens_TC for m in masklets], (*shape, TOKEN_CHANNELS)).astype(token_dtype),
-        score_NT=_stack([m.score_T for m in masklets], shape).astype(np.float16),
-        iou_NT=_stack([m.iou_T for m in masklets], shape).astype(np.float16),
+        tokens_NTC=_stack([m.tokens_TC for m in masklets], (*shape, TOKEN_CHANNELS), token_dtype),
+        score_NT=_stack([m.score_T for m in masklets], shape, np.float16),
+        iou_NT=_stack([m.iou_T for m in masklets], shape, np.float16),
         area_NT=masks.area(flat).reshape(shape),
         bbox_NT4=masks.boxes(flat).reshape(*shape, 4),
         prompt_frame_N=np.array([prompts[row].frame for row in rows_N], np.int16),
@@ -71,5 +72,9 @@ def _expression_tracks(
     return tuple(np.array(list(dict.fromkeys(tracks)), np.int32) for tracks in members)
 
 
-def _stack(arrays: Sequence[NDArray[np.float32]], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    return np.stack(arrays) if arrays else np.zeros(shape, np.float32)
+def _stack(arrays: Sequence[NDArray[np.float32]], shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """Straight into what is written: tokens of a long video are large, and there is no copy between."""
+    stacked = np.empty(shape, dtype)
+    for own, array in zip(stacked, arrays, strict=True):
+        own[...] = array
+    return stacked

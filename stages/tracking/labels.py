@@ -38,21 +38,22 @@ def compare(
     """
     n_frames = len(rles_NT[0]) if rles_NT else 0
     places = _places(size, label_size)
-    tracks = [_at_label_size(from_rles(rles_T, size), places, label_size) for rles_T in rles_NT]
     truths = [
         _at_label_size(_clip(key, annotation, n_frames, size), places, label_size)
         for key, annotation in annotations.items()
         if rles_NT
     ]
     shape = (len(rles_NT), len(annotations))
-    shared_TNA = np.zeros((n_frames, *shape))
-    for n, track in enumerate(tracks):
+    shared_TNA, area_TN = np.zeros((n_frames, *shape)), np.zeros((n_frames, len(rles_NT)))
+    for n, rles_T in enumerate(rles_NT):  # one at a time: of a long video they are large
+        track = _at_label_size(from_rles(rles_T, size), places, label_size)
+        area_TN[:, n] = track.area
         for a, truth in enumerate(truths):
             shared_TNA[:, n, a] = intersection(track, truth)
     sums = {name: np.zeros(shape) for name in ("iou", "precision", "recall")}
     counts = {name: np.zeros(shape) for name in sums}
     for t, shared_NA in enumerate(shared_TNA):
-        track_NA = np.broadcast_to(np.array([track.area[t] for track in tracks])[:, None], shape)
+        track_NA = np.broadcast_to(area_TN[t][:, None], shape)
         truth_NA = np.broadcast_to(np.array([truth.area[t] for truth in truths]), shape)
         denominators = {"iou": track_NA + truth_NA - shared_NA, "precision": track_NA, "recall": truth_NA}
         for name, whole_NA in denominators.items():
