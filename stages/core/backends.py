@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, model_validator
 
 from stages.core.config.section import Section
-from stages.core.tables import EvidenceKind, Table, check_settings
+from stages.core.table import Table
+from stages.core.tables import EvidenceKind, check_settings
 
 if TYPE_CHECKING:
     from stages.core.run.batches import Batches

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from stages.core.tables import Table
+from stages.core.table import Table
 
 PROJECT = "referee"  # or experiment, where the environment names none
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.core.config.sections import Render
-from stages.core.tables import Table
+from stages.core.table import Table
 from stages.delivery.segmented import Segmented, Sentence
 from stages.delivery.shots import Shot
 

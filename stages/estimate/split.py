@@ -1,7 +1,7 @@
 """What a run on a split will take: models, what an MLLM is asked, and hours of a GPU, from the config and the index alone."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from PIL import Image
@@ -90,8 +90,15 @@ def _bills(settings: Settings, videos: Sequence[Video], n_candidates: int) -> di
         entry = settings.evidence[name]
         if (plan := EVIDENCE[entry.kind].plan) is not None:
             drawn = DrawnSubject(entry, n_candidates, size, n_frames)
-            bills[name] = bill_of(entry, (plan(entry, drawn.of(video), video) for video in videos))
+            bills[name] = bill_of(
+                entry, ([plan(entry, drawn.of(one), one) for one in _each(video)] for video in videos)
+            )
     return bills
+
+
+def _each(video: Video) -> list[Video]:
+    """The video once per expression: detectors give every expression tracks, and so candidates, of its own."""
+    return [replace(video, expressions=(expression,)) for expression in video.expressions]
 
 
 def _size(video: Video) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from support.segmented import RENDER, SIZE, TEXTS, TIMES_MS, make_clip, segment,
 
 from stages.core.media import masks
 from stages.core.media.video import decode
-from stages.core.tables import UnknownName
+from stages.core.table import UnknownName
 from stages.delivery.format import FORMATS, Format, Order, Take
 from stages.delivery.segmented import Segmented
 from stages.delivery.writing import write

@@ -27,7 +27,8 @@ from stages.core.state.choices import read_choices
 from stages.core.state.graph import BUILD_TRACKS, GENERATE_PROMPTS, SCORE_TRACKS, STAGES, TRAIN_SELECTOR
 from stages.core.state.prompt_file import read_prompts
 from stages.core.state.track_file import read_tracks
-from stages.core.tables import EVIDENCE, FORMATS, SELECTORS, SOURCES, PromptSource, SelectorKind, Table
+from stages.core.table import Table
+from stages.core.tables import EVIDENCE, FORMATS, SELECTORS, SOURCES, PromptSource, SelectorKind
 from stages.datasets import open_split
 from stages.metrics.mevis import MEVIS
 from stages.metrics.protocols import PROTOCOLS

@@ -58,7 +58,7 @@ class Model(Section):
     )
 
     billions: PositiveFloat | None = Field(
-        None, description="Parameters in 10⁹, for `referee estimate`; null or left out = not known"
+        default=None, description="Parameters in 10⁹, for `referee estimate`; null or left out = not known"
     )
 
     @property

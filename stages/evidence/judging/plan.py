@@ -131,13 +131,20 @@ def draw_up(job: Job, videos: Sequence[Video], ingredients: Callable[[Video], Ma
     return bill
 
 
-def bill_of(settings: Any, plans: Iterable[Plan]) -> Bill:
-    """The bill of the plans of several videos, none of which was asked about yet."""
+def bill_of(settings: Any, plans: Iterable[Sequence[Plan]]) -> Bill:
+    """The bill of several videos, none of which was asked about yet.
+
+    Args:
+        plans: of each video those of its expressions, which share no context.
+    """
     counter = counter_for(None)
     bill = Bill(counter.name, _prices(settings))
-    for plan in plans:
+    for of_video in plans:
+        taken = _Taken()
+        for plan in of_video:
+            _take(taken, plan, {}, {}, counter)
         bill.videos += 1
-        _add(bill, plan, {}, {}, counter)
+        _count(bill, taken, of_video[0].most if of_video else Most())
     return bill
 
 
@@ -186,10 +193,18 @@ class _Taken:
 
 
 def _add(bill: Bill, plan: Plan, known: Mapping[str, Any], who: Mapping[str, Any], counter: Counter) -> None:
+    taken = _Taken()
+    bill.known += _take(taken, plan, known, who, counter)
+    _count(bill, taken, plan.most)
+
+
+def _take(taken: _Taken, plan: Plan, known: Mapping[str, Any], who: Mapping[str, Any], counter: Counter) -> int:
+    """Adds what a plan takes; returns how many of its replies are known."""
     keys = {key_of(question, who): question for question in (*plan.questions, *plan.perhaps)}
     first = {key_of(question, who) for question in plan.questions}
     missing = {key: question for key, question in keys.items() if key not in known}
-    taken = _Taken(len(missing.keys() & first), len(missing.keys() - first) + sum(times for _, times in plan.later))
+    taken.questions += len(missing.keys() & first)
+    taken.perhaps += len(missing.keys() - first) + sum(times for _, times in plan.later)
     for questions in ([(question, 1) for question in missing.values()], plan.later):
         contexts: dict[int, int] = {}
         for question, times in questions:
@@ -197,8 +212,7 @@ def _add(bill: Bill, plan: Plan, known: Mapping[str, Any], who: Mapping[str, Any
             taken.add(question, times, n_tokens, n_tokens - contexts.get(shared, 0))
             if shared not in contexts:
                 contexts[shared] = counter.count(question.context) if question.context else 0
-    bill.known += len(keys) - len(missing)
-    _count(bill, taken, plan.most)
+    return len(keys) - len(missing)
 
 
 def _count(bill: Bill, taken: _Taken, most: Most) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core.tables import Table
+from stages.core.table import Table
 
 if TYPE_CHECKING:
     from stages.prompting.seg.checkpoint.language import LanguageSide

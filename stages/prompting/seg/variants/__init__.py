@@ -1,6 +1,6 @@
 """The ways from frames and a sentence to masks, published ones and one of our own, each a value of the table VARIANTS. One line adds one."""
 
-from stages.core.tables import Table
+from stages.core.table import Table
 from stages.prompting.seg.variants import clips, frames, token_driven
 from stages.prompting.seg.variants.variant import Variant
 
