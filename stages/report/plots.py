@@ -49,7 +49,8 @@ def plot_cut(cut: Cut, metric: str, name: str) -> str:
             axes.barh(y, 100 * other, height=0.62, color="none", edgecolor=INK, linewidth=1, linestyle="--")
         for label, colour, marker in MARKED:
             if (share := part.figures.get(label)) is not None:
-                axes.plot(100 * share, y, marker, color=colour, markeredgecolor=INK, markeredgewidth=0.6, markersize=6)
+                (mark,) = axes.plot(100 * share, y, marker, color=colour, markersize=6)
+                mark.set(markeredgecolor=INK, markeredgewidth=0.6, clip_on=False)  # at 0 and 100 it is whole
     labels = [f"{part.name}  ({part.count:,})" for part in cut.parts]
     axes.set_yticks(range(len(labels)), [label.replace("$", r"\$") for label in labels])
     axes.set(xlim=(0, 101), ylim=(len(labels) - 0.5, -0.5))

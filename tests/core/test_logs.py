@@ -44,7 +44,7 @@ def test_a_module_that_is_run_is_heard_too() -> None:
     speak = "logging.getLogger('__main__').info('said by the program')"
     assert "said by the program" not in run(f"{SPEAK}\n{speak}"), "another program's own"
     spec = "import sys\nfrom importlib.util import find_spec\nsys.modules['__main__'].__spec__ = find_spec('stages.collect')\n"
-    assert run(f"{spec}{SPEAK}\n{speak}").count("I __main__: said by the program\n") == 1
+    assert run(f"{spec}{SPEAK}\n{speak}").count("I stages.collect: said by the program\n") == 1
 
 
 def test_importing_our_modules_changes_nothing_global() -> None:

@@ -9,12 +9,22 @@ import sys
 FORMAT, DATE_FORMAT = "%(asctime)s %(levelname).1s %(name)s: %(message)s", "%H:%M:%S"
 
 
+class Lines(logging.Formatter):
+    """Lines of what `python -m` runs are its module's, which Python calls "__main__"."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        spec = getattr(sys.modules["__main__"], "__spec__", None)
+        if record.name == "__main__" and spec is not None:
+            record = logging.makeLogRecord({**vars(record), "name": spec.name})
+        return super().format(record)
+
+
 def set_up_logging() -> None:
     """Lets our lines through from INFO on, and prints them where no other handler does."""
     for logger in our_loggers():
         if not logger.hasHandlers():
             handler = logging.StreamHandler(sys.stderr)
-            handler.setFormatter(logging.Formatter(FORMAT, DATE_FORMAT))
+            handler.setFormatter(Lines(FORMAT, DATE_FORMAT))
             logger.addHandler(handler)
             logger.propagate = False  # a library's first `logging.info` gives the root logger a handler too
         logger.setLevel(logging.INFO)

@@ -178,11 +178,11 @@
     return [...all, provenance.ended && make("p", {}, `The end: ${provenance.ended}.`)].filter(Boolean);
   }
   const verdict = (one) => soft(`round ${one.round}, as object ${one.number}: ${one.verdict} (${signed(one.log_odds, 2)})${one.reason ? ` – ${one.reason}` : ""}`);
-  function ofTrack(name, provenance) {
+  function ofTrack(name, provenance, value) {
     const answers = answersIn(provenance);
     const verdicts = (provenance.judged || []).filter((one) => one.verdict).map(verdict);
     const same = provenance.same_as ? make("p", { class: "small" }, `as ${provenance.same_as.source} ${provenance.same_as.track}, which shows the same object`) : null;
-    return make("details", {}, make("summary", {}, name), same, facts(provenance), verdicts, answers.map(([way, answer]) => reply(named(way), answer)));
+    return make("details", {}, make("summary", {}, name, value === undefined ? "" : make("span", { class: "soft" }, `  ${signed(value, 2)}`)), same, facts(provenance), verdicts, answers.map(([way, answer]) => reply(named(way), answer)));
   }
   function ofName(name, known) {
     const box = make("details", { class: "panel" }, make("summary", {}, make("b", {}, name), known.existence === null ? "" : `  ·  that there is such an object: ${signed(known.existence, 2)} (log-odds)`));
@@ -197,8 +197,9 @@
       box.append(...rounds(known.provenance));
       box.append(...answersIn(known.provenance).map(([way, answer]) => reply(named(way), answer)));
       const order = state.expression.candidates.map((c) => c.name);
+      const value = (track) => (state.expression.candidates[order.indexOf(track)] || { evidence: {} }).evidence[name];
       const tracks = Object.entries(known.tracks).sort(([a], [b]) => order.indexOf(a) - order.indexOf(b));
-      if (tracks.length) box.append(make("p", { class: "soft small" }, "By track:"), ...tracks.map(([track, provenance]) => ofTrack(track, provenance)));
+      if (tracks.length) box.append(make("p", { class: "soft small" }, "By track, in log-odds:"), ...tracks.map(([track, provenance]) => ofTrack(track, provenance, value(track))));
     });
     return box;
   }
