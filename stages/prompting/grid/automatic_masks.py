@@ -25,7 +25,8 @@ from stages.prompting.grid.point_decoder import ImageSide, PointDecoder
 from stages.prompting.grid.settings import GridPrompts
 from stages.tracking.sam2_model import autocast, cast_weights, image_predictor
 
-CPU_POINTS = 8  # more of them do not fit a processor's caches
+# More points at once do not fit a processor's caches; fewer of small images make its products slow.
+CPU_POINTS, CPU_PIXELS = 8, 8 * 16 * 16
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,9 @@ class AutomaticMasks:
         cast_weights(model, settings.precision)
         self._settings = settings
         self._device = self._predictor.device
-        self.batches = Batches(min(points, CPU_POINTS) if self._device.type == "cpu" else points, "points")
+        rows, columns = model.sam_prompt_encoder.image_embedding_size
+        most = max(CPU_POINTS, CPU_PIXELS // (rows * columns))
+        self.batches = Batches(min(points, most) if self._device.type == "cpu" else points, "points")
 
     @torch.inference_mode()
     def generate(self, image_HW3: NDArray[np.uint8]) -> list[AutomaticMask]:
