@@ -7,7 +7,7 @@ sample.py   random scenes               clauses.py    how the statements are wor
 outlines.py exact masks                 meaning.py    which objects a description fits
 background.py, draw.py   frames         grammar.py    sentences and what they refer to
 clip.py     clips in memory             statements.py single facts, to train on beside the sentences
-write.py    the MeViS v2 layout
+write.py    the MeViS v2 layout         long.py       long videos, in that of Long-RVOS
 statistics.py, sheet.py  for people
 
     clip = sample_clip(rng, n_frames=12, size=(128, 128))      # frames, masks, scene: for training

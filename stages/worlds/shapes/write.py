@@ -59,7 +59,12 @@ class Parameters:
     counts: Mapping[str, int]
 
     def stamp(self) -> dict[str, Any]:
-        return {"generator": VERSION, **asdict(self)}
+        """As it is read from a file."""
+        return dict(json.loads(json.dumps({"generator": VERSION, **asdict(self)})))
+
+    def write(self, folder: Path, split: str, count: int, n_jobs: int) -> None:
+        """Writes one split."""
+        write_split(folder, split, count, self.seed, n_jobs)
 
 
 @dataclass(frozen=True)
@@ -88,16 +93,16 @@ def make_data_set(root: Path, parameters: Parameters, n_jobs: int = 1) -> bool:
     stamp = read_stamp(root)
     if stamp == parameters.stamp():
         if not (root / STAMP).exists():
-            _write_json(root / STAMP, stamp, indent=1)
+            write_json(root / STAMP, stamp, indent=1)
         return False
     if stamp is None and root.exists() and any(root.iterdir()):
         raise ValueError(f"{root}: holds files that make_shapes did not make; move them, or set another root")
     temporary, old = (root.with_name(f".{root.name}.{os.getpid()}.{kind}") for kind in ("new", "old"))
     try:
         for split, count in parameters.counts.items():
-            write_split(temporary / split, split, count, parameters.seed, n_jobs)
+            parameters.write(temporary / split, split, count, n_jobs)
         for name in (STAMP, TWIN):
-            _write_json(temporary / name, parameters.stamp(), indent=1)
+            write_json(temporary / name, parameters.stamp(), indent=1)
         if root.exists():
             if stamp is not None:
                 log.info("%s: was made with other parameters (%s), and is replaced", root, stamp)
@@ -114,15 +119,15 @@ def write_split(folder: Path, split: str, count: int, seed: int, n_jobs: int = 1
     with_truth = split not in WITHOUT_TRUTH
     make = partial(_make_video, folder / "JPEGImages", split, seed)
     with Progress(f"make_shapes {split}", count) as progress, progress.item(count):
-        videos = list(steps(_mapped(make, count, n_jobs), count))
+        videos = list(steps(mapped(make, count, n_jobs), count))
     folder.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / "meta_expressions.json", {"videos": {one.video: one.entry for one in videos}}, indent=1)
+    write_json(folder / "meta_expressions.json", {"videos": {one.video: one.entry for one in videos}}, indent=1)
     if with_truth:
-        _write_json(folder / "mask_dict.json", {key: rles for one in videos for key, rles in one.masks.items()})
-        _write_json(folder / "scenes.json", {one.video: one.scene for one in videos})
+        write_json(folder / "mask_dict.json", {key: rles for one in videos for key, rles in one.masks.items()})
+        write_json(folder / "scenes.json", {one.video: one.scene for one in videos})
 
 
-def _mapped(make: Any, count: int, n_jobs: int) -> Iterator[Made]:
+def mapped(make: Any, count: int, n_jobs: int) -> Iterator[Any]:
     """In order, by several processes if `n_jobs` > 1."""
     with ExitStack() as stack:
         if n_jobs == 1:
@@ -137,7 +142,7 @@ def _make_video(images: Path, split: str, seed: int, number: int) -> Made:
     scene, sentences = make_scene(seed, video)
     statements = make_statements(seed, video, scene, sentences) if split in WITH_STATEMENTS else []
     clip = draw_clip(stream(seed, f"{video}/pixels"), scene)
-    _write_frames(images / video, clip.frames_THW3)
+    write_frames(images / video, clip.frames_THW3)
     first, with_truth = number * MASKS_PER_VIDEO, split not in WITHOUT_TRUTH
     rles = {str(first + i): [_rle(mask) for mask in masks_THW] for i, masks_THW in enumerate(clip.masks_NTHW)}
     entry = _entry(number, scene, sentences, statements, first if with_truth else None)
@@ -224,13 +229,13 @@ def _rle(mask_HW: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, Any] | None:
     return {"size": list(rle["size"]), "counts": rle["counts"]}
 
 
-def _write_frames(folder: Path, frames_THW3: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+def write_frames(folder: Path, frames_THW3: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for t, frame_HW3 in enumerate(frames_THW3):
         Image.fromarray(frame_HW3).save(folder / f"{t:05d}.jpg", quality=JPEG_QUALITY, subsampling=0)
 
 
-def _write_json(path: Path, content: Any, indent: int | None = None) -> None:
+def write_json(path: Path, content: Any, indent: int | None = None) -> None:
     path.write_text(json.dumps(content, indent=indent), encoding="utf-8")
 
 
