@@ -20,16 +20,30 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from stages.core.config.file import Config
+from stages.core.config.loading import settings_of
 from stages.core.config.resolved import dataset_config
 from stages.core.records import Split, Video
 from stages.core.run.cli import Job, run_stage
 from stages.core.state.cache import CacheError, remedy
 from stages.core.state.failures import first_failure
-from stages.core.state.graph import EVALUATE, RENDER_PREDICTIONS
+from stages.core.state.graph import (
+    BUILD_TRACKS,
+    ENCODE_TEXT,
+    EVALUATE,
+    EXTRACT_FRAMES,
+    GATHER_EVIDENCE,
+    GENERATE_PROMPTS,
+    RENDER_PREDICTIONS,
+    RERANK_TRACKS,
+    SCORE_TRACKS,
+    STAGES,
+)
 from stages.core.state.marks import mark, refuse_foreign, remove_ours
-from stages.core.state.provenance import collect_provenance
+from stages.core.state.provenance import Work, collect_provenance
 from stages.core.state.renders import OVERLAYS, PREDICTIONS, open_render
 from stages.core.state.temporary import remove_leftovers, temporary_beside
+from stages.core.tables import EVIDENCE
 from stages.datasets import open_split
 from stages.exchange.check import check_zip
 from stages.exchange.geometry import expected_files
@@ -37,6 +51,7 @@ from stages.exchange.importing import imported_record
 from stages.exchange.layouts import layouts_of
 from stages.exchange.submission import write_submissions
 from stages.metrics.report import Outcome, collect, summarise
+from stages.selectors import scoring_detector
 
 log = logging.getLogger(__name__)
 
@@ -154,9 +169,28 @@ def write_scores(job: Job, videos: Sequence[Video], folder: Path, outcome: Outco
 
 def provenance_of(job: Job) -> dict[str, Any]:
     """For imported predictions it says where they came from, and names no weights: none of ours made them."""
-    provenance = collect_provenance(job.config, job.layout)
+    provenance = collect_provenance(job.config, job.layout, work_behind(job.config, job.dataset))
     imported = imported_record(job.layout)
     return provenance if imported is None else {**provenance, "weights": {}, "imported": imported}
+
+
+def work_behind(config: Config, dataset: str) -> set[Work]:
+    """The stages, and their branches, that the results of a split rest on."""
+    own, has_selector = settings_of(config, dataset), not config.datasets[dataset].selector.is_none
+    stages = [EXTRACT_FRAMES, *([ENCODE_TEXT] if has_selector else []), SCORE_TRACKS, RERANK_TRACKS, EVALUATE]
+    work: set[Work] = {(stage, None) for stage in (*stages, RENDER_PREDICTIONS)}
+    work |= {(stage, source) for stage in (GENERATE_PROMPTS, BUILD_TRACKS) for source in own.selector.sources.evaluate}
+    if (detector := scoring_detector(config, dataset)) is not None:
+        work.add((GENERATE_PROMPTS, detector.source))
+    left: list[Work] = [(GATHER_EVIDENCE, name) for name in own.rerank.evidence]
+    while left:
+        stage, branch = left.pop()
+        work.add((stage, branch))
+        if stage is GATHER_EVIDENCE and branch is not None:  # it may read prompts, or other evidence
+            entry = own.evidence[branch]
+            read = [task.partition("-") for task in EVIDENCE[entry.kind].tasks(entry)]
+            left += [(STAGES[name], of or None) for name, _, of in read]
+    return work
 
 
 def write_document(path: Path, document: Mapping[str, Any]) -> None:

@@ -22,6 +22,7 @@ from stages.core.state.graph import BUILD_TRACKS, EVALUATE, RENDER_PREDICTIONS, 
 from stages.core.state.track_file import read_masks, write_tracks
 from stages.core.state.vouched import vouch
 
+AVERAGE = {"kind": "average", "drop_invalid": True, "min_mass": 0.5, "weights": "equal"}
 FIRST = "video0/predictions/0/00000.png"
 
 
@@ -186,3 +187,29 @@ def test_the_zip_holds_every_video(job: Job) -> None:
     assemble.run(job)
     with zipfile.ZipFile(results(job) / "submission.zip") as archive:
         assert len(archive.namelist()) == 60
+
+
+def test_what_other_targets_have_made_by_then_is_no_part_of_results(job: Job) -> None:
+    """A run that is to make a comparison too may assemble before or after that has its tracks and evidence."""
+    assemble.run(job)
+    alone = (results(job) / "provenance.json").read_bytes()
+    for task in ("build_tracks-gt", "gather_evidence-other"):
+        marker = job.layout.root / "done" / f"{task}.json"
+        marker.parent.mkdir(exist_ok=True)
+        marker.write_text(json.dumps({"videos": {"video0": "1"}}))
+    assemble.run(job)
+    assert (results(job) / "provenance.json").read_bytes() == alone
+
+
+def test_results_rest_on_what_decided(tmp_path: Path) -> None:
+    settings = {
+        "selector": {"sources": {"evaluate": ["grid"]}},
+        "evidence": {"mean": {**AVERAGE, "of": ["judge", "detector"]}},
+        "rerank": {"evidence": ["mean"], "weights": {"mean": 1.0}},
+    }
+    flags = config_files(tmp_path, {"datasets": {"tiny": {"settings": settings}}})
+    work = assemble.work_behind(job_of(flags, "tiny", "valid_u").config, "tiny")
+    assert {stage.task(branch) for stage, branch in work if branch} == {
+        *("generate_prompts-grid", "build_tracks-grid", "generate_prompts-gdino"),
+        *("gather_evidence-mean", "gather_evidence-judge", "gather_evidence-detector"),
+    }

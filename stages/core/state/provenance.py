@@ -3,20 +3,29 @@
 import json
 import platform
 import subprocess
+from collections.abc import Collection
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from stages import __version__
 from stages.core.config.file import Config
-from stages.core.state.graph import Layout
+from stages.core.config.loading import settings_of
+from stages.core.state.graph import Layout, Stage
 from stages.core.state.weights import record_path
 
 PACKAGES = ("torch", "torchvision", "sam2", "transformers", "snakemake", "h5py", "numpy", "av", "pycocotools")
+Work = tuple[Stage, str | None]  # a stage at work for one of its branches
 
 
-def collect_provenance(config: Config, layout: Layout) -> dict[str, Any]:
-    """Versions and commit, the weights' records, and the fingerprint of every verified file of the split."""
+def collect_provenance(config: Config, layout: Layout, work: Collection[Work]) -> dict[str, Any]:
+    """Versions and commit, the records of the models that some work loads, and the fingerprint of every file it made.
+
+    Not of every model and file that is there: what other targets have made by then is a matter of the order of jobs.
+    """
+    settings = settings_of(config, layout.dataset)
+    tasks = {stage.task(branch) for stage, branch in work}
+    roles = {role for stage, branch in work for role in stage.roles(settings, branch)}
     preset = config.datasets[layout.dataset].models
     return {
         "dataset": layout.dataset,
@@ -26,13 +35,14 @@ def collect_provenance(config: Config, layout: Layout) -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: package_version(name) for name in PACKAGES},
         "weights": {
-            path.parent.name: load(path)
-            for path in sorted(record_path(config, preset, "*").parent.parent.glob("*/record.json"))
+            role: load(path)
+            for role in sorted(roles)
+            if (path := record_path(config, preset, role)).exists()  # not where tracks were imported
         },
         "tasks": {
             path.stem: videos
             for path in sorted((layout.root / "done").glob("*.json"))
-            if (videos := _verified(path)) is not None  # a training's marker names no video
+            if path.stem in tasks and (videos := _verified(path)) is not None  # a training's marker names no video
         },
     }
 
