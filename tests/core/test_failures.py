@@ -1,6 +1,7 @@
 """A video that fails: it stops its split's results, or it is left out of them and named (`run.on_failure`)."""
 
 import dataclasses
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from stages import collect, extract_frames
 from stages.core.records import Video
 from stages.core.run.cli import Job
 from stages.core.run.runner import run_shard
-from stages.core.state.cache import CacheError, Stamp
+from stages.core.state.cache import CacheError, Stamp, atomic_path
 from stages.core.state.failures import Failure, failed_videos, first_failure
 from stages.core.state.graph import EXTRACT_FRAMES, GENERATE_PROMPTS, Layout
 from stages.datasets import open_split
@@ -89,3 +90,27 @@ def test_the_first_failure_is_the_one_that_others_follow_from(tmp_path: Path) ->
     assert first_failure(layout, "v") == Failure(
         "generate_prompts-gdino", f"see {tmp_path / 'd/s/errors/generate_prompts-gdino/v.json'}"
     )
+
+
+def refuse(path: Path, *_: object, **__: object) -> None:
+    """As a disk that is mounted read-only does, also where there is no such file."""
+    raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+
+def test_a_disk_that_is_read_only_is_named_with_its_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "unlink", refuse)
+    words = r"a\.json: not writable \(Read-only file system\); check its rights or `paths`"
+    with pytest.raises(CacheError, match=words), atomic_path(tmp_path / "a.json") as temporary:
+        refuse(temporary)
+
+
+def test_finished_work_is_passed_over_on_a_disk_that_is_read_only(
+    clips: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = job_on(clips, LEAVE_OUT)
+    make_video(clips / "broken.mp4", 4)
+    extract_frames.run(job)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with caplog.at_level("INFO"):
+        extract_frames.run(job)
+    assert "0 of 3 videos to do" in caplog.text

@@ -184,7 +184,8 @@ class _recording:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> bool:
         if error is None:
-            self.record.unlink(missing_ok=True)
+            if self.record.exists():  # a disk that is read-only refuses to remove what is not there, too
+                self.record.unlink(missing_ok=True)
             return True
         if not isinstance(error, Exception) or isinstance(error, (StaleError, DiskFull)) or is_told_to_end():
             return False

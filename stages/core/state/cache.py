@@ -10,7 +10,7 @@ import json
 import os
 import shlex
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -103,7 +103,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
             raise known from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # what cannot be written to refuses that as well, also where there is no such file
+            temporary.unlink(missing_ok=True)
 
 
 def unwritable(error: BaseException, path: Path) -> CacheError | None:
