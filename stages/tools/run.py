@@ -75,7 +75,10 @@ def config_of(options: Sequence[Option]) -> dict[str, Any]:
 
 def _entry(text: str) -> tuple[str, Any]:
     key, _, value = text.partition("=")
-    return key, yaml.safe_load(value)
+    try:
+        return key, yaml.safe_load(value)
+    except (yaml.YAMLError, ValueError, AttributeError, LookupError, TypeError) as error:
+        raise ValueError(f"--config {text}: not readable as YAML: {' '.join(str(error).split())}") from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:

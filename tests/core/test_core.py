@@ -19,6 +19,7 @@ from stages.core.digests import flatten
 from stages.core.media import masks
 from stages.core.records import Expression, Video, check_id
 from stages.core.run.cli import Job
+from stages.core.run.profiles import read_profile
 from stages.core.run.runner import Finish, StaleError, run_shard, shard
 from stages.core.state.cache import (
     CacheError,
@@ -35,6 +36,7 @@ from stages.core.state.graph import EVALUATE, GENERATE_PROMPTS, STAGES, Stage
 from stages.core.state.prompt_file import Prompt, read_prompts, write_prompts
 from stages.core.tables import SELECTORS, SOURCES
 from stages.prompting.frame_choice import FrameChoice
+from stages.tools import run as run_tool
 
 STAMP = Stamp("evaluate", 1, {"config": {"evaluate": {"boundary_ratio": 0.008}}})
 
@@ -331,6 +333,14 @@ def test_config_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "broken.yaml").write_text("a: [1")
     with pytest.raises(ConfigError, match="not readable as YAML"):
         load_config(tmp_path / "broken.yaml")
+    for value in ("!!timestamp x", "!!bool x", '!!int ""', "!!float x"):  # errors of four kinds in the library
+        (tmp_path / "tag.yaml").write_text(f"run: {value}")
+        with pytest.raises(ConfigError, match="not readable as YAML"):
+            load_config(tmp_path / "tag.yaml")
+        with pytest.raises(ValueError, match=r"--config run=.* not readable as YAML"):
+            run_tool._entry(f"run={value}")
+        with pytest.raises(ValueError, match="not YAML"):
+            read_profile(tmp_path / "tag.yaml")
     (tmp_path / "twice.yaml").write_text("run:\n  threads: 1\n  threads: 2\n")
     with pytest.raises(ConfigError, match=r"'threads' is given twice\s.*line 3"):
         load_config(tmp_path / "twice.yaml")

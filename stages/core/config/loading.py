@@ -207,6 +207,8 @@ def read_yaml(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file}: no such config file; run from the project's root or give --config") from error
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"{file}: not readable as YAML: {error}") from error
+    except (AttributeError, LookupError, TypeError) as error:  # the library's, of `!!timestamp x` or `!!bool x`
+        raise ConfigError(f"{file}: not readable as YAML: a value is not what its tag says ({error!r})") from error
     except RecursionError as error:
         raise ConfigError(f"{file}: not readable as YAML: nested too deeply") from error
     if raw is None:

@@ -68,7 +68,7 @@ def read_profile(file: Path) -> Profile:
     try:
         root = yaml.compose(text)
         values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, AttributeError, LookupError, TypeError) as error:  # as of `!!timestamp x`
         raise ValueError(f"{file}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(root, yaml.MappingNode):
         raise ValueError(f"{file}: holds no keys; a line is `key: value`, as `executor: slurm`")
