@@ -23,7 +23,7 @@ from stages.core.state.fingerprints import annotations_digest, expressions_diges
 from stages.core.state.frames import open_frames
 from stages.core.state.graph import BUILD_TRACKS, GENERATE_PROMPTS
 from stages.core.state.prompt_file import read_prompts
-from stages.core.state.track_file import History, write_tracks
+from stages.core.state.track_file import MOST_FRAMES, History, write_tracks
 from stages.core.state.weights import find_weights, weights_ids
 from stages.core.tables import SOURCES
 from stages.datasets import open_split
@@ -72,10 +72,18 @@ def build(job: Job, split: Split, video: Video, tracker: Tracker, path: Path, st
     """Tracks one video, and gives back what makes its file: labels and writing, while the next one is tracked.
 
     No prompt at all gives a valid file without tracks.
+
+    Raises:
+        ValueError: the video is longer than a track file can say.
     """
     source, settings = job.source, job.settings.tracks
     assert source is not None
     frames = open_frames(job.layout, video.id)
+    if len(frames) > MOST_FRAMES:
+        raise ValueError(
+            f"video {video.id!r} has {len(frames)} frames, a track file at most {MOST_FRAMES}: set frames.fps or "
+            "frames.max_frames, or cut the video"
+        )
     prompts = read_prompts(job.layout.file(GENERATE_PROMPTS, video.id, source))
     runtime = Runtime()
 

@@ -1,5 +1,6 @@
-"""Makes the embedded data set: generated clips of moving shapes, in the layout of MeViS v2; or, with --dataset shapes_long,
-a few long videos in the layout of Long-RVOS.
+"""Makes the embedded data set: generated clips of moving shapes, in the layout of MeViS v2.
+
+With --dataset shapes_long a few long videos in the layout of Long-RVOS.
 
 Reads:  nothing but the config, for the place (datasets.<dataset>.root) and the layout (format: long_rvos = long videos).
 Writes: <root>/<split>/…, at once when all is made. What is there already is left alone, whatever its size, unless --size or

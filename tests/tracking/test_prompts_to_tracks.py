@@ -17,6 +17,7 @@ from stages.core.state.cache import CacheError, read_stamp
 from stages.core.state.graph import BUILD_TRACKS, GENERATE_PROMPTS
 from stages.core.state.prompt_file import read_prompts
 from stages.core.state.track_file import read_history, read_masks, read_tracks
+from stages.datasets import open_split
 from stages.weights.fetch import fetch_preset
 
 SIZE = (48, 64)
@@ -103,6 +104,15 @@ def test_no_prompt_gives_a_finished_file_without_tracks(place):
     assert tracks.tokens_NTC.shape == (0, 2, 256) and len(tracks) == 0
     assert [len(members) for members in tracks.expression_tracks] == [0, 0]
     assert tracks.labels.iou_NA.shape == (0, 2) and read_masks(path, []) == []
+
+
+def test_a_video_of_more_frames_than_a_track_file_can_number_is_refused_at_once(place, monkeypatch):
+    monkeypatch.setattr(build_tracks, "MOST_FRAMES", 4)
+    job = job_of(make_config(place, OVER), "train", "gt")
+    split = open_split(job.config, "shapes", "train")
+    video = next(video for video in split.videos() if video.id == "still/a")
+    with pytest.raises(ValueError, match="has 5 frames, a track file at most 4: set frames"):
+        build_tracks.build(job, split, video, None, place / "refused.h5", None)
 
 
 @pytest.mark.parametrize("source", ["grid", "gdino"])

@@ -42,6 +42,7 @@ from stages.core.state.h5_arrays import (
 )
 
 LABELS = ("iou", "precision", "recall")
+MOST_FRAMES = 2**15  # prompt_frame is an i2
 Column = Literal["obj_ptr", "score", "iou", "area", "bbox", "prompt_frame", "prompt_id"]  # of /tracks
 
 
