@@ -42,7 +42,7 @@ test-slurm: $(READY) ## run the pipeline through a real Slurm of one node, which
 SEED ?= 0
 
 chaos: $(READY) ## kill stages and whole runs, disturb and feed them, at length; docs/reliability.md has the figures
-	PYTHONPATH=.:tests python -m support.chaos --kills 500 --faults 8 --inputs 720 --runs 8 --seed $(SEED)
+	OMP_NUM_THREADS=1 PYTHONPATH=.:tests python -m support.chaos --kills 500 --faults 8 --inputs 720 --runs 8 --seed $(SEED)
 
 lint: $(READY) ## formatters, linters and the type checker
 	python -m pytest tests/house/test_house.py

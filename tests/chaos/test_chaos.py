@@ -37,7 +37,7 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, 
 
 
 def wrong(facts: dict[str, list[dict[str, Any]]]) -> str:
-    again = f"PYTHONPATH=.:tests python {' '.join((*PROGRAM, *SOME))} --place <new folder>"
+    again = f"OMP_NUM_THREADS=1 PYTHONPATH=.:tests python {' '.join((*PROGRAM, *SOME))} --place <new folder>"
     return "\n\n".join([f"{fact['step']}: {fact['what']}" for fact in facts.get("wrong", [])] + [again])
 
 

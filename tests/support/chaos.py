@@ -1,15 +1,18 @@
 """Disturbs a small pipeline and says what is wrong with how it takes it; prints a line of JSON per fact.
 
-    PYTHONPATH=.:tests python -m support.chaos --kills 500 --faults 8 --inputs 720 --runs 8 --seed 0
+    OMP_NUM_THREADS=1 PYTHONPATH=.:tests python -m support.chaos --kills 500 --faults 8 --inputs 720 --runs 8 --seed 0
 
 `make chaos` runs it at length. Everything is drawn from the seed, so a failure is repeated by the command that ended in it
-(as far as the machine's load, which decides what a signal after so many milliseconds meets, does not matter).
+(as far as the machine's load, which decides what a signal after so many milliseconds meets, does not matter). It goes through
+stages and doors in turn, and ended early, by Ctrl-C or SIGTERM, it prints the figures of what it has done.
 """
 
 import argparse
+import resource
+import signal
 import tempfile
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from random import Random
 
@@ -19,19 +22,20 @@ from support.chaos_files import ids, indices, media
 from support.chaos_inputs import Input, Inputs
 from support.chaos_kills import Kills
 from support.chaos_models import checkpoints, zips
-from support.chaos_plan import steps
-from support.chaos_runs import tell
+from support.chaos_plan import Step, steps
+from support.chaos_runs import end_early, tell
 from support.chaos_site import Site
 from support.chaos_whole import WholeRuns
 from support.chaos_words import config, flags
 
 
 def broken_inputs(number: int, seed: int) -> list[Input]:
-    """So many, spread over all doors; each door's are the same in every run with the seed."""
+    """So many, over all doors in turn; each door's are the same in every run with the seed."""
     random = Random(seed)
     doors: list[Iterator[Input]] = [config(random), flags(random), media(random), indices(random)]
     doors += [cached(random), forged(random), checkpoints(random), zips(random), ids(random)]
-    return [one for door in doors for one in islice(door, -(-number // len(doors)))]
+    drawn = [list(islice(door, -(-number // len(doors)))) for door in doors]
+    return [one for turn in zip_longest(*drawn) for one in turn if one is not None]
 
 
 def main() -> int:
@@ -46,13 +50,30 @@ def main() -> int:
     parser.add_argument("--only", metavar="STAGE", help="the stages whose names begin so")
     arguments = parser.parse_args()
     tell("seed", seed=arguments.seed)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end_early)
     with tempfile.TemporaryDirectory(prefix="referee-chaos-") as folder:
         return disturb(arguments, arguments.place or Path(folder, "place"))
 
 
 def disturb(arguments: argparse.Namespace, place: Path) -> int:
-    """Returns 1 where something was wrong."""
-    site, plan = Site(place, arguments.seed), steps(arguments.short)
+    """Returns 1 where something was wrong, 130 where it was ended early."""
+    site, plan, early = Site(place, arguments.seed), steps(arguments.short), False
+    try:
+        disturb_with(arguments, site, plan)
+    except KeyboardInterrupt:
+        early = True
+    tell("end", wrong=len(site.wrong), ended_early=early, processor_seconds=round(processor_seconds()))
+    return 1 if site.wrong else 130 if early else 0
+
+
+def processor_seconds() -> float:
+    """Of this process and all that it has waited for."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def disturb_with(arguments: argparse.Namespace, site: Site, plan: list[Step]) -> None:
     site.learn(plan, twice=not arguments.short)
     chosen = [step for step in plan if step.name.startswith(arguments.only or "")]
     if arguments.kills:
@@ -65,8 +86,6 @@ def disturb(arguments: argparse.Namespace, place: Path) -> int:
         Inputs(site).feed(broken_inputs(arguments.inputs, arguments.seed))
     if arguments.runs:
         WholeRuns(site, steps(short=True)).kill(arguments.runs)
-    tell("end", wrong=len(site.wrong))
-    return int(bool(site.wrong))
 
 
 if __name__ == "__main__":

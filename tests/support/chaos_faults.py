@@ -49,15 +49,13 @@ class Faults:
         }
         for name in DAMAGES:
             kinds[f"damaged: {name}"] = lambda step, name=name: self.damaged(step, name)
-        for number in range(rounds):
-            for place, (kind, disturb) in enumerate(kinds.items()):
-                self.once(kind, disturb, self.among[(number + place) % len(self.among)])
-        tell(
-            "faults",
-            total=sum(n for kind, n in self.counts.items() if not kind.startswith("of these")),
-            kinds=dict(self.counts),
-            skipped=self.skipped,
-        )
+        try:
+            for number in range(rounds):
+                for place, (kind, disturb) in enumerate(kinds.items()):
+                    self.once(kind, disturb, self.among[(number + place) % len(self.among)])
+        finally:
+            total = sum(n for kind, n in self.counts.items() if not kind.startswith("of these"))
+            tell("faults", total=total, kinds=dict(self.counts), skipped=self.skipped)
 
     def once(self, kind: str, disturb: Callable[[Step], None], step: Step) -> None:
         try:

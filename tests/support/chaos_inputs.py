@@ -69,7 +69,7 @@ class Inputs:
         finally:
             tempfile.tempdir = None
             os.environ.pop("TMPDIR") if before_tmp is None else os.environ.update(TMPDIR=before_tmp)
-        tell("inputs", total=sum(self.counts.values()), doors=dict(self.counts), ends=dict(self.ends))
+            tell("inputs", total=sum(self.counts.values()), doors=dict(self.counts), ends=dict(self.ends))
 
     def feed_one(self, one: Input) -> None:
         one.plant()

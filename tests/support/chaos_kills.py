@@ -39,24 +39,23 @@ class Kills:
         self.by_sigkill: set[str] = set()  # temporary files that are there because a run could not remove them
 
     def kill(self, plan: Sequence[Step], kills: int) -> None:
-        """So many, spread over all steps."""
-        for number, step in enumerate(plan):
-            self.kill_in_rounds(step, kills // len(plan) + (number < kills % len(plan)))
-        self.tell_figures()
+        """So many, spread over all steps, which take turns; it lets each finish every few kills."""
+        left = {step.name: kills // len(plan) + (number < kills % len(plan)) for number, step in enumerate(plan)}
+        fruitless: Counter[str] = Counter()
+        try:
+            while at_work := [one for one in plan if left[one.name] > 0 and fruitless[one.name] < 20]:
+                for step in at_work:
+                    survived = self.one_round(step, min(KILLS_PER_ROUND, left[step.name]), self.tallies[step.stage])
+                    left[step.name] -= survived
+                    fruitless[step.name] = 0 if survived else fruitless[step.name] + 1
+        finally:
+            self.tell_figures()
 
     def draw(self, known: Known) -> Kill:
         number = self.random.choice(SIGNALS)
         if not self.timed or self.random.random() < 0.5:
             return Kill(number, change=self.random.randint(1, max(1, known.changes)))
         return Kill(number, seconds=self.random.uniform(0, known.seconds))
-
-    def kill_in_rounds(self, step: Step, kills: int) -> None:
-        """Kills a step until so many kills have ended it, and lets it finish every few of them."""
-        tally = self.tallies[step.stage]
-        done, fruitless = 0, 0
-        while done < kills and fruitless < 20:
-            survived = self.one_round(step, min(KILLS_PER_ROUND, kills - done), tally)
-            done, fruitless = done + survived, 0 if survived else fruitless + 1
 
     def one_round(self, step: Step, kills: int, tally: Tally) -> int:
         remove(self.place, step)

@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.utime", "os.truncate"}
 WRITING = os.O_WRONLY | os.O_RDWR
 POLL_SECONDS = 0.002
+told_to_end: list[bool] = []
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def warm(modules: Sequence[str]) -> None:
         with suppress(Exception):
             importlib.import_module(name)
     threads = len(list(Path("/proc/self/task").iterdir())) if Path("/proc/self/task").is_dir() else 1
-    assert threads == 1, f"{threads} threads: a fork of this process may stand still"
+    assert threads == 1, f"{threads} threads: a fork of this process may stand still; set OMP_NUM_THREADS=1"
 
 
 def run(command: Command, place: Path, kill: Kill | None = None, limit: float = 120.0, before: Any = None) -> Ended:
@@ -85,7 +86,15 @@ class Running:
     began: float
 
 
+def end_early(*_: object) -> None:
+    """Answers a signal to this program. Raised while Python forks, it would be ignored: so the next run raises again."""
+    told_to_end.append(True)
+    raise KeyboardInterrupt
+
+
 def start(command: Command, place: Path, kill: Kill | None = None, before: Callable[[], None] | None = None) -> Running:
+    if told_to_end:
+        raise KeyboardInterrupt
     folder = place / f"run-{time.monotonic_ns()}"
     folder.mkdir(parents=True)
     began = time.monotonic()
@@ -96,6 +105,15 @@ def start(command: Command, place: Path, kill: Kill | None = None, before: Calla
 
 
 def wait(running: Running, kill: Kill | None = None, limit: float = 120.0) -> Ended:
+    """How it ended; ended itself while it waits, it takes the process along."""
+    try:
+        return _wait(running, kill, limit)
+    except KeyboardInterrupt:
+        _end(running)
+        raise
+
+
+def _wait(running: Running, kill: Kill | None, limit: float) -> Ended:
     sent = hung = False
     while True:
         pid, status, usage = os.wait4(running.pid, os.WNOHANG)
@@ -106,7 +124,7 @@ def wait(running: Running, kill: Kill | None = None, limit: float = 120.0) -> En
             os.kill(running.pid, kill.signal)
             sent = True
         if seconds > limit:
-            os.kill(running.pid, signal.SIGKILL)
+            _end(running)
             hung = True
         time.sleep(POLL_SECONDS)
     texts = {path.name: path.read_text(encoding="utf-8", errors="replace") for path in running.folder.iterdir()}
@@ -116,8 +134,15 @@ def wait(running: Running, kill: Kill | None = None, limit: float = 120.0) -> En
     return Ended(os.waitstatus_to_exitcode(status), texts.get("said", ""), seconds, cpu, changes, modules, hung)
 
 
+def _end(running: Running) -> None:
+    """The process, and what it has started."""
+    with suppress(ProcessLookupError):
+        os.killpg(running.pid, signal.SIGKILL)
+
+
 def _child(command: Command, folder: Path, kill: Kill | None, before: Callable[[], None] | None) -> NoReturn:
     status = 70
+    os.setpgid(0, 0)
     try:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)

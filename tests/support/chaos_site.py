@@ -83,9 +83,16 @@ class Site:
 
 
 def _make_small() -> None:
-    """What is generated is small, and a training writes a checkpoint after each step."""
+    """What is generated is small, and a training writes a checkpoint after each step.
+
+    The commit that results name is that of the code in this process, whatever happens to the checkout in the meantime.
+    """
     import stages.make_shapes
+    from stages.core.state import provenance
     from stages.training import loop
+
+    this = provenance.commit()
+    provenance.commit = lambda: this
 
     stages.make_shapes.SIZES["demo"] = {"train": 1, "dev": 0, "valid_u": 1, "valid": 0}
     loop.CHECKPOINT_SECONDS = 0.0

@@ -3,6 +3,7 @@
 The run that ends well has made what undisturbed stages make, and the next one has nothing to do.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from support.chaos_faults import FUTURE, PAST
 from support.chaos_plan import Step
@@ -32,8 +34,15 @@ class WholeRuns:
         self.kills: Counter[str] = Counter()
 
     def kill(self, kills: int) -> None:
+        self.made_by = self.provenance()
         shutil.rmtree("results")
         shutil.rmtree("weights")
+        try:
+            self.kill_and_finish(kills)
+        finally:
+            tell("runs", kills=sum(self.kills.values()), victims=dict(self.kills))
+
+    def kill_and_finish(self, kills: int) -> None:
         started, longest = time.monotonic(), 20.0
         while sum(self.kills.values()) < kills and time.monotonic() - started < LIMIT_SECONDS:
             began = time.monotonic()
@@ -48,7 +57,6 @@ class WholeRuns:
         self.site.note(
             "Nothing to be done" in again.stderr, "run", f"more to do after it ended: {again.stderr[-2000:]}"
         )
-        tell("runs", kills=sum(self.kills.values()), victims=dict(self.kills))
 
     def run_and_kill(self, longest: float) -> bool:
         """Whether the run ended well before it could be killed."""
@@ -95,7 +103,16 @@ class WholeRuns:
             seconds = self.random.choice((PAST, FUTURE))
             os.utime(path, (seconds, seconds))
 
+    @staticmethod
+    def provenance() -> dict[str, Any]:
+        """What says how results were made; not the commit, which belongs to the checkout."""
+        return {**json.loads(Path(TARGET, "provenance.json").read_text(encoding="utf-8")), "commit": None}
+
     def compare(self) -> None:
+        if Path(TARGET).is_dir():
+            here, there = self.provenance(), self.made_by  # there only some tasks were verified
+            here["tasks"] = {task: videos for task, videos in here["tasks"].items() if task in there["tasks"]}
+            self.site.note(here == there, "assemble", f"another provenance after runs were killed: {here}, not {there}")
         for step in self.plan:
             if step.makes[0].startswith(("results", "weights")):
                 other = [name for name in self.site.differences(step) if Path(name).name != "provenance.json"]

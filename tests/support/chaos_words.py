@@ -18,6 +18,7 @@ SPLIT = ("--dataset", "tiny", "--split", "valid_u")
 # They start something as they are.
 WITHOUT_FLAGS = {"demo", "run", "clean", "train-micro-sam2", "train-micro-grounding-dino", "train-micro-text"}
 WITHOUT_FLAGS |= {"train-micro-mllm", "train-micro-seg", "write-schema", "make-shapes"}
+OF_SNAKEMAKE = {"demo", "run"}  # whose --config may be without a value
 WRONG_WORDS = (
     *(["--dataset", "nowhere", "--split", "valid_u"], ["--dataset", "tiny", "--split", "nowhere"], ["--dataset"]),
     *(["--dataset", "", "--split", ""], ["--dataset", "../tiny", "--split", "valid_u"], [*SPLIT, "--limit", "0"]),
@@ -79,7 +80,8 @@ def flags(random: Random) -> Iterator[Input]:
 
 def _flags() -> Iterator[Input]:
     for verb, module in MODULES.items():
-        lists: list[list[str]] = [["--no-such-flag"], ["--config"]]
+        lists: list[list[str]] = [["--no-such-flag"]]
+        lists += [["--config"]] if verb not in OF_SNAKEMAKE else []
         lists += [[]] if verb not in WITHOUT_FLAGS else []
         for words in lists:
             yield Input("flags", f"{verb} {words}", Command(module, tuple(words)), lambda: None)
