@@ -197,11 +197,12 @@ def test_jobs_that_no_node_can_run_are_named_before_the_first_one(tmp_path: Path
     assert "Traceback" not in text and not slurm.jobs("running", "pending")
 
 
-def test_any_submit_command_serves(tmp_path: Path, slurm: Slurm) -> None:
-    place = workspace(tmp_path)
-    head = run(place, slurm, "generic", FRAMES)
-    wait(slurm, head, place)
-    assert (place / FRAMES).is_file()
+def test_any_submit_command_serves(tmp_path: Path, slurm: Slurm, local: Path) -> None:
+    place = workspace(tmp_path, weights=local / "weights")
+    with counted(slurm, "generic"):
+        head = run(place, slurm, "generic", TARGET, "--jobs", "2")
+        wait(slurm, head, place)
+    assert_same(place, local)
 
 
 def test_ctrl_c_takes_the_jobs_along(tmp_path: Path, slurm: Slurm) -> None:
