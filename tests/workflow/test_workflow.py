@@ -24,6 +24,8 @@ from PIL import Image
 from support.tiny_mevis import SIZE
 from support.workspace import jobs_of, make_workspace, overlay, snakemake
 
+from benchmarks.browser import address, open_browser, why_not
+
 VALID_U, VALID = "results/tiny/valid_u", "results/tiny/valid"
 
 
@@ -209,14 +211,34 @@ def test_a_thousand_shards_are_planned(workspace: Path) -> None:
     assert jobs_of(snakemake(workspace, "-n", VALID_U, config=config))["build_tracks"] == 4 * 250
 
 
-def test_the_report_is_written(workspace: Path) -> None:
-    done = snakemake(workspace, "--report=report.zip", VALID_U)
-    assert done.returncode == 0, done.stderr
+def test_the_report_is_a_target_is_part_of_snakemakes_own_and_opens_in_a_browser(workspace: Path) -> None:
+    """Pages in full: tests/report. Here the judge is a real model, and what it was asked is drawn again."""
+    target = "results/report/tiny/valid_u"
+    assert jobs_of(snakemake(workspace, target)) == {"report": 1}
+    assert "not in the report" not in (workspace / "results/cache/tiny/valid_u/logs/report.log").read_text()
+    done = snakemake(workspace, "--report=report.zip", VALID_U, target)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
     with zipfile.ZipFile(workspace / "report.zip") as archive:
-        (page,) = (name for name in archive.namelist() if name.endswith("report.html"))
-        text = archive.read(page).decode()
-    for file in ("metrics.json", "per_expression.csv", "overlays/video1/0.mp4"):
-        assert f'"labels": {{"file": "{file}"}}' in text
+        archive.extractall(workspace / "unpacked")
+    (page,) = (workspace / "unpacked").rglob("report.html")
+    for file in ("metrics.json", "per_expression.csv", "overlays/video1/0.mp4", "report"):
+        assert f'"labels": {{"file": "{file}"}}' in page.read_text()
+    (site,) = (path.parent for path in page.parent.rglob("expressions.html"))
+    assert files_below(site) == files_below(workspace / target)
+    if reason := why_not():
+        pytest.skip(reason)
+    with open_browser() as watched:
+        for name in ("index.html", "expressions.html", "videos/video0.html"):
+            watched.page.goto(address(site, name))
+        watched.page.wait_for_selector("html[data-ready^=expression]")
+        questions = watched.page.evaluate("() => Object.keys(window.referee.video.asked.questions).length")
+    assert questions and watched.complaints == []
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    """Path → content of all but hidden files."""
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def test_a_comparison_stands_beside_the_results(workspace: Path) -> None:
