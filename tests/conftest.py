@@ -21,7 +21,15 @@ settings.register_profile("explore", deadline=None, suppress_health_check=[Healt
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 # With several workers a file is one worker's: these take a minute or more, so none of them is begun last.
-FIRST = ("test_workflow.py", "test_console.py", "test_house.py", "test_ddp.py", "test_training.py", "test_gather.py")
+FIRST = (
+    "test_workflow.py",
+    "test_console.py",
+    "test_house.py",
+    "test_ddp.py",
+    "test_training.py",
+    "test_gather.py",
+    "test_chaos.py",
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
