@@ -61,7 +61,7 @@ def _namer(job: Job, settings: Sam3Prompts, device: str) -> "Namer":
 
 
 # A frame through the encoder at 1008 × 1008, and a phrase in it; counted with transformers' Sam3Model.
-FRAME, PHRASE = Work(4831, 40, 900), Work(450, 4, 600 / 8)
+FRAME, PHRASE = Work(4831, 40, 900), Work(247, 2.5, 600 / 8)
 PHRASES = 2  # of a sentence: a core concept and a broader one
 
 
