@@ -1,6 +1,7 @@
 """What a run on a split will take: models, what an MLLM is asked, and hours of a GPU, from the config and the index alone."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -10,6 +11,9 @@ from stages.core.config.file import Config, Model, Sam2Model
 from stages.core.config.loading import model_of, settings_of
 from stages.core.config.sections import Settings
 from stages.core.records import Video
+from stages.core.state.cache import CacheError
+from stages.core.state.frames import open_frames
+from stages.core.state.graph import Layout
 from stages.core.state.weights import record_path
 from stages.core.tables import EVIDENCE, SOURCES
 from stages.core.work import CARDS, OBJECT_FRAME, SEEING, Load, encoding, reading, seconds
@@ -56,12 +60,13 @@ def estimate(config: Config, dataset: str, split: str, n_candidates: int) -> Est
         ValueError, OSError: the split cannot be read, or none of its videos' frames are known yet.
     """
     settings, preset = settings_of(config, dataset), config.datasets[dataset].models
+    layout = Layout.of(config, dataset, split)
     every = [video for video in open_split(config, dataset, split).videos() if not video.defect]
-    videos = [video for video in every if video.frames]
+    videos = [listed for video in every if (listed := _listed(layout, video)).frames]
     if not videos:
         raise ValueError(f"{dataset}/{split}: no frames are known yet; run `referee extract-frames` on it first")
     models = {role: model_of(config, preset, role) for role in needed(config, dataset)}
-    bills = _bills(settings, videos, n_candidates)
+    bills = _bills(settings, videos, _size(layout, videos[0]), n_candidates)
 
     def has_record(role: str) -> bool:
         return record_path(config, preset, role).is_file()
@@ -81,9 +86,8 @@ def estimate(config: Config, dataset: str, split: str, n_candidates: int) -> Est
     )
 
 
-def _bills(settings: Settings, videos: Sequence[Video], n_candidates: int) -> dict[str, Bill]:
-    """What names of `rerank.evidence` ask about drawn candidates, in frames like those of the first video."""
-    size = _size(videos[0])
+def _bills(settings: Settings, videos: Sequence[Video], size: tuple[int, int], n_candidates: int) -> dict[str, Bill]:
+    """What names of `rerank.evidence` ask about drawn candidates, in frames of one size."""
     n_frames = round(sum(len(video.frames) for video in videos) / len(videos))
     bills = {}
     for name in settings.rerank.evidence:
@@ -101,8 +105,19 @@ def _each(video: Video) -> list[Video]:
     return [replace(video, expressions=(expression,)) for expression in video.expressions]
 
 
-def _size(video: Video) -> tuple[int, int]:
+def _listed(layout: Layout, video: Video) -> Video:
+    """The video with the names of its frames: those of a file are known once they are extracted."""
+    if video.frames:
+        return video
+    with suppress(CacheError):
+        return replace(video, frames=tuple(open_frames(layout, video.id).names))
+    return video
+
+
+def _size(layout: Layout, video: Video) -> tuple[int, int]:
     """(height, width) of its first frame."""
+    if not video.location.is_dir():
+        return open_frames(layout, video.id).size
     with Image.open(frame_files(video, as_shown=True)[0]) as picture:
         return picture.height, picture.width
 

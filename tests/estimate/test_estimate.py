@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pytest
+from support.jobs import make_job
 from support.project import ROOT, config_document, make_config
 from support.tiny_mevis import write_tree
+from support.video_files import make_video
 
+from stages import extract_frames
 from stages.core.config.file import Config
 from stages.core.config.loading import merge, parse_config, read_yaml, settings_of
 from stages.core.work import CARDS, ENCODINGS, OBJECT_FRAME, Work, milliseconds
@@ -122,3 +125,17 @@ def test_from_the_command_line(tree: Path, capsys: pytest.CaptureFixture[str], t
     assert "did you mean 'valid_u'?" in capsys.readouterr().err
     assert tool.main(["mevis", *words]) != 0
     assert "error: " in capsys.readouterr().err
+
+
+def test_frames_of_video_files_are_counted_once_they_are_extracted(tmp_path: Path) -> None:
+    root = tmp_path / "data/clips"
+    root.mkdir(parents=True)
+    make_video(root / "dog.mp4", 6)
+    (root / "expressions.json").write_text('{"dog": ["the dog that turns around", "a box"]}')
+    config = strongest(tmp_path)
+    with pytest.raises(ValueError, match="run `referee extract-frames` on it first"):
+        estimate(config, "clips", "all", CANDIDATES)
+    extract_frames.run(make_job(config, "clips", "all"))
+    made = estimate(config, "clips", "all", CANDIDATES)
+    assert (made.videos, made.unlisted, made.frames) == (1, 0, 6)
+    assert made.bills["judge"].questions == 2 * CANDIDATES * 2
