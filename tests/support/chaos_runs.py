@@ -129,7 +129,8 @@ def _wait(running: Running, kill: Kill | None, limit: float) -> Ended:
         time.sleep(POLL_SECONDS)
     texts = {path.name: path.read_text(encoding="utf-8", errors="replace") for path in running.folder.iterdir()}
     shutil.rmtree(running.folder)
-    changes, modules = int(texts.get("changes", "0")), tuple(texts.get("modules", "").split())
+    # Both are written at the end: a kill may come in the middle of that.
+    changes, modules = int(texts.get("changes") or 0), tuple(texts.get("modules", "").split())
     cpu = usage.ru_utime + usage.ru_stime
     return Ended(os.waitstatus_to_exitcode(status), texts.get("said", ""), seconds, cpu, changes, modules, hung)
 
