@@ -7,15 +7,18 @@ with one expression is the expression's, so that the others go on. An id that ca
 Sets differ in what an expression says beside its text.
 """
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.core.records import Expression, Video, caption_defect, check_id, clean_caption
+from stages.core.records import PLAIN, Expression, Video, caption_defect, check_id, clean_caption
 from stages.core.spelling import stored_path
 from stages.datasets.folder_listing import FRAME_SUFFIXES
 from stages.datasets.index_file import load_index
+
+PLAIN_LINES = re.compile(rf"(?:{PLAIN.pattern}\n)+")
 
 Entry = Mapping[str, Any]
 
@@ -198,13 +201,23 @@ def frame_names(frames: Sequence[Any], location: Path) -> tuple[list[str], str]:
     An index may give file names, or numbers without leading zeros ("frames": [0, 1]); numbers are looked up in the
     folder `location`.
     """
-    wrong = [frame for frame in frames if not isinstance(frame, (str, int)) or isinstance(frame, bool)]
+    plain = _are_plain(frames)
+    wrong = [] if plain else [f for f in frames if not isinstance(f, (str, int)) or isinstance(f, bool)]
     if wrong:
         return [], f"frame {wrong[0]!r} is not a name; fix the index"
-    names = [_without_suffix(str(frame)) for frame in frames]
+    names = list(frames) if plain else [_without_suffix(str(frame)) for frame in frames]
     if names and all(name.isascii() and name.isdecimal() and name == str(int(name)) for name in names):
         names = _as_stored(names, location)
-    return names, next(filter(None, (_id_defect(name, "frame name") for name in names)), "")
+    return names, "" if plain else next(filter(None, (_id_defect(name, "frame name") for name in names)), "")
+
+
+def _are_plain(frames: Sequence[Any]) -> bool:
+    """Whether all are names that are sound at first sight. A set has millions of frames: one look for those of a video."""
+    try:
+        lines = "\n".join((*frames, ""))
+    except TypeError:
+        return False
+    return lines.count("\n") == len(frames) and PLAIN_LINES.fullmatch(lines) is not None
 
 
 def _without_suffix(name: str) -> str:
@@ -263,6 +276,8 @@ def _statement_defect(statement: Expression, taken: Collection[str], annotated: 
 def _frames_defect(names: list[str], where: str) -> str:
     if not names:
         return f"{where}: lists no frames; fix the index"
+    if len(set(map(len, names))) == 1 and names == sorted(set(names)) and "".join(names).isascii():
+        return ""  # of one length, so that the order of numbers is that of their digits
     repeated = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if repeated:
         return f"{where}: frames {', '.join(repeated[:5])} are listed more than once; fix the index"
