@@ -22,6 +22,7 @@ from stages.core.records import Expression, Video, caption_defect, check_id, cle
 from stages.core.spelling import shown
 from stages.core.state.cache import atomic_path
 from stages.core.state.graph import ERRORS, Layout
+from stages.core.state.temporary import remove_leftovers
 from stages.core.tables import FORMATS
 from stages.datasets.folder_listing import VIDEO_SUFFIXES, is_video, list_frames, stem_of
 from stages.datasets.own import EXPRESSION, INDEX
@@ -262,6 +263,8 @@ def write_request(root: Path, videos: Sequence[Asked], part: Part) -> None:
     }
     text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
     path = root / INDEX
+    for file in (path, root / ANSWERED):
+        remove_leftovers(file)
     assert FORMATS[DATASET].per_sentence
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         with atomic_path(path) as temporary:

@@ -14,6 +14,7 @@ from typing import Any
 from stages.core.config.file import Config, Model
 from stages.core.config.loading import ConfigError, model_of, nearest
 from stages.core.state.cache import Stamp, State, inspect, read_json, write_json
+from stages.core.state.temporary import remove_leftovers
 from stages.core.state.weights import RECORD_STAGE, RECORD_VERSION, record_path, transformer_folder, weights_id
 from stages.weights.build import build, recipe
 from stages.weights.files import RECORD, WEIGHT_SUFFIXES, FetchError, FileFacts, exclusive, facts_in, files_in
@@ -112,6 +113,7 @@ def _request(config: Config, preset: str, role: str, overwrite: bool, source: Pa
 
 def fetch(request: Request) -> None:
     """Brings one model into place; one that is there, whole and from the same source, is left alone."""
+    remove_leftovers(request.record)
     if not request.overwrite and _is_intact(request):
         log.info("%s: in place and verified (%s)", request.role, request.folder)
     elif request.model.path is not None:

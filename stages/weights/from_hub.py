@@ -8,6 +8,7 @@ from pathlib import Path
 
 from stages.core.config.file import Model
 from stages.core.state.cache import atomic_path
+from stages.core.state.temporary import remove_leftovers
 from stages.weights.files import (
     CHUNK,
     WEIGHT_SUFFIXES,
@@ -71,6 +72,7 @@ def copy_file(source: Path, target: Path) -> None:
     """Copies under a temporary name; a target that is the source itself is left alone."""
     if target.exists() and target.samefile(source):
         return
+    remove_leftovers(target)
     with atomic_path(target) as temporary, source.open("rb") as reader, temporary.open("wb") as writer:
         while chunk := reader.read(CHUNK):
             writer.write(chunk)

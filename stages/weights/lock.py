@@ -13,6 +13,7 @@ from typing import Any
 
 from stages.core.config.file import Model
 from stages.core.state.cache import write_json
+from stages.core.state.temporary import remove_leftovers
 from stages.weights.files import FetchError, FileFacts, Files, matching
 
 
@@ -69,6 +70,7 @@ class Lock:
 
     def record(self, hub: str, entry: Entry) -> None:
         """Replaces a repository's entry, atomically."""
+        remove_leftovers(self.path)
         write_json(self.path, dict(sorted({**self._read(), hub: asdict(entry)}.items())))
 
     def _read(self) -> dict[str, Any]:

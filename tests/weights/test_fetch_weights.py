@@ -15,6 +15,7 @@ import pytest
 from support.hub import DINO, SAM2, Hub, Place, Repository, go_online, model, sha, write
 
 from stages.core.config.loading import load_config, settings_of
+from stages.core.state.temporary import HOST
 from stages.fetch_weights import main
 from stages.micro.grounding_dino import build_random_grounding_dino
 from stages.micro.text import build_random_text
@@ -78,6 +79,17 @@ def test_second_run_verifies_without_the_network(place: Place, served: Hub) -> N
     assert place.fetch() == 0
     assert served.sent == []
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_what_a_killed_run_left_unfinished_is_removed(place: Place, served: Hub) -> None:
+    """Also where nothing is left to do."""
+    assert place.fetch() == 0
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left = place.weights / f"test/sam2/.record.json.{HOST}.{dead.pid}.tmp"
+    left.write_text("{")
+    assert place.fetch() == 0
+    assert not left.exists()
 
 
 def test_damaged_file_is_fetched_again(place: Place, served: Hub, caplog: pytest.LogCaptureFixture) -> None:
