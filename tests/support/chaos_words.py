@@ -16,7 +16,15 @@ from stages.__main__ import MODULES
 
 SPLIT = ("--dataset", "tiny", "--split", "valid_u")
 # They start something as they are.
-WITHOUT_FLAGS = {"demo", "run", "clean", "train-micro-sam2", "train-micro-grounding-dino", "train-micro-text"}
+WITHOUT_FLAGS = {
+    "demo",
+    "run",
+    "clean",
+    "draw-sheet",
+    "train-micro-sam2",
+    "train-micro-grounding-dino",
+    "train-micro-text",
+}
 WITHOUT_FLAGS |= {"train-micro-mllm", "train-micro-seg", "write-schema", "make-shapes"}
 OF_SNAKEMAKE = {"demo", "run"}  # whose --config may be without a value
 WRONG_WORDS = (
