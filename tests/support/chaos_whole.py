@@ -23,6 +23,10 @@ from support.chaos_site import Site
 
 TARGET = "results/tiny/valid_u"
 LIMIT_SECONDS = 3600.0
+LOOKED_AT_APART = (
+    "provenance.json",
+    ".snakemake_timestamp",
+)  # the second is Snakemake's, which alone stages do not write
 STATUSES = {signal.SIGKILL: (-9,), signal.SIGTERM: (0, 1, 143, -15), signal.SIGINT: (1, 130, -2)}
 
 
@@ -54,9 +58,8 @@ class WholeRuns:
         self.site.note(done.returncode == 0, "run", f"does not end well after kills: {done.stderr[-3000:]}")
         self.compare()
         again = self.referee("-n")
-        self.site.note(
-            "Nothing to be done" in again.stderr, "run", f"more to do after it ended: {again.stderr[-2000:]}"
-        )
+        said = again.stdout + again.stderr
+        self.site.note("Nothing to be done" in said, "run", f"more to do after it ended: {said[-2000:]}")
 
     def run_and_kill(self, longest: float) -> bool:
         """Whether the run ended well before it could be killed."""
@@ -115,7 +118,7 @@ class WholeRuns:
             self.site.note(here == there, "assemble", f"another provenance after runs were killed: {here}, not {there}")
         for step in self.plan:
             if step.makes[0].startswith(("results", "weights")):
-                other = [name for name in self.site.differences(step) if Path(name).name != "provenance.json"]
+                other = [name for name in self.site.differences(step) if Path(name).name not in LOOKED_AT_APART]
                 other = [name for name in other if "/done/" not in name or not Path(name).exists()]
                 self.site.note(not other, step, f"other bytes after runs were killed: {other[:4]}")
                 left = self.site.temporaries(step)
