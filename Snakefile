@@ -2,6 +2,7 @@
 
 from snakemake.utils import min_version
 
+from workflow.clocks import ignore_clocks
 from workflow.console import shorten
 from workflow.start import start
 from workflow.unfinished import redo_unfinished
@@ -45,6 +46,7 @@ rule help:
 
 
 redo_unfinished()
+ignore_clocks()
 
 
 # In the head of a run alone: jobs on a cluster run without hooks.

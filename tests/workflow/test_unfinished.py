@@ -1,4 +1,4 @@
-"""What Snakemake would pass over: on a chain of three jobs, each of which writes down what it read."""
+"""What Snakemake would pass over, or refuse: on a chain of three jobs, each of which writes down what it read."""
 
 import os
 import subprocess
@@ -9,8 +9,10 @@ import pytest
 from support.project import ROOT
 
 SNAKEFILE = """
+from workflow.clocks import ignore_clocks
 from workflow.unfinished import redo_unfinished
 redo_unfinished()
+ignore_clocks()
 for number in (1, 2, 3):
     rule:
         name: f"job{number}"
@@ -65,3 +67,12 @@ def test_contents_decide_whatever_a_clock_says(chain: Path, seconds: int) -> Non
     (chain / "1.txt").write_text("second")
     os.utime(chain / "1.txt", (86_400, 86_400))
     assert plan(chain) == {"job2", "job3"}
+
+
+@pytest.mark.parametrize("file", ["0.txt", "1.txt"], ids=["a person's file", "a marker"])
+def test_a_job_may_read_what_is_dated_later_than_now(chain: Path, file: str) -> None:
+    (chain / file).write_text("second")
+    os.utime(chain / file, (4_102_444_800, 4_102_444_800))
+    plan(chain, "--cores", "1")
+    assert (chain / "3.txt").read_text() == "second"
+    assert plan(chain) == set()

@@ -21,6 +21,8 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from safetensors import safe_open
+from safetensors.numpy import save_file
 from support.tiny_mevis import SIZE
 from support.workspace import jobs_of, make_workspace, overlay, snakemake
 
@@ -174,6 +176,22 @@ def test_a_file_of_the_data_set_that_is_replaced_in_place_is_seen(workspace: Pat
     assert {"extract_frames", "encode_text", "build_tracks", "evaluate", "assemble"} <= set(jobs)
 
 
+def test_a_selector_that_another_one_is_moved_over_is_seen(workspace: Path) -> None:
+    """A file that is moved keeps its time, which is before that of the scores."""
+    given, target = workspace / "given.safetensors", "results/cache/tiny/valid_u/done/score_tracks.json"
+    shutil.copy(next((workspace / "results/cache/tiny/train").rglob("best.safetensors")), given)
+    choice = {"weights": str(given), "train": None, "validate_on": None}
+    config = overlay(workspace, "given.yaml", {}, selector=choice)
+    done = snakemake(workspace, target, config=config)
+    assert done.returncode == 0, done.stderr
+    assert jobs_of(snakemake(workspace, "-n", target, config=config)) == {}
+    with safe_open(given, "np") as file:
+        tensors, metadata = {name: file.get_tensor(name) + 1 for name in file.keys()}, file.metadata()  # noqa: SIM118
+    save_file(tensors, given, metadata)
+    os.utime(given, (86_400, 86_400))
+    assert jobs_of(snakemake(workspace, "-n", target, config=config)) == {"score_tracks": 1, "collect": 1}
+
+
 def test_tracks_follow_a_frame_of_another_content(workspace: Path) -> None:
     config = overlay(workspace, "own.yaml", {}, root=str(workspace / "data/tiny"))
     frames = sorted((workspace / "data/tiny/valid_u/JPEGImages/video0").iterdir())
@@ -215,6 +233,7 @@ def test_the_report_is_a_target_is_part_of_snakemakes_own_and_opens_in_a_browser
     """Pages in full: tests/report. Here the judge is a real model, and what it was asked is drawn again."""
     target = "results/report/tiny/valid_u"
     assert jobs_of(snakemake(workspace, target)) == {"report": 1}
+    assert jobs_of(snakemake(workspace, "-n", target)) == {}
     assert "not in the report" not in (workspace / "results/cache/tiny/valid_u/logs/report.log").read_text()
     done = snakemake(workspace, "--report=report.zip", VALID_U, target)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
@@ -233,6 +252,15 @@ def test_the_report_is_a_target_is_part_of_snakemakes_own_and_opens_in_a_browser
         watched.page.wait_for_selector("html[data-ready^=expression]")
         questions = watched.page.evaluate("() => Object.keys(window.referee.video.asked.questions).length")
     assert questions and watched.complaints == []
+
+
+def test_a_report_of_earlier_results_is_made_again_whatever_clocks_say(workspace: Path) -> None:
+    target, made = "results/report/tiny/valid_u", workspace / "results/cache/tiny/valid_u/done/assemble.json"
+    assert jobs_of(snakemake(workspace, target)) == {"report": 1}
+    assert jobs_of(snakemake(workspace, "-n", target)) == {}
+    made.write_text('{"made": "later"}')
+    os.utime(made, (86_400, 86_400))
+    assert jobs_of(snakemake(workspace, "-n", target)) == {"report": 1}
 
 
 def files_below(folder: Path) -> dict[str, bytes]:

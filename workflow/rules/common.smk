@@ -1,9 +1,11 @@
 # What all rules share: the validated config, path patterns, resources, and the inputs that depend on the config.
 
+import hashlib
 from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.io import is_flagged
 from snakemake.iocontainers import Wildcards
 from snakemake.logging import logger
 from snakemake_interface_executor_plugins.settings import ExecMode
@@ -89,7 +91,8 @@ SHARDED_JOB = f"{JOB} --pid {{wildcards.pid}} --n-pids {{wildcards.n}}"
 LOGGED = "2>&1 | (trap '' INT TERM; tee {log} | sed -u '\\|^..:..:.. I |d')"
 # A job that ended well leaves a marker of other content than every one before it: what is decided by content, rather than by
 # times, is that what follows has not been done yet.
-MARKED = f'{LOGGED} && printf \'{{{{"made": "%s-%s"}}}}\' $$ $(date +%s%N) > {{output}}'
+MARK = 'printf \'{{"made": "%s-%s"}}\' $$ $(date +%s%N)'
+MARKED = f"{LOGGED} && {MARK} > {{output}}"
 
 
 wildcard_constraints:
@@ -158,6 +161,28 @@ def read_by(stage, dataset, split, own_branch):
         return read
     failed = failed_videos(Layout.of(CONFIG, dataset, split))
     return digest([read, failed]) if failed else read
+
+
+def given(*files):
+    """Files of a person, as inputs whose times say nothing: one that is moved over another keeps its own. `contents` decides."""
+    return [ancient(file) for file in files]
+
+
+def contents(inputs):
+    """Digests of the files of a person among a rule's inputs: when one changes, its jobs run again."""
+    return lambda wildcards: [
+        content_of(file) for file in inputs(wildcards) if is_flagged(file, "ancient")
+    ]
+
+
+@cache
+def content_of(file):
+    """A digest of a file's bytes; None where there is none, which Snakemake says by itself."""
+    try:
+        with open(file, "rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError:
+        return None
 
 
 def reads_of_variant(wildcards):
@@ -294,7 +319,7 @@ def judged(wildcards):
         files += verified_elsewhere(
             fitting_split(CONFIG, wildcards.dataset), *elsewhere
         )
-    return [*files, *kind.files(entry).values()]
+    return [*files, *given(*kind.files(entry).values())]
 
 
 def gathered(wildcards):
@@ -315,7 +340,7 @@ def fusion(wildcards):
                 f"{rerank.fusion_file}: was fitted to the scores of a selector that there is, but "
                 f"datasets.{wildcards.dataset}.selector.weights is null, so one is trained; set rerank.fusion_file: null"
             )
-        return [rerank.fusion_file]
+        return given(rerank.fusion_file)
     return verified_elsewhere(fitting_split(CONFIG, wildcards.dataset), "fit_fusion")
 
 
@@ -325,7 +350,7 @@ def selector(wildcards):
     if choice.is_none:
         return []
     return (
-        [choice.weights]
+        given(choice.weights)
         if choice.weights
         else verified_elsewhere(choice.train, "train_selector")
     )

@@ -57,5 +57,6 @@ rule compare:
         config=lambda wildcards: section_digest(
             settings(wildcards), ["compare", "evaluate", "rerank", "selector"]
         ),
+        given=contents(compared_selectors),
     shell:
         f"python -m stages.tools.compare {JOB} --out {{output}} 2>&1 | tee {{log}}"

@@ -19,6 +19,7 @@ rule gather_evidence:
         **needs("gather_evidence", "gather_evidence"),
     params:
         config=reads("gather_evidence"),
+        given=contents(judged),
     shell:
         f"python -m stages.gather_evidence {SHARDED_JOB} --name {{wildcards.evidence}} {MARKED}"
 
@@ -64,5 +65,6 @@ rule rerank_tracks:
         **needs("rerank_tracks", "rerank_tracks"),
     params:
         config=reads("rerank_tracks"),
+        given=contents(fusion),
     shell:
         f"python -m stages.rerank_tracks {SHARDED_JOB} {MARKED}"

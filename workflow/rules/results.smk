@@ -48,7 +48,7 @@ rule assemble:
             f"{RESULTS}/{wildcards.dataset}/{wildcards.split}"
         ),
     output:
-        report(
+        results=report(
             directory(f"{RESULTS}/{{dataset}}/{{split}}"),
             patterns=[r"{file,metrics\.json|per_expression\.csv|overlays/.+\.mp4}"],
             caption="../report/results.rst",
@@ -56,6 +56,7 @@ rule assemble:
             subcategory="{split}",
             labels={"file": "{file}"},
         ),
+        made=VERIFIED.replace("{task}", "assemble"),
     log:
         f"{LOGS}/assemble.log",
     benchmark:
@@ -65,13 +66,18 @@ rule assemble:
     resources:
         **needs("assemble"),
     shell:
-        f"python -m stages.assemble {JOB} 2>&1 | tee {{log}}"
+        f"python -m stages.assemble {JOB} 2>&1 | tee {{log}} && {MARK} > {{output.made}}"
+
+
+ruleorder: assemble > collect
 
 
 # To look at: one site about the results, from the same cache. It is its own target, results/report/<dataset>/<split>.
 rule report:
     input:
-        results=f"{RESULTS}/{{dataset}}/{{split}}",
+        # A folder has times alone, which a wrong clock can have set; what is recorded of the marker is its content.
+        results=ancient(f"{RESULTS}/{{dataset}}/{{split}}"),
+        made=VERIFIED.replace("{task}", "assemble"),
         replaceable=lambda wildcards: replaceable(
             f"{RESULTS}/report/{wildcards.dataset}/{wildcards.split}"
         ),

@@ -66,5 +66,6 @@ rule score_tracks:
         **needs("score_tracks", "score_tracks"),
     params:
         config=reads("score_tracks"),
+        given=contents(selector),
     shell:
         f"python -m stages.score_tracks {SHARDED_JOB} {MARKED}"
