@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Models and data are local files: nothing in a run may reach for the network by itself.
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install demo tables test test-slurm chaos lint format docs schema lock clean
+.PHONY: help install demo tables test test-slurm test-kubernetes chaos lint format docs schema lock clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /make \1 — /p' Makefile
@@ -37,6 +37,13 @@ test: $(READY) ## run everything that CI runs
 test-slurm: $(READY) ## run the pipeline through a real Slurm of one node, which is installed first
 	command -v slurmctld munged > /dev/null || (apt-get update && apt-get install --yes --no-install-recommends slurm-wlm munge) || true
 	REFEREE_TEST_SLURM=1 python -m pytest tests/cluster/test_slurm.py -rsP
+
+# The same; Debian has the source of Kubernetes, which is built once, in minutes, into the folder KUBERNETES.
+KUBERNETES ?= $(HOME)/.cache/referee-kubernetes
+
+test-kubernetes: $(READY) ## run the pipeline through a real Kubernetes of one node, which is built first
+	tests/support/kubernetes_build.sh "$(KUBERNETES)" || true
+	REFEREE_TEST_KUBERNETES="$(KUBERNETES)" python -m pytest tests/cluster/test_kubernetes.py -rsP
 
 # SEED=7 is another search; a failure is repeated with the seed that it was found with.
 SEED ?= 0

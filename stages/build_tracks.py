@@ -18,7 +18,7 @@ from typing import Any
 from stages.core.records import Split, Video
 from stages.core.run.cli import Job, run_stage
 from stages.core.run.runner import Finish, Worker, run_shard
-from stages.core.state.cache import Stamp, write_json
+from stages.core.state.cache import CacheError, Stamp, remedy, write_json
 from stages.core.state.fingerprints import annotations_digest, expressions_digest, upstream
 from stages.core.state.frames import open_frames
 from stages.core.state.graph import BUILD_TRACKS, GENERATE_PROMPTS
@@ -84,7 +84,12 @@ def build(job: Job, split: Split, video: Video, tracker: Tracker, path: Path, st
             f"video {video.id!r} has {len(frames)} frames, a track file at most {MOST_FRAMES}: set frames.fps or "
             "frames.max_frames, or cut the video"
         )
-    prompts = read_prompts(job.layout.file(GENERATE_PROMPTS, video.id, source))
+    made_from = job.layout.file(GENERATE_PROMPTS, video.id, source)
+    prompts = read_prompts(made_from)
+    if beyond := [prompt.frame for prompt in prompts if not 0 <= prompt.frame < len(frames)]:
+        raise CacheError(
+            f"{made_from}: prompts in frame {beyond[0]}, the video has {len(frames)}; {remedy(GENERATE_PROMPTS.name)}"
+        )
     runtime = Runtime()
 
     def track(batches: Sequence[PromptBatch]) -> list[list[Masklet]]:

@@ -24,7 +24,7 @@ from stages.core.records import Split, Video
 from stages.core.run.cli import Job, execute, parse_job, stage_parser
 from stages.core.run.progress import Progress
 from stages.core.run.runner import stamp_of
-from stages.core.state.cache import CacheError, State, atomic_path, inspect, read_stamp
+from stages.core.state.cache import CacheError, State, atomic_path, inspect, read_stamp, remedy
 from stages.core.state.choices import read_scores
 from stages.core.state.failures import first_failure
 from stages.core.state.fingerprints import annotations_digest
@@ -107,7 +107,7 @@ def selector_of(job: Job, videos: Sequence[Video]) -> str | None:
     stamps = [read_stamp(job.layout.file(SCORE_TRACKS, video.id), SCORE_TRACKS.name) for video in videos]
     identifiers = {stamp.ingredients.get("selector") for stamp in stamps}
     if len(identifiers) > 1:
-        raise ValueError(f"{job.layout.folder(SCORE_TRACKS)}: scores of several selectors; run score_tracks again")
+        raise ValueError(f"{job.layout.folder(SCORE_TRACKS)}: scores of several selectors; {remedy(SCORE_TRACKS.name)}")
     return next(iter(identifiers), None)
 
 
@@ -156,7 +156,7 @@ def labelled(job: Job, video: Video) -> "list[Sentence]":
             continue
         if [candidate.id for candidate in choices[expression.id]] != [tracks.ids[row] for row in tracks.tracks_of(e)]:
             raise CacheError(
-                f"video {video.id!r}: scores are of other tracks than there are now; run score_tracks again"
+                f"video {video.id!r}: scores are of other tracks than there are now; {remedy(SCORE_TRACKS.name)}"
             )
         labels[expression.id] = tracks.labels_of(e, positive_iou)
     gathered = read_gathered(job.layout, video, rerank.evidence)

@@ -57,8 +57,10 @@ def boundary_kind(rows: Sequence[Row]) -> str:
     Raises:
         ValueError: the rows were made with several boundary ratios.
     """
-    ratios = {row["boundary_ratio"] for row in rows}
+    ratios = {row["boundary_ratio"]: row["video"] for row in reversed(rows)}
     if len(ratios) > 1:
-        raise ValueError(f"rows of several boundary ratios ({sorted(ratios)}) have no common F; evaluate all again")
+        seen = ", ".join(f"{ratio} in video {video}" for ratio, video in sorted(ratios.items()))
+        again = "run `python -m stages.evaluate` on the split again, with --overwrite"
+        raise ValueError(f"rows of several boundary ratios ({seen}) have no common F; {again}")
     (ratio,) = ratios
     return "official DAVIS J and F" if ratio == DAVIS_RATIO else f"DAVIS J and F, F with boundary ratio {ratio}"

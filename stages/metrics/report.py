@@ -144,8 +144,18 @@ def _groups(protocol: Protocol, rows: Sequence[Row], extras: Mapping[str, Any]) 
     return {name: protocol.figures([row for row in rows if row["group"] == name], extras) for name in names}
 
 
+def _checked(row: Row) -> Row:
+    """Raises TypeError where a value is of another type than it was written with."""
+    has_truth = row["J&F"] is not None
+    flags = [row["predicted_empty"], row["missing"], *([row["no_target"]] if has_truth else [])]
+    scores = [row[name] for name in ("J", "F", "J&F", "boundary_ratio")] if has_truth else []
+    if not all(isinstance(flag, bool) for flag in flags) or not all(type(score) in (int, float) for score in scores):
+        raise TypeError(f"no row of an expression: {row}")
+    return row
+
+
 def _rows_of(video: Video, rows: Sequence[Row]) -> list[Row]:
-    row_of = {row["expression"]: row for row in rows}
+    row_of = {row["expression"]: _checked(row) for row in rows}
     return [
         {"video": video.id, "expression": e.id, "caption": e.text, "group": e.group, **row_of[e.id]}
         for e in video.expressions

@@ -176,5 +176,6 @@ def test_a_job_of_kubernetes_is_complete(tmp_path: Path) -> None:
         job["spec"]["activeDeadlineSeconds"] == 720 * 60 and job["metadata"]["generateName"] == "referee-build-tracks-"
     )
     assert container["resources"]["limits"] == {"memory": "32000M", "nvidia.com/gpu": 1}
-    assert container["command"] == ["/bin/sh", "/shared/referee/.snakemake/tmp.x/job 1.sh"]
+    shell, wrapper, script = container["command"]
+    assert (shell, script) == ("/bin/sh", "/shared/referee/.snakemake/tmp.x/job 1.sh") and Path(wrapper).is_file()
     assert container["workingDir"] == str(tmp_path) == container["volumeMounts"][0]["mountPath"]

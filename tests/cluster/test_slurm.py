@@ -3,7 +3,6 @@
 Minutes long, and root's business: `make test-slurm`. Elsewhere it is skipped, and says why.
 """
 
-import filecmp
 import json
 import os
 import re
@@ -16,22 +15,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.project import ROOT
+from support.finished import FRAMES, TARGET, assert_same, finish, workspace
 from support.slurm import Slurm, lacking, one_node
-from support.workspace import make_workspace, overlay, snakemake
+from support.workspace import snakemake
 
 ASKED = "REFEREE_TEST_SLURM" in os.environ
 WHY_NOT = lacking() if ASKED else "the tests on a real Slurm take minutes: make test-slurm"
 pytestmark = [pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT), pytest.mark.timeout(3600)]
 
-TARGET, FRAMES = "results/tiny/valid_u", "results/cache/tiny/valid/done/extract_frames.json"
-# Records of frames name the folder that their links lead to, which is another one here.
-STATE = ("prompts", "tracks", "text", "scores", "evidence", "decisions", "evaluation", "render")
 # The head looks at its jobs as often as it may; the profiles are patient.
 QUICK = ("--latency-wait", "20")
 OFTEN = ("--slurm-init-seconds-before-status-checks", "3")
-# As the demo decides: with the models, and the selector, that are in the repository.
-DEMO = {"weights": str(ROOT / "stages/micro/weights/selector/best.safetensors"), "train": None, "validate_on": None}
 
 
 @pytest.fixture(scope="module")
@@ -43,26 +37,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a run on this machine alone leaves, in one shard: how many there are changes no byte."""
-    place = workspace(tmp_path_factory.mktemp("local"), n_pids=1)
-    started = time.monotonic()
-    done = snakemake(place, TARGET)
-    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-20000:]
-    print(f"on this machine alone: {time.monotonic() - started:.0f} s")
-    return place
-
-
-def workspace(place: Path, n_pids: int = 2, weights: Path | None = None) -> Path:
-    """A project with the small data set; the models of another one serve, as on nodes without a network."""
-    make_workspace(place)
-    settings: dict[str, object] = {
-        "run": {"n_pids": n_pids},
-        "rerank": {"evidence": ["judge"], "weights": {"judge": 0.5}},
-    }
-    overlay(place, "tiny.yaml", settings, root=str(place / "data/tiny"), models="micro", selector=DEMO)
-    if weights is not None:
-        (place / "weights").symlink_to(weights)
-    return place
+    return finish(tmp_path_factory.mktemp("local"))
 
 
 def run(place: Path, slurm: Slurm, profile: str, target: str, *flags: str) -> subprocess.Popen[str]:
@@ -98,24 +73,6 @@ def wait(slurm: Slurm, head: subprocess.Popen[str], place: Path) -> str:
     text = (place / "head.log").read_text()
     assert head.returncode == 0, text[-10000:]
     return text
-
-
-def assert_same(place: Path, local: Path) -> None:
-    """Every file that a stage computed, byte for byte."""
-    for folder in STATE:
-        cache = Path("results/cache/tiny/valid_u", folder)
-        assert_same_files(place / cache, local / cache)
-    for folder in ("predictions", "overlays"):
-        assert_same_files(place / TARGET / folder, local / TARGET / folder)
-    for name in ("metrics.json", "per_expression.csv", "submission.zip"):
-        assert (place / TARGET / name).read_bytes() == (local / TARGET / name).read_bytes(), name
-
-
-def assert_same_files(left: Path, right: Path) -> None:
-    names = sorted(str(path.relative_to(right)) for path in right.rglob("*") if path.is_file())
-    assert names == sorted(str(path.relative_to(left)) for path in left.rglob("*") if path.is_file())
-    _, different, errors = filecmp.cmpfiles(left, right, names, shallow=False)
-    assert not different and not errors, (left, different, errors)
 
 
 def test_a_run_whose_jobs_are_cancelled_and_requeued(tmp_path: Path, slurm: Slurm, local: Path) -> None:

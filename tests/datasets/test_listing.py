@@ -1,6 +1,7 @@
 """What the workflow watches of a data set: every file that a split is read from, and none that it is not."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from support.tiny_mevis import write_tree
 from support.trees import TREES
 
 from stages.core.config.file import Config
-from stages.datasets import open_split
+from stages.datasets import entries, open_split
 from stages.datasets.frame_files import frame_files
 from stages.datasets.listing import split_listing
 
@@ -83,3 +84,21 @@ def test_readers_say_nothing_while_they_are_listed(tmp_path: Path, caplog: pytes
     assert not caplog.records
     open_split(config, "own", split)
     assert caplog.records  # and are heard again
+
+
+def test_processes_say_what_threads_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where one of them cannot run."""
+    root, *_ = planted("mevis", tmp_path)
+    videos = sorted((root / "valid_u/JPEGImages").iterdir())
+    (videos[0] / "line\nbreak.jpg").write_bytes(b"1")
+    (root / os.fsdecode(b"no \xff text")).mkdir()
+    places = [*videos, root / "nothing", root / os.fsdecode(b"no \xff text")], sorted((root / "valid_u").iterdir())
+    here = entries.entry_digests(*places)
+    assert [len(part) for part in here] == [len(part) for part in places]
+    monkeypatch.setattr(entries, "FEW", 0)
+    monkeypatch.setattr(entries, "_in_threads", lambda places: pytest.fail("looked at here"))
+    assert entries.entry_digests(*places) == here
+    monkeypatch.undo()
+    monkeypatch.setattr(entries, "FEW", 0)
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    assert entries.entry_digests(*places) == here

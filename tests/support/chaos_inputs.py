@@ -34,7 +34,6 @@ class Input:
         plant: makes it; the current folder is the workspace.
         names: what an error may call it by: one of them; none = any text.
         clear: takes it away again.
-        strict: whether it must end in a sentence; otherwise no more than in nothing bad.
     """
 
     door: str
@@ -43,7 +42,6 @@ class Input:
     plant: Callable[[], None]
     names: tuple[str, ...] = ()
     clear: Callable[[], None] = lambda: None
-    strict: bool = True
 
 
 class Inputs:
@@ -95,7 +93,7 @@ class Inputs:
             yield "something in it was executed"
         if before != after:
             yield f"files outside results changed: {sorted(before ^ after)[:4]}"
-        if one.strict and not ended.hung:
+        if not ended.hung:
             yield from _unclear(one, ended)
 
 

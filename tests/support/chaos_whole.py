@@ -39,19 +39,25 @@ class WholeRuns:
 
     def kill(self, kills: int) -> None:
         self.made_by = self.provenance()
-        shutil.rmtree("results")
-        shutil.rmtree("weights")
+        self.start_over()
         try:
             self.kill_and_finish(kills)
         finally:
             tell("runs", kills=sum(self.kills.values()), victims=dict(self.kills))
+
+    @staticmethod
+    def start_over() -> None:
+        shutil.rmtree("results")
+        shutil.rmtree("weights")
 
     def kill_and_finish(self, kills: int) -> None:
         started, longest = time.monotonic(), 20.0
         while sum(self.kills.values()) < kills and time.monotonic() - started < LIMIT_SECONDS:
             began = time.monotonic()
             if self.run_and_kill(longest):
-                break
+                self.compare()
+                self.start_over()
+                continue
             longest = min(90.0, max(longest, 1.5 * (time.monotonic() - began)))
             self.date_anew()
         done = self.referee()

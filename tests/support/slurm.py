@@ -165,11 +165,12 @@ def munge(folder: Path, environment: dict[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def running(command: list[str], log: Path, environment: dict[str, str]) -> Iterator[None]:
+def running(command: list[str], log: Path, environment: dict[str, str], place: Path | None = None) -> Iterator[int]:
+    """A daemon, started and ended; gives its process id."""
     with log.open("wb") as handle:
-        process = subprocess.Popen(command, env=environment, stdout=handle, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, cwd=place, env=environment, stdout=handle, stderr=subprocess.STDOUT)
     try:
-        yield
+        yield process.pid
     finally:
         process.terminate()
         try:

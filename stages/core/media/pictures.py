@@ -95,7 +95,9 @@ def check_is_file(path: Path) -> None:
         if path.is_symlink() and not path.exists():
             raise ValueError(f"{path}: a link to {path.readlink()}, which is not there; restore that file")
         reason = "is not a file (a folder, pipe or device)" if path.exists() else "is missing"
-        raise ValueError(f"{path}: frame {reason}; restore it and run extract_frames again")
+        raise ValueError(
+            f"{path}: frame {reason}; restore it and run `python -m stages.extract_frames` on its split again"
+        )
 
 
 def unreadable(path: Path, error: Exception) -> ValueError:

@@ -70,9 +70,23 @@ def read_choices(path: Path, stage: Stage) -> dict[str, list[Candidate]]:
 
 def _choices_of(document: Mapping[str, Any], path: Path, stage: Stage) -> dict[str, list[Candidate]]:
     try:
-        return {e: [Candidate(**c) for c in candidates] for e, candidates in document["expressions"].items()}
+        return {e: [_candidate(c) for c in candidates] for e, candidates in document["expressions"].items()}
     except (KeyError, TypeError, AttributeError) as error:
         raise CacheError(f"{path}: damaged ({error!r}); {remedy(stage.name)}") from error
+
+
+def _candidate(raw: Mapping[str, Any]) -> Candidate:
+    """Raises TypeError where a value is of another type than it was written with."""
+    candidate = Candidate(**raw)
+    numbers = [candidate.score, *candidate.evidence.values(), *([] if candidate.final is None else [candidate.final])]
+    if not (
+        isinstance(candidate.source, str)
+        and type(candidate.track) is int
+        and isinstance(candidate.chosen, bool)
+        and all(type(number) in (int, float) for number in numbers)
+    ):
+        raise TypeError(f"no candidate: {raw}")
+    return candidate
 
 
 def read_scores(layout: Layout, video: Video) -> dict[str, list[Candidate]]:

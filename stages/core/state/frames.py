@@ -82,12 +82,14 @@ def open_frames(layout: Layout, video: str) -> FrameFolder:
     raw = read_json(path, EXTRACT_FRAMES.name, EXTRACT_FRAMES.version)
     try:
         timestamps = raw["timestamps"]
-        height, width = raw["size"]
+        height, width = map(int, raw["size"])
+        if not 0 < height * width < 1 << 32:  # as many pixels as a run of an RLE can count
+            raise ValueError(f"frames of {height} × {width} pixels")
         return FrameFolder(
             directory=layout.frames(video),
             names=tuple(raw["frames"]),
             suffix=raw["suffix"],
-            size=(int(height), int(width)),
+            size=(height, width),
             timestamps=None if timestamps is None else tuple(timestamps),
             digest=raw["digest"],
             start=raw.get("start", 0.0),

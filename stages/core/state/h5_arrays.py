@@ -5,6 +5,7 @@ HDF5 reads no chunk whose checksum (Fletcher-32, of the compressed bytes) is wro
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import h5py
 import numpy as np
@@ -36,6 +37,14 @@ def read_strings(group: h5py.Group, name: str) -> list[str]:
     """What `write_strings` wrote."""
     flat, offset = group[name]["utf8"][:].tobytes(), group[name]["offset"][:]
     return [flat[a:b].decode() for a, b in pairwise(offset)]
+
+
+def parts_of(values: NDArray[Any], offset: NDArray[Any], n: int) -> list[NDArray[Any]]:
+    """`values` cut into n parts at `offset`, n + 1 numbers; raises ValueError where these do not cut all of it."""
+    bounds = [int(bound) for bound in offset]
+    if len(bounds) != n + 1 or bounds[0] != 0 or bounds[-1] != len(values) or bounds != sorted(bounds):
+        raise ValueError(f"its offsets do not cut {len(values)} values into {n} parts")
+    return [values[a:b] for a, b in pairwise(bounds)]
 
 
 def read_size(file: h5py.File) -> tuple[int, int]:

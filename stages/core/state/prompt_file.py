@@ -26,7 +26,15 @@ from stages.core.media import masks
 from stages.core.records import Rle
 from stages.core.state.cache import Stamp, create_h5, open_h5
 from stages.core.state.graph import GENERATE_PROMPTS
-from stages.core.state.h5_arrays import read_rles, read_size, read_strings, write_array, write_rles, write_strings
+from stages.core.state.h5_arrays import (
+    parts_of,
+    read_rles,
+    read_size,
+    read_strings,
+    write_array,
+    write_rles,
+    write_strings,
+)
 
 NAN = float("nan")
 SERVES_ALL = -1  # a prompt of no expression in particular
@@ -95,14 +103,16 @@ def read_prompts(path: Path) -> list[Prompt]:
         rles = read_rles(file["rle"], read_size(file))
         columns = {name: file["prompts"][name][:] for name in ("frame", "expression", "box", *NUMBERS)}
         strings = {name: read_strings(file["prompts"], name) for name in STRINGS}
-        values, offset = file["token_scores/values"][:], file["token_scores/offset"][:]
+        scores = parts_of(file["token_scores/values"][:], file["token_scores/offset"][:], len(rles))
+        if uneven := [name for name, column in (columns | strings).items() if len(column) != len(rles)]:
+            raise ValueError(f"its columns {uneven} are not as long as its {len(rles)} masks")
     return [
         Prompt(
             frame=int(columns["frame"][i]),
             mask=rle,
             box=tuple(map(float, columns["box"][i])),  # type: ignore[arg-type]
             expression=int(columns["expression"][i]),
-            token_scores=tuple(map(float, values[offset[i] : offset[i + 1]])),
+            token_scores=tuple(map(float, scores[i])),
             annotation=str(strings["annotation"][i]),
             box_score=float(columns["box_score"][i]),
             mask_score=float(columns["mask_score"][i]),

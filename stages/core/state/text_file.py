@@ -14,7 +14,6 @@ Legend: E sentences, W words (tokens) of one sentence, D text width.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from stages.core.records import Video
 from stages.core.state.cache import CacheError, Stamp, create_h5, open_h5, remedy
 from stages.core.state.graph import ENCODE_TEXT
-from stages.core.state.h5_arrays import read_strings, write_array, write_strings
+from stages.core.state.h5_arrays import parts_of, read_strings, write_array, write_strings
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,12 @@ def read_text(path: Path, video: Video) -> list[TextFeatures]:
         CacheError: the file cannot be used, or was made for other sentences.
     """
     with open_h5(path, ENCODE_TEXT.name, ENCODE_TEXT.version) as file:
-        values, offset, mean_ED = file["words/values"][:], file["words/offset"][:], file["mean"][:]
-        identifiers = read_strings(file, "expressions")
+        identifiers, mean_ED = read_strings(file, "expressions"), file["mean"][:]
+        words = parts_of(file["words/values"][:], file["words/offset"][:], len(identifiers))
+        if len(mean_ED) != len(words) or any(part.shape[1:] != mean_ED.shape[1:] or not len(part) for part in words):
+            raise ValueError("its words and means do not go together")
+        if any(array.dtype != np.float32 for array in (mean_ED, *words)):
+            raise ValueError("its features are no float32")
     if identifiers != [sentence.id for sentence in video.sentences]:
         raise CacheError(f"{path}: holds other sentences than the index; {remedy(ENCODE_TEXT.name)}")
-    return [TextFeatures(values[a:b], mean_ED[e]) for e, (a, b) in enumerate(pairwise(offset))]
+    return [TextFeatures(words_WD, mean_D) for words_WD, mean_D in zip(words, mean_ED, strict=True)]

@@ -181,7 +181,10 @@ def read_columns(path: Path, names: Sequence[Column]) -> dict[Column, NDArray[An
         CacheError: the file cannot be used.
     """
     with open_h5(path, BUILD_TRACKS.name, BUILD_TRACKS.version) as file:
-        return {name: file["tracks"][name][:] for name in names}
+        columns = {name: file["tracks"][name][:] for name in names}
+        if uneven := [name for name, column in columns.items() if len(column) != len(file["tracks/score"])]:
+            raise ValueError(f"its columns {uneven} are not as long as others")
+        return columns
 
 
 def read_masks(path: Path, tracks: Sequence[int]) -> list[list[Rle]]:

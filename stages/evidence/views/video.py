@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from stages.core.media import masks
 from stages.core.records import Rle, Source, TrackId
+from stages.core.state.cache import remedy
 from stages.core.state.frames import open_frames
-from stages.core.state.graph import BUILD_TRACKS, Layout
+from stages.core.state.graph import BUILD_TRACKS, SCORE_TRACKS, Layout
 from stages.core.state.track_file import Column, read_columns, read_masks
 from stages.evidence.frames.sightings import Sightings, visible
 from stages.evidence.views.scene import Scene
@@ -88,7 +89,7 @@ class VideoView:
             column = self._tracks_of(source)[name]
             if row >= len(column):
                 raise ValueError(
-                    f"{self._path(source)}: has {len(column)} tracks, the scores name row {row}; run score_tracks again"
+                    f"{self._path(source)}: has {len(column)} tracks, the scores name row {row}; {remedy(SCORE_TRACKS.name)}"
                 )
             rows.append(column[row])
         return np.stack(rows)
@@ -103,7 +104,7 @@ class VideoView:
             if n_tracks and n_frames != len(self.frames):
                 raise ValueError(
                     f"{self._path(source)}: tracks of {n_frames} frames, the video has "
-                    f"{len(self.frames)}; run build_tracks again"
+                    f"{len(self.frames)}; {remedy(BUILD_TRACKS.name)}"
                 )
             self.tracks[source] = tracks
         return self.tracks[source]
