@@ -20,7 +20,6 @@ Legend: N tracks, T frames, C = 256 channels of an object token, E expressions, 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +31,7 @@ from stages.core.records import Rle
 from stages.core.state.cache import CacheError, Stamp, create_h5, open_h5, remedy
 from stages.core.state.graph import BUILD_TRACKS
 from stages.core.state.h5_arrays import (
+    parts_of,
     read_rles,
     read_rles_at,
     read_size,
@@ -131,7 +131,6 @@ def read_tracks(path: Path) -> Tracks:
     """Everything but the masks; raises CacheError where the file cannot be used."""
     with open_h5(path, BUILD_TRACKS.name, BUILD_TRACKS.version) as file:
         group = file["tracks"]
-        ptr, members = file["expr/ptr"][:], file["expr/track"][:]
         return Tracks(
             size=read_size(file),
             tokens_NTC=group["obj_ptr"][:],
@@ -141,7 +140,7 @@ def read_tracks(path: Path) -> Tracks:
             bbox_NT4=group["bbox"][:],
             prompt_frame_N=group["prompt_frame"][:],
             prompt_id_N=group["prompt_id"][:],
-            expression_tracks=tuple(members[a:b] for a, b in pairwise(ptr)),
+            expression_tracks=_read_expressions(file["expr"], len(group["score"])),
             labels=_read_labels(file["labels"]) if "labels" in file else None,
         )
 
@@ -165,10 +164,9 @@ class Membership:
 def read_membership(path: Path) -> Membership:
     """Raises CacheError where the file cannot be used."""
     with open_h5(path, BUILD_TRACKS.name, BUILD_TRACKS.version) as file:
-        ptr, members = file["expr/ptr"][:], file["expr/track"][:]
         n, t, c = file["tracks/obj_ptr"].shape
         labels = _read_labels(file["labels"]) if "labels" in file else None
-        return Membership(read_size(file), (n, t, c), tuple(members[a:b] for a, b in pairwise(ptr)), labels)
+        return Membership(read_size(file), (n, t, c), _read_expressions(file["expr"], n), labels)
 
 
 def read_columns(path: Path, names: Sequence[Column]) -> dict[Column, NDArray[Any]]:
@@ -216,6 +214,13 @@ def read_masks_at(path: Path, tracks: Sequence[int], frames: Sequence[int]) -> l
 def _write_expressions(group: h5py.Group, expression_tracks: Sequence[NDArray[np.int32]]) -> None:
     write_array(group, "ptr", np.cumsum([0, *map(len, expression_tracks)], dtype=np.int32))
     write_array(group, "track", np.concatenate([np.zeros(0, np.int32), *expression_tracks]).astype(np.int32))
+
+
+def _read_expressions(group: h5py.Group, n_tracks: int) -> tuple[NDArray[np.int32], ...]:
+    ptr, members = group["ptr"][:], group["track"][:]
+    if members.size and not (members.min() >= 0 and members.max() < n_tracks):
+        raise ValueError(f"its expressions name tracks beyond its {n_tracks}")
+    return tuple(parts_of(members, ptr, len(ptr) - 1))
 
 
 def _write_labels(group: h5py.Group, labels: Labels) -> None:
