@@ -42,7 +42,13 @@ def read_strings(group: h5py.Group, name: str) -> list[str]:
 def parts_of(values: NDArray[Any], offset: NDArray[Any], n: int) -> list[NDArray[Any]]:
     """`values` cut into n parts at `offset`, n + 1 numbers; raises ValueError where these do not cut all of it."""
     bounds = [int(bound) for bound in offset]
-    if len(bounds) != n + 1 or bounds[0] != 0 or bounds[-1] != len(values) or bounds != sorted(bounds):
+    if (
+        offset.dtype.kind not in "iu"
+        or len(bounds) != n + 1
+        or bounds[0] != 0
+        or bounds[-1] != len(values)
+        or bounds != sorted(bounds)
+    ):
         raise ValueError(f"its offsets do not cut {len(values)} values into {n} parts")
     return [values[a:b] for a, b in pairwise(bounds)]
 
