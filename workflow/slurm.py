@@ -127,7 +127,7 @@ def _problems(job: Any, facts: Facts) -> list[str]:
         return [f"partition {name}: there is none of this name; there are {', '.join(sorted(facts.partitions))}"]
     wish = {what: own[what] for what in ("mem_mb", "runtime") if isinstance(own.get(what), int)}
     wish |= {"gpu": own.get("gpu") or gpus_of(own.get("gres") or ""), "threads": job.threads}
-    found = [too_much(job.rule.name, each, facts.partitions[each], wish) for each in names]
+    found = [too_much(job.rule.name, f"partition {each}", facts.partitions[each], wish) for each in names]
     return [] if [] in found else found[0]
 
 

@@ -17,9 +17,10 @@ from pathlib import Path
 
 from stages.core.config.loading import nearest
 from stages.core.run.cli import build_parser, execute
+from stages.core.run.kubernetes import defects, read_largest, read_place
 from stages.core.run.needs import NEEDS
 from stages.core.run.profiles import Profile, find_profile, read_profile
-from stages.core.run.slurm import Facts, gpus_of, how_ends_are_seen, read_facts, too_much
+from stages.core.run.slurm import Facts, Partition, gpus_of, how_ends_are_seen, read_facts, too_much
 from stages.core.run.snakemake_words import Nargs, snakemake_options
 
 PACKAGES = {
@@ -49,6 +50,8 @@ def run(name: str) -> int:
     notes: list[str] = []
     if profile.values.get("executor") == "slurm" and not problems:
         problems, notes = check_cluster(profile, read_facts())
+    if (manifest := manifest_of(profile)) is not None and not problems:
+        problems, notes = check_kubernetes(profile, manifest)
     for key, words in sorted(problems, key=lambda problem: profile.line(problem[0])):
         print(f"{profile.file}:{profile.line(key)}: {key}: {words}")
     for note in notes:
@@ -111,8 +114,14 @@ def _check_commands(profile: Profile) -> Iterator[Problem]:
         program = shlex.split(str(command))[0]
         if shutil.which(program) is None:
             yield key, f"{program}: no such command here, or no right to run it; start this where jobs are submitted"
-    if (manifest := profile.file.with_name("job.yaml")).is_file():
+    if (manifest := manifest_of(profile)) is not None:
         yield from _check_manifest(manifest)
+
+
+def manifest_of(profile: Profile) -> Path | None:
+    """The Job that a profile for Kubernetes creates; None where it is for something else."""
+    manifest = profile.file.with_name("job.yaml")
+    return manifest if manifest.is_file() else None
 
 
 def _check_manifest(manifest: Path) -> Iterator[Problem]:
@@ -145,27 +154,65 @@ def check_cluster(profile: Profile, facts: Facts) -> tuple[list[Problem], list[s
         limits = facts.partitions[partition]
         time = "any time" if limits.minutes is None else f"{limits.minutes} minutes"
         notes.append(f"{partition}: up to {limits.memory} MB, {limits.cpus} cores, {limits.gpus} GPUs, {time}")
-    problems += [] if not partitions else _too_much(profile, facts, partitions)
+    problems += (
+        [] if not partitions else _too_much(profile, {f"partition {p}": facts.partitions[p] for p in partitions})
+    )
     return problems, notes
 
 
-def _too_much(profile: Profile, facts: Facts, partitions: list[str]) -> Iterator[Problem]:
-    """Rules that ask for more than any of the partitions gives, at the first attempt or at the last."""
+# ---------------------------------------------------------------- a cluster of Kubernetes
+
+
+def check_kubernetes(profile: Profile, manifest: Path) -> tuple[list[Problem], list[str]]:
+    """What keeps Jobs from running, and what is good to know. Nodes may come when they are needed: what none that is there can
+    give is no more than a note.
+    """
+    try:
+        problems = [(COMMANDS[0], f"{manifest}: {words}") for words in defects(read_place(manifest))]
+        largest = read_largest()
+    except ValueError as error:
+        return [(COMMANDS[0], str(error))], []
+    if largest is None:
+        return problems, [
+            "its nodes may not be looked at from here: that they can hold what rules ask for is not checked"
+        ]
+    notes = [f"nodes that are there: up to {largest.memory} MB, {largest.cpus} cores, {largest.gpus} GPUs"]
+    notes += [
+        f"{words}; until a node comes that does, its pods stay Pending"
+        for _, words in _too_much(profile, {"this cluster": largest})
+    ]
+    return problems, notes
+
+
+def _too_much(profile: Profile, places: Mapping[str, Partition]) -> Iterator[tuple[str, str]]:
+    """Rules that ask for more than any of the places gives, and what; at the first attempt, or at the last."""
+    named: set[str] = set()
+    for rule, attempt, wish in _wishes(profile):
+        found = [too_much(rule, place, limits, wish) for place, limits in places.items()]
+        if [] not in found and rule not in named:
+            named.add(rule)
+            yield rule, f"{found[0][0]}, at attempt {attempt}"
+
+
+def _wishes(profile: Profile) -> Iterator[tuple[str, int, dict[str, int]]]:
+    """What each rule asks for at its first attempt, and at its last."""
     last = 1 + int(profile.values.get("retries") or 0)
     for rule, (memory, minutes) in NEEDS.items():
-        own = (profile.values.get("set-resources") or {}).get(rule) or {}
+        own = _own(profile, rule)
         for attempt in (1, last):
-            wish = {
-                "mem_mb": _value(own.get("mem_mb"), attempt, memory * attempt),
-                "runtime": _value(own.get("runtime"), attempt, minutes * attempt),
-                "gpu": gpus_of(str(own.get("gres", ""))) or int(rule in ON_GPUS),
-            }
-            found = [too_much(rule, each, facts.partitions[each], wish) for each in partitions]
-            if [] in found:
-                continue
-            key = f"set-resources/{rule}" if own else "set-resources"
-            yield key, f"{found[0][0]}, at attempt {attempt}; {_fix(rule, found[0][0], facts, partitions)}"
-            break
+            yield (
+                rule,
+                attempt,
+                {
+                    "mem_mb": _value(own.get("mem_mb"), attempt, memory * attempt),
+                    "runtime": _value(own.get("runtime"), attempt, minutes * attempt),
+                    "gpu": gpus_of(str(own.get("gres", ""))) or int(rule in ON_GPUS),
+                },
+            )
+
+
+def _own(profile: Profile, rule: str) -> Mapping[str, object]:
+    return (profile.values.get("set-resources") or {}).get(rule) or {}
 
 
 def _value(given: object, attempt: int, usual: int) -> int:
@@ -178,8 +225,7 @@ def _value(given: object, attempt: int, usual: int) -> int:
     return 0
 
 
-def _fix(rule: str, words: str, facts: Facts, partitions: list[str]) -> str:
-    limits = facts.partitions[partitions[0]]
+def _fix(rule: str, words: str, limits: Partition) -> str:
     memory, minutes = NEEDS[rule]
     if "gpu=" in words:
         return "name a partition with GPUs under default-resources, or for this rule alone: slurm_partition"

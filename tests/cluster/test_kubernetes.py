@@ -4,6 +4,7 @@ Minutes long, and root's business: `make test-kubernetes`. Elsewhere it is skipp
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 from support.finished import FRAMES, TARGET, assert_same, finish, workspace
 from support.kubernetes import Kubernetes, lacking, one_node
+from support.project import ROOT
 
 from stages.core.run.needs import NEEDS
 
@@ -46,7 +48,7 @@ def place(tmp_path: Path, kubernetes: Kubernetes) -> Iterator[Path]:
     kubernetes.forget()
 
 
-def run(place: Path, kubernetes: Kubernetes, target: str) -> subprocess.Popen[str]:
+def run(place: Path, kubernetes: Kubernetes, target: str, *resources: str) -> subprocess.Popen[str]:
     """The head of a run; what it says is in <place>/head.log."""
     command = [
         sys.executable,
@@ -61,7 +63,7 @@ def run(place: Path, kubernetes: Kubernetes, target: str) -> subprocess.Popen[st
     environment = kubernetes.environment | {"PATH": paths, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     with (place / "head.log").open("a") as log:
         return subprocess.Popen(
-            [*command, "--set-resources", *SMALL, "--configfile", "tiny.yaml", "--", target],
+            [*command, "--set-resources", *SMALL, *resources, "--configfile", "tiny.yaml", "--", target],
             cwd=place, env=environment, stdout=log, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 
@@ -124,6 +126,37 @@ def test_a_server_that_does_not_answer_is_asked_again(place: Path, kubernetes: K
         time.sleep(45)  # a question waits 30 s for an answer
     wait(head, place)
     assert (place / FRAMES).is_file() and not kubernetes.jobs("failed")
+
+
+def test_time_in_the_queue_is_not_a_jobs_own(place: Path, kubernetes: Kubernetes) -> None:
+    """A job of a minute waits for longer than that."""
+    with kubernetes.starting_nothing():
+        head = run(place, kubernetes, FRAMES, "extract_frames:runtime=1")
+        time.sleep(80)
+        assert kubernetes.jobs("active") and head.poll() is None
+    wait(head, place)
+    assert (place / FRAMES).is_file() and not kubernetes.jobs("failed")
+
+
+def test_a_profile_is_checked_against_its_cluster(place: Path, kubernetes: Kubernetes) -> None:
+    def check() -> str:
+        command = [sys.executable, "-m", "stages", "check-profile", "kubernetes"]
+        done = subprocess.run(command, cwd=place, env=kubernetes.environment, capture_output=True, text=True)
+        assert done.returncode in (0, 1) and not done.stderr, done.stderr
+        return done.stdout
+
+    image = "job.yaml:20: image: names no image of yours"
+    assert image in check()
+    shutil.copytree(ROOT / "workflow", place / "own")
+    (place / "workflow").unlink()
+    (place / "own").rename(place / "workflow")
+    manifest = place / "workflow/profiles/kubernetes/job.yaml"
+    manifest.write_text(manifest.read_text().replace("registry.example/", "registry.mine/"))
+    said = check()
+    assert "profile.yaml: sound" in said and ", 2 GPUs" in said
+    assert "train_selector asks for mem_mb=64000, and no node of this cluster gives more than" in said
+    manifest.write_text(manifest.read_text().replace("claimName: referee", "claimName: other"))
+    assert "there is no volume claim other in namespace default" in check()
 
 
 def test_ctrl_c_takes_the_jobs_along(place: Path, kubernetes: Kubernetes) -> None:

@@ -8,11 +8,12 @@ import pytest
 import yaml
 from support.project import ROOT
 
+from stages.core.run.kubernetes import Place, quantity, read_place
 from stages.core.run.needs import NEEDS
 from stages.core.run.profiles import Profile, find_profile, read_profile
 from stages.core.run.slurm import Facts, Partition, gpus_of, how_ends_are_seen, minutes_of, too_much
 from stages.core.run.snakemake_words import snakemake_options
-from stages.tools.check_profile import check, check_cluster, main
+from stages.tools.check_profile import check, check_cluster, check_kubernetes, main
 
 NAMES = ("default", "slurm", "slurm-gres", "generic", "kubernetes")
 BIG = Partition(memory=500_000, cpus=64, gpus=8, minutes=None)
@@ -153,8 +154,8 @@ def test_slurms_words_are_read() -> None:
     assert {text: minutes_of(text) for text in limits} == limits
     gpus = {"gpu:4": 4, "gpu:a100:4(S:0-1)": 4, "(null)": 0, "gpu:a:2,gpu:b:1,tmp:9": 3, "": 0}
     assert {text: gpus_of(text) for text in gpus} == gpus
-    assert too_much("r", "p", SMALL, {"mem_mb": 24_000, "runtime": 600, "gpu": 1, "threads": 4}) == []
-    assert len(too_much("r", "p", SMALL, {"mem_mb": 24_001, "runtime": 601, "gpu": 2, "threads": 5})) == 4
+    assert too_much("r", "partition p", SMALL, {"mem_mb": 24_000, "runtime": 600, "gpu": 1, "threads": 4}) == []
+    assert len(too_much("r", "partition p", SMALL, {"mem_mb": 24_001, "runtime": 601, "gpu": 2, "threads": 5})) == 4
 
 
 # ---------------------------------------------------------------- Kubernetes
@@ -172,10 +173,42 @@ def test_a_job_of_kubernetes_is_complete(tmp_path: Path) -> None:
     job = yaml.safe_load(done.stdout)
     pod = job["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    assert (
-        job["spec"]["activeDeadlineSeconds"] == 720 * 60 and job["metadata"]["generateName"] == "referee-build-tracks-"
-    )
+    assert pod["activeDeadlineSeconds"] == 720 * 60 and job["metadata"]["generateName"] == "referee-build-tracks-"
     assert container["resources"]["limits"] == {"memory": "32000M", "nvidia.com/gpu": 1}
     shell, wrapper, script = container["command"]
     assert (shell, script) == ("/bin/sh", "/shared/referee/.snakemake/tmp.x/job 1.sh") and Path(wrapper).is_file()
     assert container["workingDir"] == str(tmp_path) == container["volumeMounts"][0]["mountPath"]
+
+
+def test_a_place_of_kubernetes_is_read_before_it_is_filled_in(tmp_path: Path) -> None:
+    assert read_place(ROOT / "workflow/profiles/kubernetes/job.yaml") == Place("default", ("referee",))
+    (tmp_path / "job.yaml").write_text("a: [", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"job\.yaml: is no manifest of a Job"):
+        read_place(tmp_path / "job.yaml")
+
+
+def test_quantities_of_kubernetes() -> None:
+    numbers = {
+        "24581696Ki": 24581696 * 1024,
+        "64Gi": 64 << 30,
+        "32000M": 32e9,
+        "500m": 0.5,
+        "2": 2,
+        "1e3": 1000,
+        "1.5G": 1.5e9,
+    }
+    assert {text: quantity(text) for text in numbers} == numbers
+    with pytest.raises(ValueError, match="no quantity"):
+        quantity("64 GB")
+
+
+@pytest.mark.parametrize(
+    "answer", ["exit 1", "echo 'The connection to the server localhost:8080 was refused' >&2; exit 1"]
+)
+def test_a_kubectl_that_reaches_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    """On a real cluster: tests/cluster/test_kubernetes.py."""
+    (tmp_path / "kubectl").write_text(f"#!/bin/sh\n{answer}\n")
+    (tmp_path / "kubectl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    problems, notes = check_kubernetes(profile("kubernetes"), ROOT / "workflow/profiles/kubernetes/job.yaml")
+    assert notes == [] and "kubectl reaches no cluster" in problems[0][1]

@@ -93,6 +93,15 @@ class Kubernetes:
         finally:
             os.kill(self.processes["kube-apiserver"], signal.SIGCONT)
 
+    @contextmanager
+    def starting_nothing(self) -> Iterator[None]:
+        """Pods wait meanwhile."""
+        self.ask("cordon", NODE)
+        try:
+            yield
+        finally:
+            self.ask("uncordon", NODE)
+
     def claim(self, folder: Path) -> None:
         """The volume that the profile names, `referee`: a folder of this machine."""
         size = {"storage": "1Gi"}

@@ -84,16 +84,17 @@ def how_ends_are_seen(facts: Facts, asked: str | None) -> tuple[str, str]:
     return "squeue", "" if asked == "squeue" else "accounting is off here, so sacct knows no jobs: asking squeue"
 
 
-def too_much(rule: str, partition: str, limits: Partition, wish: Mapping[str, int]) -> list[str]:
-    """What a rule's job asks for beyond what any node of its partition has.
+def too_much(rule: str, place: str, limits: Partition, wish: Mapping[str, int]) -> list[str]:
+    """What a rule's job asks for beyond what any node of a place has.
 
     Args:
+        place: in words, as "partition gpu".
         wish: mem_mb, runtime (minutes), gpu and threads, as far as it asks.
     """
     minutes = limits.minutes if limits.minutes is not None else wish.get("runtime", 0)
     most = {"mem_mb": limits.memory, "runtime": minutes, "gpu": limits.gpus, "threads": limits.cpus}
     return [
-        f"{rule} asks for {what}={wish[what]}, and no node of partition {partition} gives more than {has}"
+        f"{rule} asks for {what}={wish[what]}, and no node of {place} gives more than {has}"
         for what, has in most.items()
         if wish.get(what, 0) > has
     ]
