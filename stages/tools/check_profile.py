@@ -154,9 +154,10 @@ def check_cluster(profile: Profile, facts: Facts) -> tuple[list[Problem], list[s
         limits = facts.partitions[partition]
         time = "any time" if limits.minutes is None else f"{limits.minutes} minutes"
         notes.append(f"{partition}: up to {limits.memory} MB, {limits.cpus} cores, {limits.gpus} GPUs, {time}")
-    problems += (
-        [] if not partitions else _too_much(profile, {f"partition {p}": facts.partitions[p] for p in partitions})
-    )
+    places = {f"partition {name}": facts.partitions[name] for name in partitions}
+    for rule, words in _too_much(profile, places) if places else ():
+        key = f"set-resources/{rule}" if _own(profile, rule) else "set-resources"
+        problems.append((key, f"{words}; {_fix(rule, words, facts.partitions[partitions[0]])}"))
     return problems, notes
 
 
