@@ -96,20 +96,20 @@ def test_a_run_whose_jobs_and_pods_are_ended(place: Path, kubernetes: Kubernetes
     head = run(place, kubernetes, TARGET)
     deleted = wait_for_job(kubernetes, head, "generate-prompts")
     kubernetes.ask("delete", "job", deleted, "--wait=false")
-    failed = kill_a_stage(place, "encode_text")
+    killed = kill_a_stage(place, head, "build_tracks")
     # As where a node is drained: the pod is told to end, has 60 s for it, and the Job starts another one.
-    drained = wait_for_job(kubernetes, head, "build-tracks")
+    drained = wait_for_job(kubernetes, head, "gather-evidence")
     kubernetes.ask("delete", "pod", f"--selector=job-name={drained}", "--wait", "--timeout=40s")
     text = wait(head, place)
     print(f"kubernetes: {len(kubernetes.jobs())} jobs, {time.monotonic() - started:.0f} s")
-    assert f"external_jobid: default/{deleted}" in text and len(kubernetes.jobs("failed")) == 1, failed
+    assert f"external_jobid: default/{deleted}" in text and len(kubernetes.jobs("failed")) == 1, killed
     assert drained in kubernetes.jobs("succeeded")
     assert_same(place, local)
 
 
-def kill_a_stage(place: Path, stage: str) -> int:
+def kill_a_stage(place: Path, head: subprocess.Popen[str], stage: str) -> int:
     """The process of a stage in a container, which is one of this machine, killed as the kernel does where memory ends."""
-    while True:
+    while head.poll() is None:
         for entry in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 words = (entry / "cmdline").read_bytes().split(b"\0")
@@ -117,6 +117,7 @@ def kill_a_stage(place: Path, stage: str) -> int:
                     os.kill(int(entry.name), signal.SIGKILL)
                     return int(entry.name)
         time.sleep(0.1)
+    raise AssertionError(f"the run ended before {stage} was seen")
 
 
 def test_a_server_that_does_not_answer_is_asked_again(place: Path, kubernetes: Kubernetes) -> None:
