@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.config.file import Config
-from stages.core.config.loading import nearest, parse_config, settings_of
+from stages.core.config.loading import merge, nearest, parse_config, settings_of
 from stages.core.config.sections import Settings
 from stages.core.digests import digest
 from stages.core.records import Expression, Video, caption_defect, check_id, clean_caption
@@ -195,8 +195,6 @@ def overlay(config: Config, preset: str, part: Part, user: Mapping[str, Any]) ->
     Raises:
         ValueError: there is no such preset.
     """
-    from stages.core.config.loading import merge
-
     if preset not in config.presets:
         raise ValueError(f"no preset {preset!r}{nearest(preset, config.presets)}")
     entry: dict[str, Any] = {"models": preset, "settings": {"frames": _frames(config, part), "run": {"n_pids": 1}}}

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 
 from stages.core.config.file import Config
 from stages.core.run.cli import add_config_flag, at_least, build_parser, config_of, execute
-from stages.prompting.seg.plan import even_slots
 from stages.prompting.seg.variants import VARIANTS
 from stages.prompting.seg.variants.clips import MODES
 from stages.prompting.seg.variants.variant import Chosen
@@ -34,8 +33,7 @@ def run(config: Config, variant: str, n_frames: int, chosen: Chosen, changes: di
     if unknown := changes.keys() - type(settings).model_fields.keys():
         raise ValueError(f"variant {variant} has no {', '.join(sorted(unknown))} to set")
     own = type(settings).model_validate({**settings.model_dump(), **changes})
-    needed = kind.needs_chosen(own)
-    said = kind.plan(n_frames, own, chosen or (even_slots(n_frames, needed) if needed else ())).to_json()
+    said = (kind.plan(n_frames, own, chosen) if chosen else kind.plan_unchosen(n_frames, own)).to_json()
     return "{\n" + ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in said.items()) + "\n}"
 
 

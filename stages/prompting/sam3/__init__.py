@@ -60,7 +60,8 @@ def _namer(job: Job, settings: Sam3Prompts, device: str) -> "Namer":
     return ByMllm(Model(job, entry, device), settings.phrase_frames, entry.frame_side)
 
 
-# A frame through the encoder at 1008 × 1008, and a phrase in it; counted with transformers' Sam3Model.
+# A frame through the encoder at 1008 × 1008, and a phrase in it: operations counted with transformers' Sam3Model, traffic and
+# launches guessed from models of such a size.
 FRAME, PHRASE = Work(4831, 40, 900), Work(247, 2.5, 600 / 8)
 PHRASES = 2  # of a sentence: a core concept and a broader one
 

@@ -11,7 +11,6 @@ from stages.core.state.weights import find_weights
 from stages.core.tables import PromptsOf, PromptSource
 from stages.core.work import SEEING, Load, encoding, reading
 from stages.prompting.seg.chosen import chosen_frames
-from stages.prompting.seg.plan import even_slots
 from stages.prompting.seg.settings import SegPrompts
 
 ROLE = "seg"
@@ -46,8 +45,7 @@ WORDS = 80  # tokens of a conversation beside the pictures
 
 def _work(settings: Any, models: Any, n_frames: int, n_expressions: int) -> list[Load]:
     kind, own = settings.chosen, settings.own
-    needed = kind.needs_chosen(own)
-    plan = kind.plan(n_frames, own, even_slots(n_frames, needed) if needed else ())
+    plan = kind.plan_unchosen(n_frames, own)
     n_seen = TOKENS * len(plan.images)
     read = Load(reading(models[ROLE]), (n_seen + WORDS) * n_expressions)
     return [Load(encoding(models[ROLE].sam2), len(plan.frames)), Load(SEEING, n_seen), read]

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from stages.core.config.section import Section
 from stages.core.tables import check_settings
-from stages.prompting.seg.plan import Plan
+from stages.prompting.seg.plan import Plan, even_slots
 
 
 def please_segment(sentence: str) -> str:
@@ -45,6 +45,11 @@ class Variant:
     merge: Literal["clips", "track"] = "clips"
     placed: Literal["squashed", "padded"] = "squashed"
     needs_chosen: Callable[[Any], int] = lambda _: 0
+
+    def plan_unchosen(self, n_frames: int, settings: Any) -> Plan:
+        """The plan where no frames were chosen: where some must have been, frames that are spread evenly stand for them."""
+        needed = self.needs_chosen(settings)
+        return self.plan(n_frames, settings, even_slots(n_frames, needed) if needed else ())
 
     def check(self) -> None:
         check_settings("variant of [SEG] models", self.name, self.settings)
