@@ -62,11 +62,13 @@ def read_largest() -> Partition | None:
     """The most that a pod can get on any node that is there now; None where nodes may not be looked at.
 
     Raises:
-        ValueError: no cluster answers.
+        ValueError: no cluster answers, or it cannot say.
     """
     text = _ask("get", "nodes", "-o", "json")
-    if "Forbidden" in text:
+    if text.startswith("Error from server (Forbidden)"):
         return None
+    if text.startswith("Error"):
+        raise ValueError(f"kubectl get nodes: {text}")
     gives = [node["status"]["allocatable"] for node in json.loads(text)["items"]]
     return Partition(
         memory=max((int(quantity(each["memory"]) / 1e6) for each in gives), default=0),
