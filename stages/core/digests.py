@@ -1,8 +1,9 @@
-"""Digests of JSON values: equal values give equal bytes, and so equal digests."""
+"""Digests of JSON values, of which equal ones give equal bytes, and of files."""
 
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 
@@ -14,6 +15,12 @@ def canonical_json(value: Any) -> str:
 def digest(value: Any) -> str:
     """16 hex digits of the sha256 over the canonical JSON of `value`."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file's bytes, in hex; raises OSError where it cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -4,12 +4,12 @@ The ledger, a hidden JSON file in the folder, lists size and digest of every fil
 before a file is moved into place, so that nothing a killed run left is taken for foreign by the next one.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from stages.core.digests import file_sha256
 from stages.core.state.cache import atomic_path
 from stages.core.state.temporary import remove, remove_leftovers, temporary_beside
 
@@ -87,8 +87,7 @@ def files_of(path: Path) -> Files | None:
 
 def _facts(path: Path) -> Iterator[tuple[str, list[Any]]]:
     if path.is_file():
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = file_sha256(path)
         yield "", [path.stat().st_size, sha256]
         return
     for entry in sorted(path.iterdir()):

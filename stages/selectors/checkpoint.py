@@ -7,7 +7,6 @@ several entries): {"kind", "version", "name", "model", "tda", "inputs", "detecto
 To read a header imports no torch: the workflow does it to know what a selector sees.
 """
 
-import hashlib
 import json
 import logging
 from collections.abc import Mapping
@@ -20,7 +19,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
 from stages.core.config.selector_sections import Detector
-from stages.core.digests import canonical_json
+from stages.core.digests import canonical_json, file_sha256
 from stages.core.state.cache import atomic_path
 
 if TYPE_CHECKING:
@@ -135,8 +134,7 @@ def read_header(path: Path) -> Header:
 
 def selector_id(path: Path) -> str:
     """16 hex digits of the file's sha256."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return file_sha256(path)[:16]
 
 
 def load_model(path: Path) -> tuple["Network", Header]:

@@ -121,7 +121,7 @@ def _check_commands(profile: Profile) -> Iterator[Problem]:
 def manifest_of(profile: Profile) -> Path | None:
     """The Job that a profile for Kubernetes creates; None where it is for something else."""
     manifest = profile.file.with_name("job.yaml")
-    return manifest if manifest.is_file() else None
+    return manifest if profile.values.get("executor") == "cluster-generic" and manifest.is_file() else None
 
 
 def _check_manifest(manifest: Path) -> Iterator[Problem]:
@@ -183,6 +183,9 @@ def check_kubernetes(profile: Profile, manifest: Path) -> tuple[list[Problem], l
         for _, words in _too_much(profile, {"this cluster": largest})
     ]
     return problems, notes
+
+
+# ---------------------------------------------------------------- what rules ask for
 
 
 def _too_much(profile: Profile, places: Mapping[str, Partition]) -> Iterator[tuple[str, str]]:

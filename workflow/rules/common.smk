@@ -1,6 +1,5 @@
 # What all rules share: the validated config, path patterns, resources, and the inputs that depend on the config.
 
-import hashlib
 from functools import cache
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from stages.core.config.loading import (
 )
 from stages.core.config.model import roles
 from stages.core.config.resolved import save_config
-from stages.core.digests import digest
+from stages.core.digests import digest, file_sha256
 from stages.core.run.needs import NEEDS
 from stages.core.state.failures import failed_videos
 from stages.core.state.graph import STAGES, Layout
@@ -179,8 +178,7 @@ def contents(inputs):
 def content_of(file):
     """A digest of a file's bytes; None where there is none, which Snakemake says by itself."""
     try:
-        with open(file, "rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
+        return file_sha256(Path(file))
     except OSError:
         return None
 

@@ -4,7 +4,6 @@ Every model of a preset has a record, <weights>/<preset>/<role>/record.json: the
 holds it, and size and sha256 of each file. Stages look weights up here; they never download.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,7 +12,7 @@ from typing import Any
 
 from stages.core.config.file import Config, Model
 from stages.core.config.loading import model_of, settings_of
-from stages.core.digests import digest
+from stages.core.digests import digest, file_sha256
 from stages.core.state.cache import read_json
 from stages.core.state.graph import Stage
 
@@ -70,8 +69,7 @@ def _is_as_recorded(file: Path, facts: Mapping[str, Any], recorded_ns: int) -> b
 
 @lru_cache
 def _sha256(file: Path, _: int) -> str:
-    with file.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    return file_sha256(file)
 
 
 def weights_id(files: Mapping[str, Mapping[str, Any]]) -> str:
